@@ -1,0 +1,46 @@
+"""Hyperparameter tuning that moves into the training loop people already have."""
+
+from hpo_plugins.errors import (
+    HpoError,
+    InvalidArgument,
+    InvalidReport,
+    MetricNotFound,
+    MissingDependency,
+    NothingReported,
+    StorageError,
+    StudyMismatch,
+    StudyNotFound,
+)
+from hpo_plugins.objective import Maximize, Minimize
+from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.space import Categorical, Continuous, Integer
+from hpo_plugins.strategies import Grid, Hyperband, MedianRule, Random
+from hpo_plugins.trial import Trial
+from hpo_plugins.tuner import Tuner
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Categorical",
+    "Continuous",
+    "Grid",
+    "HpoError",
+    "Hyperband",
+    "Integer",
+    "InvalidArgument",
+    "InvalidReport",
+    "Maximize",
+    "MedianRule",
+    "MetricNotFound",
+    "Minimize",
+    "MissingDependency",
+    "NothingReported",
+    "Random",
+    "StorageError",
+    "StudyMismatch",
+    "StudyNotFound",
+    "Trial",
+    "TrialRecord",
+    "TrialState",
+    "Tuner",
+]

@@ -1,0 +1,381 @@
+"""The one place where a trial is handed out, judged and ended.
+
+Every decision is made on the history as the storage has it, and written before it is acted on. What must hold
+between processes is held by the storage (see ``storage/base.py``); the lock here keeps the threads of one process
+apart.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpo_plugins import lease
+from hpo_plugins.errors import InvalidReport, MetricNotFound, NothingReported, StorageError
+from hpo_plugins.history import History
+from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, encode_metrics, plain_metrics
+from hpo_plugins.storage import StudyStore
+from hpo_plugins.strategies import Verdict
+from hpo_plugins.study import Study
+from hpo_plugins.trial import Trial
+
+logger = logging.getLogger("hpo_plugins")
+
+SILENT_TRIALS = 5
+"""A search whose first trials all end without a report is ended after this many."""
+
+
+@dataclass
+class _Held:
+    """What this process knows of a trial that it holds."""
+
+    attempt: int
+    since: float = field(default_factory=time.perf_counter)
+    epoch: int = 0
+    has_objective: bool = False
+    stopping: bool = False
+    unsaved: list[ReportRow] = field(default_factory=list)
+
+
+class Coordinator:
+    """Hands out, judges and ends the trials of one study.
+
+    Args:
+        study: The definition.
+        store: Where the study is kept.
+        checkpoint_root: The folder under which trials keep their checkpoints.
+        retries: How often a trial whose worker vanished is handed out again.
+        lease_seconds: How long a worker may be silent before its trials go to others.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        store: StudyStore,
+        *,
+        checkpoint_root: str,
+        retries: int,
+        lease_seconds: float = lease.LEASE_SECONDS,
+    ) -> None:
+        """Read nothing yet: the first question brings the history up to date."""
+        self.study = study
+        self.store = store
+        self.retries = retries
+        self.stopped = False
+        self._root = checkpoint_root
+        self._history = History(study.space, study.objective)
+        self._lock = threading.RLock()
+        self._held: dict[int, _Held] = {}
+        self._silent: int | None = 0  # trials that ended without a report; None once one has reported
+        self._worker = lease.worker_name()
+        self._lease_seconds = lease_seconds
+        self._heartbeat = lease.Heartbeat(self._renew, lease_seconds / 4)
+
+    # What is known.
+
+    def history(self) -> History:
+        """Return the history, in step with the storage."""
+        with self._lock:
+            self._history.apply(self.store.changes(self._history.revision))
+            return self._history
+
+    def end_of_search(self) -> str | None:
+        """Return why no new trial will be started, in words, or None while there will be."""
+        limit = self.study.trial_limit
+        if self.stopped:
+            return "stop() was called"
+        if limit is None or len(self._history) < limit:
+            return None
+        if limit == self.study.space.size:
+            return f"space exhausted: all {limit} configurations have been tried"
+        return f"max_trials={limit} have been started"
+
+    def done(self) -> bool:
+        """Return whether the search is over: nothing to start, and nothing unfinished anywhere."""
+        with self._lock:
+            self.history()
+            return self.end_of_search() is not None and (self.stopped or not self._history.unfinished)
+
+    def checkpoint_dir(self, number: int) -> Path:
+        """Return the folder for a trial's checkpoints."""
+        return Path(self._root) / f"trial-{number:05d}"
+
+    # The way of a configuration.
+
+    def ask(self) -> Trial | None:
+        """Hand out a trial: one whose worker is gone, else a new one; None when there is nothing to do now."""
+        with self._lock:
+            while True:
+                history = self.history()
+                offer = self._abandoned() or self._new()
+                if offer is None:
+                    return None
+                if not self.store.hand_out(offer, history.hand_outs):
+                    continue  # another process was handed something first: decide again
+                self._held[offer.number] = _Held(offer.attempt)
+                if self.store.outlives_process:
+                    _release_at_exit(self)
+                    self._heartbeat.start()
+                self.history()
+                logger.debug("trial %d, attempt %d: %s", offer.number, offer.attempt, offer.params)
+                return Trial(self, offer.number, dict(offer.params), attempt=offer.attempt)
+
+    def _new(self) -> HandOut | None:
+        if self.end_of_search() is not None:
+            return None
+        number = len(self._history)
+        params = self.study.strategy.suggest(self._history, self.study.seed, number)
+        return HandOut(number, params, 1, 0, self._worker, self._lease())
+
+    def _abandoned(self) -> HandOut | None:
+        """Return the first trial that nobody trains any more, after ending those that need no more training."""
+        if self.stopped:
+            return None
+        for number in sorted(self._history.unfinished - self._held.keys()):
+            row = self._history[number].row
+            released = row.lease_until == 0
+            if row.state is not TrialState.RUNNING or not (
+                released or row.lease_until < self._history.now or lease.is_gone(row.worker)
+            ):
+                continue
+            lost = row.lost if released else row.lost + 1
+            if row.verdict is not None:
+                self._finish(row, Verdict(row.verdict, row.stop_reason or ""))
+            elif lost > self.retries:
+                reason = f"its worker was lost {lost} times, and retries={self.retries}"
+                self._finish(row, Verdict(TrialState.FAILED, reason))
+            else:
+                return HandOut(number, row.params, row.attempts + 1, lost, self._worker, self._lease())
+        return None
+
+    def _lease(self) -> float:
+        return self._lease_seconds if self.store.outlives_process else math.inf
+
+    def _renew(self) -> None:
+        with self._lock:
+            held = [(number, held.attempt) for number, held in self._held.items()]
+        try:
+            if held:
+                self.store.renew(held, self._lease_seconds)
+            else:
+                self._heartbeat.stop()
+        except StorageError as error:  # the next beat tries again; a lease outlasts three missed ones
+            logger.warning("leases were not renewed: %s", error)
+
+    # The way of a metric.
+
+    def report(self, trial: Trial, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool) -> bool:
+        """Record an epoch and judge the trial; see ``Trial.report``."""
+        values = plain_metrics(metrics)
+        with self._lock:
+            held = self._holding(trial)
+            if held is None:
+                return False
+            epoch = _epoch(trial, epoch, held.epoch)
+            value = values.get(self.study.objective.metric)
+            if value is None and not (held.has_objective or objective_follows):
+                raise MetricNotFound(self.study.objective.metric, values)
+            held.has_objective |= value is not None
+            held.epoch = epoch
+            stored = value if value is not None and math.isfinite(value) else None
+            seconds = time.perf_counter() - held.since
+            row = ReportRow(trial.number, held.attempt, epoch, stored, encode_metrics(values), seconds)
+            if not self._save(held, row):
+                return held.stopping
+            if value is not None and not held.stopping:
+                self._judge(trial.number, held, epoch, value)
+            return held.stopping
+
+    def _holding(self, trial: Trial) -> _Held | None:
+        """Return what is held of a trial; None, with a warning, when it is over."""
+        held = self._held.get(trial.number)
+        if held is None and self._is_visiting(trial):
+            held = self._held[trial.number] = _Held(trial._attempt)
+        if held is None or held.attempt != trial._attempt:
+            logger.warning("trial %d is over: this report was not recorded", trial.number)
+            return None
+        return held
+
+    def _is_visiting(self, trial: Trial) -> bool:
+        """Return whether the trial was handed out elsewhere and came here through a process boundary."""
+        row = self.history()[trial.number].row
+        return row.worker != self._worker and row.attempts == trial._attempt and not row.state.is_final
+
+    def _save(self, held: _Held, row: ReportRow) -> bool:
+        """Write a report and bring the history in step; False when it could not be or must not be written.
+
+        A storage that fails must not end somebody's training of hours: the report waits for the next one.
+        """
+        held.unsaved.append(row)
+        try:
+            self._flush(held)
+        except StorageError as error:
+            logger.warning("trial %d: epoch %d waits to be recorded: %s", row.number, row.epoch, error)
+            return False
+        return not held.stopping
+
+    def _flush(self, held: _Held) -> None:
+        while held.unsaved:
+            row = held.unsaved[0]
+            revision = self.store.report(row)
+            if revision is None:
+                logger.warning("trial %d was taken over by another worker and stops here", row.number)
+                held.unsaved.clear()
+                held.stopping = True
+                return
+            del held.unsaved[0]
+            if revision == self._history.revision + 1:  # nobody else wrote: no need to read
+                self._history.put_report(row)
+                self._history.revision = revision
+            else:
+                self.history()
+
+    def _judge(self, number: int, held: _Held, epoch: int, value: float) -> None:
+        verdict: Verdict | None = None
+        if not math.isfinite(value):
+            reason = f"{self.study.objective.metric} was {value} at epoch {epoch}"
+            verdict = Verdict(TrialState.FAILED, reason)
+        for judge in self.study.judges:
+            verdict = verdict or judge.judge(self._history, number, epoch)
+        if verdict is not None:
+            held.stopping = True
+            self.store.update(number, held.attempt, verdict=verdict.state, stop_reason=verdict.reason)
+
+    # The end of a trial.
+
+    def end(self, trial: Trial) -> None:
+        """End a trial whose body is over, as its verdict says."""
+        with self._lock:
+            held = self._held.get(trial.number)
+            if held is None or held.attempt != trial._attempt:
+                return
+            self._flush(held)
+            known = self.history()[trial.number]
+            del self._held[trial.number]
+            if known.row.attempts != trial._attempt:
+                return
+            if known.row.verdict is not None:
+                verdict = Verdict(known.row.verdict, known.row.stop_reason or "")
+            elif len(known.curve):
+                verdict = Verdict(TrialState.COMPLETED, f"the training ended by itself at epoch {known.curve.epochs[-1]}")
+            else:
+                verdict = Verdict(TrialState.FAILED, self._silence(trial.number))
+            self._finish(known.row, verdict)
+            self._silent = None if known.reported or self._silent is None else self._silent + 1
+            if self._silent == SILENT_TRIALS:
+                raise NothingReported(
+                    f"The first {SILENT_TRIALS} trials ended without reporting anything. Give TrialCallback(trial) to the "
+                    "training, or call trial.report(epoch, metrics); a configuration to leave out ends with trial.fail(reason)."
+                )
+
+    def _silence(self, number: int) -> str:
+        metric = self.study.objective.metric
+        names = {name for metrics in self._history.record(number).metrics.values() for name in metrics}
+        if names:
+            return str(MetricNotFound(metric, names))
+        return f"the training ended without one report of {metric!r}"
+
+    def fail(self, trial: Trial, error: BaseException | str) -> None:
+        """End a trial whose body raised."""
+        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        with self._lock:
+            held = self._held.get(trial.number)
+            if held is None or held.attempt != trial._attempt:
+                return
+            self._flush(held)
+            known = self.history()[trial.number]
+            del self._held[trial.number]
+            self._silent = None
+            if known.row.attempts == trial._attempt:
+                self._finish(known.row, Verdict(TrialState.FAILED, text))
+
+    def release(self, trial: Trial) -> None:
+        """Give a trial back that was interrupted: the next to ask goes on with it, and it counts as no loss."""
+        with self._lock:
+            held = self._held.pop(trial.number, None)
+            if held is not None:
+                self._flush(held)
+                self.store.update(trial.number, held.attempt, lease_until=0.0)
+
+    def release_all(self) -> None:
+        """Give back every trial that is held, at the end of the process."""
+        with self._lock:
+            for number, held in list(self._held.items()):
+                del self._held[number]
+                self.store.update(number, held.attempt, lease_until=0.0)
+
+    def has_reported(self, trial: Trial) -> bool:
+        """Return whether the present attempt of a trial has reported an epoch."""
+        return self.history()[trial.number].last_epoch > 0
+
+    def _finish(self, row: TrialRow, verdict: Verdict) -> None:
+        failed = verdict.state is TrialState.FAILED
+        self.store.update(
+            row.number,
+            row.attempts,
+            state=verdict.state,
+            verdict=verdict.state,
+            stop_reason=verdict.reason,
+            error=verdict.reason if failed else None,
+            ended_at=True,
+        )
+        level = logging.WARNING if failed else logging.INFO
+        loss = self.history().loss(row.number)
+        shown = "" if loss is None else f" {self.study.objective.metric}={self.study.objective.loss(loss):.6g}"
+        logger.log(level, "trial %d %s%s: %s", row.number, verdict.state.value, shown, verdict.reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same study in the process that unpickles it; leases stay with the process that has them."""
+        return _reopen, (self.study, self.store, self._root, self.retries, self._lease_seconds)
+
+
+def _reopen(study: Study, store: StudyStore, root: str, retries: int, lease_seconds: float) -> Coordinator:
+    return Coordinator(study, store, checkpoint_root=root, retries=retries, lease_seconds=lease_seconds)
+
+
+def _epoch(trial: Trial, epoch: Any, last: int) -> int:
+    try:
+        number = epoch.__index__()
+    except AttributeError:
+        number = 0
+    if isinstance(epoch, bool) or number < 1:
+        raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
+    if number < last:
+        raise InvalidReport(
+            f"epoch must not go backwards, but got epoch={number} after epoch={last} in trial {trial.number}. "
+            "One trial is one training: count on when a training is continued (Keras: initial_epoch), take one "
+            "trial for each training, and xgboost.cv for folds."
+        )
+    return int(number)
+
+
+_to_release: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+_at_exit_in = 0
+
+
+def _release_at_exit(coordinator: Coordinator) -> None:
+    """Give leases back when this process ends in an orderly way; a forked child must not give back its parent's."""
+    global _at_exit_in  # noqa: PLW0603 - the process's own
+    _to_release.add(coordinator)
+    if _at_exit_in != os.getpid():
+        _at_exit_in = os.getpid()
+        atexit.register(_release_in, os.getpid())
+
+
+def _release_in(pid: int) -> None:
+    if pid != os.getpid():
+        return
+    for coordinator in list(_to_release):
+        try:
+            coordinator.release_all()
+        except StorageError as error:
+            logger.warning("leases were not given back, and run out by themselves: %s", error)

@@ -1,0 +1,221 @@
+"""The read model: what a strategy sees of the study, kept in step with the storage by applying its changes.
+
+Notation
+    loss    ``sign * value``: smaller is better whichever way the objective goes
+    epoch   1-based, absolute, increasing within a curve; gaps are allowed
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import Changes, Metrics, ReportRow, TrialRecord, TrialRow, TrialState
+from hpo_plugins.space import FloatArray, Params, Space
+
+
+class Curve:
+    """The losses of one trial by epoch, with the running figures that rules ask for, each in one column."""
+
+    __slots__ = ("_best", "_sum", "epochs", "losses", "seconds")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.epochs = array("q")
+        self.losses = array("d")
+        self.seconds = array("d")  # of training, when the epoch was reported
+        self._best = array("d")
+        self._sum = array("d")
+
+    def __len__(self) -> int:
+        """Return the number of epochs with a loss."""
+        return len(self.epochs)
+
+    def put(self, epoch: int, loss: float, seconds: float) -> None:
+        """Add an epoch, or replace it when it is there."""
+        if not self.epochs or epoch > self.epochs[-1]:
+            self.epochs.append(epoch)
+            self.losses.append(loss)
+            self.seconds.append(seconds)
+            self._best.append(min(loss, self._best[-1]) if self._best else loss)
+            self._sum.append(self._sum[-1] + loss if self._sum else loss)
+            return
+        # A retried training writes over what its lost predecessor reported: redo the tail.
+        at = bisect_left(self.epochs, epoch)
+        rows = list(zip(self.epochs[at:], self.losses[at:], self.seconds[at:], strict=True))
+        if rows[0][0] == epoch:
+            del rows[0]
+        for column in (self.epochs, self.losses, self.seconds, self._best, self._sum):
+            del column[at:]
+        for row in [(epoch, loss, seconds), *rows]:
+            self.put(*row)
+
+    def reached(self, epoch: int) -> bool:
+        """Return whether the curve has a loss at this epoch or later."""
+        return bool(self.epochs) and self.epochs[-1] >= epoch
+
+    def loss(self, epoch: int | None = None, *, at: Literal["best", "last"]) -> float | None:
+        """Return the best or last loss up to and including ``epoch`` (None: all), None when there is none yet."""
+        count = len(self.epochs) if epoch is None else bisect_right(self.epochs, epoch)
+        if count == 0:
+            return None
+        return (self._best if at == "best" else self.losses)[count - 1]
+
+    def running_mean(self, epoch: int) -> float | None:
+        """Return the mean of the losses up to and including ``epoch``, None when there is none yet."""
+        count = bisect_right(self.epochs, epoch)
+        return self._sum[count - 1] / count if count else None
+
+
+class TrialHistory:
+    """One trial as strategies see it.
+
+    Attributes:
+        row: The trial as stored.
+        point: Its configuration in the unit cube, shape ``(d,)``.
+        curve: Its losses by epoch, over all attempts.
+        last_epoch: The last epoch that the present attempt reported, 0 before its first.
+    """
+
+    __slots__ = ("_record", "_reported", "_texts", "curve", "last_epoch", "point", "row")
+
+    def __init__(self, row: TrialRow, point: FloatArray) -> None:
+        """Start without reports."""
+        self.row = row
+        self.point = point
+        self.curve = Curve()
+        self.last_epoch = 0
+        self._reported = array("q")
+        self._texts: list[str] = []
+        self._record: TrialRecord | None = None
+
+    @property
+    def state(self) -> TrialState:
+        """Where the trial is in its life."""
+        return self.row.state
+
+    @property
+    def reported(self) -> bool:
+        """Whether any epoch was reported, with or without the objective's metric."""
+        return bool(self._reported)
+
+
+class History(Sequence[TrialHistory]):
+    """All trials of a study by number.
+
+    Args:
+        space: Encodes configurations to points.
+        objective: Turns values into losses.
+    """
+
+    def __init__(self, space: Space, objective: Objective) -> None:
+        """Start empty, at revision 0."""
+        self.space = space
+        self.objective = objective
+        self.revision = 0
+        self.hand_outs = 0
+        self.now = 0.0
+        self.unfinished: set[int] = set()
+        self._trials: list[TrialHistory] = []
+
+    def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]
+        """Return one trial by its number."""
+        return self._trials[number]
+
+    def __len__(self) -> int:
+        """Return how many trials were started."""
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[TrialHistory]:
+        """Iterate over the trials by number."""
+        return iter(self._trials)
+
+    def apply(self, changes: Changes) -> None:
+        """Take in what the storage says has changed; the same change twice changes nothing."""
+        for row in sorted(changes.trials, key=lambda row: row.number):
+            self.put_trial(row)
+        for report in changes.reports:
+            self.put_report(report)
+        self.revision = max(self.revision, changes.revision)
+        self.hand_outs = max(self.hand_outs, changes.hand_outs)
+        self.now = changes.now
+
+    def put_trial(self, row: TrialRow) -> None:
+        """Add or update a trial."""
+        if row.number == len(self._trials):
+            self._trials.append(TrialHistory(row, self.space.encode(row.params)))
+        trial = self._trials[row.number]
+        if row.attempts > trial.row.attempts:
+            trial.last_epoch = 0
+        trial.row = row
+        trial._record = None
+        if row.state.is_final:
+            self.unfinished.discard(row.number)
+        else:
+            self.unfinished.add(row.number)
+
+    def put_report(self, report: ReportRow) -> None:
+        """Add or replace an epoch of a trial."""
+        trial = self._trials[report.number]
+        trial._record = None
+        if report.value is not None:
+            trial.curve.put(report.epoch, self.objective.loss(report.value), report.seconds)
+        if report.attempt == trial.row.attempts:
+            trial.last_epoch = max(trial.last_epoch, report.epoch)
+        if not trial._reported or report.epoch > trial._reported[-1]:
+            trial._reported.append(report.epoch)
+            trial._texts.append(report.metrics)
+            return
+        at = bisect_left(trial._reported, report.epoch)
+        if trial._reported[at] == report.epoch:
+            trial._texts[at] = report.metrics
+        else:
+            trial._reported.insert(at, report.epoch)
+            trial._texts.insert(at, report.metrics)
+
+    def loss(self, number: int) -> float | None:
+        """Return the loss that the objective gives a trial, None without reports and for failed trials."""
+        trial = self._trials[number]
+        return None if trial.state is TrialState.FAILED else trial.curve.loss(at=self.objective.at)
+
+    def points(self) -> FloatArray:
+        """Return all configurations in the unit cube, shape ``(n_trials, d)``."""
+        return np.array([trial.point for trial in self._trials]).reshape(len(self), len(self.space))
+
+    def params(self, number: int) -> Params:
+        """Return the configuration of a trial."""
+        return self._trials[number].row.params
+
+    def best(self) -> int | None:
+        """Return the number of the trial with the smallest loss, the earliest of equals, None without any."""
+        losses = [(loss, trial.row.number) for trial in self._trials if (loss := self.loss(trial.row.number)) is not None]
+        return min(losses)[1] if losses else None
+
+    def record(self, number: int) -> TrialRecord:
+        """Return the frozen record of a trial."""
+        trial = self._trials[number]
+        if trial._record is None:
+            row, loss = trial.row, self.loss(number)
+            curve = trial.curve
+            trial._record = TrialRecord(
+                number=number,
+                params=dict(row.params),
+                state=row.state,
+                value=None if loss is None else self.objective.loss(loss),
+                epochs=trial._reported[-1] if trial._reported else 0,
+                curve={e: self.objective.loss(v) for e, v in zip(curve.epochs, curve.losses, strict=True)},
+                metrics=Metrics(trial._reported, trial._texts),
+                checkpoint=row.checkpoint,
+                stop_reason=row.stop_reason,
+                error=row.error,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                attempts=row.attempts,
+            )
+        return trial._record
+

@@ -1,0 +1,132 @@
+"""Reach objects of this process from the processes it starts: a study in memory, and what rank 0 hands out.
+
+Distributed training starts processes in three ways, and each must end up at the same study:
+
+* ``spawn`` pickles what it needs, ``fork`` copies it; ``TrialReference`` gives both a pickled trial.
+* A launcher runs the user's whole script again with ``LOCAL_RANK`` set. That process finds rank 0's address in its
+  environment and takes the trials that rank 0 was handed, in the same order.
+
+The standard library's manager does the work: a socket of the file system, readable by the same user and guarded by a
+random key, and a thread a client. Nothing is served before something asks for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+import threading
+from multiprocessing.managers import BaseManager
+from typing import Any, NamedTuple
+
+LEADER_VARIABLE = "HPO_PLUGINS_LEADER"
+
+
+class Address(NamedTuple):
+    """Where to find an object: the socket, its key, and the object's number."""
+
+    socket: Any
+    key: bytes
+    number: int
+
+
+class _Manager(BaseManager):
+    pass
+
+
+_lock = threading.Lock()
+_served: list[Any] = []
+_server: tuple[int, Any, bytes] | None = None
+_Manager.register("served", callable=_served.__getitem__)
+
+
+def serve(target: Any) -> Address:
+    """Return an address under which other processes of this machine can call the object's public methods."""
+    global _server  # noqa: PLW0603 - one server a process, by nature
+    with _lock:
+        if _server is None or _server[0] != os.getpid():
+            key = secrets.token_bytes(32)
+            server = _Manager(authkey=key).get_server()
+            threading.Thread(target=_run, args=(server,), name="hpo-plugins-relay", daemon=True).start()
+            _server = (os.getpid(), server.address, key)
+        if not any(target is known for known in _served):
+            _served.append(target)
+        number = next(number for number, known in enumerate(_served) if known is target)
+        return Address(_server[1], _server[2], number)
+
+
+def _run(server: Any) -> None:
+    try:
+        server.serve_forever()
+    except SystemExit:  # the manager's way of ending
+        return
+
+
+def reach(address: Address) -> Any:
+    """Return a proxy of the object at an address.
+
+    Raises:
+        OSError, EOFError: The process that serves it is gone.
+    """
+    return _reach(os.getpid(), Address(*address))
+
+
+@functools.lru_cache(maxsize=64)
+def _reach(pid: int, address: Address) -> Any:  # noqa: ARG001 - a forked child must not use its parent's proxy
+    manager = _Manager(address=address.socket, authkey=address.key)
+    manager.connect()
+    return manager.served(address.number)  # type: ignore[attr-defined]
+
+
+class Leader:
+    """What this process was handed, study by study, for the ranks that run the same script."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._changed = threading.Condition()
+        self._stores: dict[str, Any] = {}
+        self._trials: dict[str, list[Any]] = {}
+
+    def open(self, study: str, store: Any) -> None:
+        """Add a study."""
+        with self._changed:
+            self._stores[study] = store
+            self._trials[study] = []
+            self._changed.notify_all()
+
+    def announce(self, study: str, trial: Any) -> None:
+        """Add the trial whose body starts now, or None for the end of a loop."""
+        with self._changed:
+            self._trials[study].append(trial)
+            self._changed.notify_all()
+
+    def store(self, study: str) -> Any:
+        """Return the study's store, waiting until the study was opened."""
+        with self._changed:
+            self._changed.wait_for(lambda: study in self._stores)
+            return self._stores[study]
+
+    def trial(self, study: str, index: int) -> Any:
+        """Return the trial of that place, waiting for it; None where a loop ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._trials.get(study, ())) > index)
+            return self._trials[study][index]
+
+
+LEADER = Leader()
+"""This process's own."""
+
+
+def lead() -> None:
+    """Let the processes that are started from here as further ranks find this one."""
+    socket, key, number = serve(LEADER)
+    os.environ[LEADER_VARIABLE] = json.dumps([os.getpid(), socket, key.hex(), number])
+
+
+def leader() -> Any | None:
+    """Return a proxy of rank 0's ``Leader`` where this process is another rank of the same script, else None."""
+    if os.environ.get("LOCAL_RANK", "0") == "0" or LEADER_VARIABLE not in os.environ:
+        return None
+    pid, socket, key, number = json.loads(os.environ[LEADER_VARIABLE])
+    return None if pid == os.getpid() else reach(Address(socket, bytes.fromhex(key), number))

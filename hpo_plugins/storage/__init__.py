@@ -1,0 +1,28 @@
+"""Where studies are kept: one protocol, two storages."""
+
+from __future__ import annotations
+
+import os
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.storage.base import Storage, StudyStore
+from hpo_plugins.storage.memory import MemoryStorage
+
+__all__ = ["Storage", "StudyStore", "open_storage"]
+
+
+def open_storage(target: str | os.PathLike[str] | Storage | None) -> Storage:
+    """Return the storage at a path or URL, a new one in memory for None, or the one given.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+    if target is None:
+        return MemoryStorage()
+    if isinstance(target, str | os.PathLike):
+        from hpo_plugins.storage.sql import SqlStorage  # here, since importing SQLAlchemy takes a fifth of a second
+
+        return SqlStorage(target)
+    if all(hasattr(target, method) for method in ("names", "open", "checkpoint_root")):
+        return target
+    raise InvalidArgument(f"storage must be a path, a URL or None, but got storage={target!r}.")

@@ -1,0 +1,159 @@
+"""Studies that live as long as the process: the default storage."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpo_plugins import relay
+from hpo_plugins.errors import StudyNotFound
+from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState
+from hpo_plugins.storage.base import Definition
+
+
+class MemoryStudyStore:
+    """One study in memory. Pickled, it becomes a proxy: the other process works on this one's data."""
+
+    outlives_process = False
+
+    def __init__(self, definition: Definition) -> None:
+        """Start empty."""
+        self.definition = definition
+        self._lock = threading.Lock()
+        self._revision = 0
+        self._hand_outs = 0
+        self._trials: list[tuple[int, TrialRow]] = []
+        self._reports: list[ReportRow] = []
+        self._report_revisions: list[int] = []
+
+    def define(self, definition: Definition) -> None:
+        """Replace the definition."""
+        self.definition = definition
+
+    def changes(self, since: int) -> Changes:
+        """Return everything with a revision after ``since``."""
+        with self._lock:
+            if since >= self._revision:
+                return Changes(self._revision, self._hand_outs, time.time(), (), ())
+            first = bisect_right(self._report_revisions, since)
+            trials = [row for revision, row in self._trials if revision > since]
+            return Changes(self._revision, self._hand_outs, time.time(), trials, self._reports[first:])
+
+    def hand_out(self, offer: HandOut, expected: int) -> bool:
+        """Write the hand-out if there were ``expected`` before."""
+        with self._lock:
+            if self._hand_outs != expected:
+                return False
+            now = time.time()
+            if offer.attempt == 1:
+                row = TrialRow(
+                    offer.number, offer.params, TrialState.RUNNING, 1, offer.lost, offer.worker, now + offer.lease, now
+                )
+                self._trials.append((0, row))
+            else:
+                row = replace(
+                    self._trials[offer.number][1],
+                    state=TrialState.RUNNING,
+                    attempts=offer.attempt,
+                    lost=offer.lost,
+                    worker=offer.worker,
+                    lease_until=now + offer.lease,
+                )
+            self._hand_outs += 1
+            self._put(row)
+            return True
+
+    def report(self, report: ReportRow) -> int | None:
+        """Append a report while the lease is held."""
+        with self._lock:
+            if not self._holds(report.number, report.attempt):
+                return None
+            self._revision += 1
+            self._reports.append(report)
+            self._report_revisions.append(self._revision)
+            return self._revision
+
+    def update(self, number: int, attempt: int, **fields: Any) -> bool:
+        """Rewrite fields of a trial's row while the lease is held."""
+        with self._lock:
+            if not self._holds(number, attempt):
+                return False
+            if fields.get("ended_at"):
+                fields["ended_at"] = time.time()
+            self._put(replace(self._trials[number][1], **fields))
+            return True
+
+    def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
+        """Extend leases that are still held."""
+        with self._lock:
+            for number, attempt in held:
+                if self._holds(number, attempt):
+                    self._put(replace(self._trials[number][1], lease_until=time.time() + lease))
+
+    def close(self) -> None:
+        """Do nothing: the data is the store."""
+
+    def _holds(self, number: int, attempt: int) -> bool:
+        row = self._trials[number][1]
+        return row.attempts == attempt and row.state is TrialState.RUNNING
+
+    def _put(self, row: TrialRow) -> None:
+        self._revision += 1
+        self._trials[row.number] = (self._revision, row)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Serve this study to the process that unpickles it."""
+        return ProxyStudyStore, (self.definition, relay.serve(self))
+
+
+class ProxyStudyStore:
+    """A study in another process's memory, reached on the first use."""
+
+    outlives_process = False
+
+    def __init__(self, definition: Definition, address: relay.Address) -> None:
+        """Remember where the study is; nothing is opened yet."""
+        self.definition = definition
+        self._address = address
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the method of the real store."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(relay.reach(self._address), name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the address on."""
+        return ProxyStudyStore, (self.definition, self._address)
+
+
+class MemoryStorage:
+    """Studies by name, gone with the process."""
+
+    def __init__(self) -> None:
+        """Start without studies."""
+        self._studies: dict[str, MemoryStudyStore] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def names(self) -> list[str]:
+        """Return the names of the studies."""
+        return list(self._studies)
+
+    def open(self, name: str, definition: Definition | None) -> MemoryStudyStore:
+        """Return the study, made when it is new."""
+        if name not in self._studies:
+            if definition is None:
+                raise StudyNotFound(f"No study {name!r} in memory: it holds {', '.join(map(repr, self._studies)) or 'none'}.")
+            self._studies[name] = MemoryStudyStore(definition)
+        return self._studies[name]
+
+    def checkpoint_root(self, name: str) -> str:
+        """Return a temporary folder that goes with the process."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="hpo-plugins-")
+        return self._folder.name

@@ -1,0 +1,87 @@
+"""What a strategy is: a function of the history, the seed and the trial's number."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import Params, Space
+
+
+class Verdict(NamedTuple):
+    """What becomes of a training after an epoch: the state it is to take, and why, in words."""
+
+    state: TrialState
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judge(ABC):
+    """Decides after an epoch whether a training goes on."""
+
+    registry: ClassVar[dict[str, type[Judge]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Know every rule and strategy by its name, to read it back from a stored study."""
+        Judge.registry[cls.__name__] = cls
+
+    @abstractmethod
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+        """Return the verdict on trial ``number``, whose newest epoch is ``epoch``, or None to go on."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form that ``judge_from_json`` reads."""
+        return {"name": type(self).__name__, **asdict(self)}
+
+
+class Strategy(Judge):
+    """Chooses configurations, and may judge trainings.
+
+    A strategy keeps no state of its own: whatever it remembers between calls is a cache that changes nothing but
+    time, so a process that takes over a study suggests what the first would have.
+    """
+
+    stops_trainings: ClassVar[bool] = False
+    """Whether it judges trainings itself, so that no other early-stopping rule may stand beside it."""
+
+    def check(self, space: Space, max_trials: int | None) -> None:  # noqa: B027 - most strategies fit every space
+        """Raise InvalidArgument when the strategy does not fit the space or the limits."""
+
+    @abstractmethod
+    def suggest(self, history: History, seed: int, number: int) -> Params:
+        """Return the configuration of the new trial ``number``, one that no trial has in a finite space.
+
+        It is not asked when every configuration of a finite space has been tried.
+        """
+
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:  # noqa: ARG002
+        """Let every training go on."""
+        return None
+
+    def full_training(self) -> int | None:
+        """Return the epochs of a full training, None where the strategy does not know them."""
+        return None
+
+    def describe(self) -> str:
+        """Return what the strategy will do, in words."""
+        return repr(self)
+
+
+def judge_from_json(data: Mapping[str, Any]) -> Any:
+    """Return the strategy or rule that ``to_json`` described; only names known to this library are made."""
+    name = data["name"]
+    if name not in Judge.registry:
+        known = ", ".join(sorted(Judge.registry))
+        raise InvalidArgument(f"strategy {name!r} is not known to this version of hpo-plugins; it knows {known}.")
+    return Judge.registry[name](**{key: value for key, value in data.items() if key != "name"})
+
+
+def whole_number(name: str, value: object, least: int) -> None:
+    """Raise InvalidArgument unless ``value`` is an int of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidArgument(f"{name} must be a whole number of at least {least}, but got {name}={value!r}.")

@@ -1,0 +1,45 @@
+"""Grid search: every combination once, in a fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.space import Categorical, Params, Space
+from hpo_plugins.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Grid(Strategy):
+    """Try every combination of categorical values.
+
+    Combinations come in the order of the space as it was written, the last parameter turning fastest. The number of
+    trials is the number of combinations: ``max_trials`` is left out, or equal to it.
+
+    Reference:
+        Amazon SageMaker developer guide, "Hyperparameter tuning strategies": grid search is for categorical
+        parameters only, and its number of training jobs is computed.
+    """
+
+    def check(self, space: Space, max_trials: int | None) -> None:
+        """Refuse ranges, and a number of trials other than the number of combinations."""
+        for name, parameter in space.items():
+            if not isinstance(parameter, Categorical):
+                raise InvalidArgument(
+                    f"Grid needs categorical parameters, but got space[{name!r}]={parameter!r}. "
+                    "List the values to try, Categorical([...]), or use Random or Hyperband."
+                )
+        if max_trials is not None and max_trials != space.size:
+            raise InvalidArgument(
+                f"max_trials must be the number of combinations, {space.size}, with Grid, but got max_trials={max_trials}. "
+                "Leave it out: Grid computes it."
+            )
+
+    def suggest(self, history: History, seed: int, number: int) -> Params:  # noqa: ARG002
+        """Return combination ``number``."""
+        return history.space.at_index(number)
+
+    def describe(self) -> str:
+        """Return what the strategy will do."""
+        return "Grid: every combination once, the last parameter turning fastest."

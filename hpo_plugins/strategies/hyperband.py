@@ -1,0 +1,186 @@
+"""Hyperband with asynchronous successive halving: many configurations start, few get all their epochs.
+
+Notation
+    r, R    min_resource and max_resource, in epochs
+    eta     reduction_factor
+    rung    an epoch at which a trial is compared: r * eta^k below R
+    bracket a sequence of rungs; bracket s leaves the first s out, so it starts judging later
+
+Reference:
+    Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
+    Optimization", JMLR 18, 2018 (algorithm 1: brackets and their sizes).
+    Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar, "A System for Massively Parallel
+    Hyperparameter Tuning", MLSys 2020 (ASHA).
+
+Differs from the papers in:
+    1. A training is judged inside its own loop when it reports a rung's epoch, against all results there so far, and
+       is stopped or goes on at once (ASHA's stopping variant): nothing waits, any number of workers may run.
+    2. Trials are dealt to the brackets in turn, in the proportions of Hyperband's bracket sizes, so that any number
+       of trials, not only a whole round, is divided in these proportions.
+    3. A trial that ended by itself before a rung holds its last result there.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import Params, Space
+from hpo_plugins.strategies.base import Strategy, Verdict, whole_number
+from hpo_plugins.strategies.random_search import draw
+
+
+@dataclass(frozen=True)
+class Hyperband(Strategy):
+    """Give epochs to the configurations that use them well, and stop the others.
+
+    Args:
+        min_resource: No training is judged before this epoch.
+        max_resource: Epochs of a full training; a training that reaches it is complete.
+        reduction_factor: At each rung the best ``1 / reduction_factor`` of the results so far go on.
+        search: Where new configurations come from: ``"random"``, the draws of ``Random``. (A search guided by a model
+            is to become the default.)
+
+    Raises:
+        InvalidArgument: An argument is not a whole number in its range, ``min_resource > max_resource``, or the
+            search is unknown.
+    """
+
+    min_resource: int = 1
+    max_resource: int | None = None
+    reduction_factor: int = 3
+    search: Literal["random"] = "random"
+    stops_trainings: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        whole_number("min_resource", self.min_resource, 1)
+        whole_number("reduction_factor", self.reduction_factor, 2)
+        if self.max_resource is not None:
+            whole_number("max_resource", self.max_resource, 1)
+            if self.min_resource > self.max_resource:
+                raise InvalidArgument(
+                    f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
+                    f"max_resource={self.max_resource}."
+                )
+        if self.search != "random":
+            raise InvalidArgument(f"search must be 'random', but got search={self.search!r}.")
+
+    def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
+        """Refuse to start without the length of a full training."""
+        if self.max_resource is None:
+            raise InvalidArgument(
+                "Hyperband must know max_resource, the epochs of a full training, but got max_resource=None. "
+                "Give the number that you give to epochs=, max_epochs= or num_boost_round=."
+            )
+
+    def suggest(self, history: History, seed: int, number: int) -> Params:
+        """Return draw ``number`` of the random search."""
+        return draw(history.space, seed, number)
+
+    def full_training(self) -> int | None:
+        """Return ``max_resource``."""
+        return self.max_resource
+
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+        """Compare the trial with the others of its bracket when it has passed a rung."""
+        if self.max_resource is not None and epoch >= self.max_resource:
+            return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+        rung = self._passed(history, number, epoch)
+        if rung is None:
+            return None
+        bracket = self.bracket(number)
+        at = history.objective.at
+        own = history[number].curve.loss(rung, at=at)
+        if own is None:  # the first validation came later than the rung
+            return None
+        others = [
+            loss
+            for trial in history
+            if trial.row.number != number
+            and self.bracket(trial.row.number) == bracket
+            and trial.state is not TrialState.FAILED
+            and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
+            and (loss := trial.curve.loss(rung, at=at)) is not None
+        ]
+        rank, results = 1 + sum(loss < own for loss in others), len(others) + 1
+        go_on = max(1, results // self.reduction_factor)
+        if rank <= go_on:
+            return None
+        best = history.objective.loss(min(others))
+        return Verdict(
+            TrialState.STOPPED,
+            f"rung {rung}: {history.objective.loss(own):.6g} is rank {rank} of {results} in bracket {bracket}, and the "
+            f"best {'goes' if go_on == 1 else f'{go_on} go'} on (best {best:.6g})",
+        )
+
+    def _passed(self, history: History, number: int, epoch: int) -> int | None:
+        """Return the rung that ``epoch`` is the first report at or after, None when there is none."""
+        epochs = history[number].curve.epochs
+        before = next((earlier for earlier in reversed(epochs) if earlier < epoch), 0)
+        passed = [rung for rung in self.rungs(self.bracket(number)) if before < rung <= epoch]
+        return passed[-1] if passed else None
+
+    def rungs(self, bracket: int) -> tuple[int, ...]:
+        """Return the epochs at which trials of a bracket are compared, without the last, ``max_resource``."""
+        return _rungs(self.min_resource, self.max_resource or 1, self.reduction_factor)[bracket:]
+
+    def bracket(self, number: int) -> int:
+        """Return the bracket of trial ``number``."""
+        return _bracket(self._sizes(), number)
+
+    def _sizes(self) -> tuple[int, ...]:
+        return _bracket_sizes(len(self.rungs(0)), self.reduction_factor)
+
+    def describe(self) -> str:
+        """Return the table of brackets and rungs, one line a bracket."""
+        if self.max_resource is None:
+            return "Hyperband: max_resource is not known yet."
+        sizes = self._sizes()
+        lines = [
+            f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung go on, up to epoch {self.max_resource}.",
+            "bracket  share of trials  compared at epochs",
+        ]
+        for bracket, size in enumerate(sizes):
+            rungs = ", ".join(map(str, self.rungs(bracket))) or "never: every training is full"
+            lines.append(f"{bracket:>7}  {size / sum(sizes):>15.1%}  {rungs}")
+        return "\n".join(lines)
+
+
+@functools.cache
+def _rungs(least: int, most: int, factor: int) -> tuple[int, ...]:
+    """Return ``least * factor^k`` below ``most``, by multiplication: logarithms round down at exact powers."""
+    rungs = []
+    epoch = least
+    while epoch < most:
+        rungs.append(epoch)
+        epoch *= factor
+    return tuple(rungs)
+
+
+@functools.cache
+def _bracket_sizes(rungs: int, factor: int) -> tuple[int, ...]:
+    """Return how many trials of a round start in each bracket (Hyperband, algorithm 1, line 3)."""
+    return tuple(math.ceil((rungs + 1) / (s + 1) * factor**s) for s in range(rungs, -1, -1))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _bracket(sizes: tuple[int, ...], number: int) -> int:
+    """Return the bracket of a trial: within each round, the one that is furthest behind its share."""
+    return _round(sizes)[number % sum(sizes)]
+
+
+@functools.cache
+def _round(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    total = sum(sizes)
+    dealt = [0] * len(sizes)
+    order = []
+    for number in range(total):
+        bracket = max(range(len(sizes)), key=lambda s: sizes[s] * (number + 1) / total - dealt[s])
+        dealt[bracket] += 1
+        order.append(bracket)
+    return tuple(order)

@@ -1,0 +1,133 @@
+"""A trial as the loop holds it: its configuration, and the way back for its metrics."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins import relay
+from hpo_plugins.objective import Objective
+from hpo_plugins.space import Params, Value
+
+if TYPE_CHECKING:
+    from hpo_plugins.coordinator import Coordinator
+
+
+class Trial:
+    """One configuration to train, handed out by a tuner.
+
+    It can be pickled: in another process of the same machine it reports to the same study.
+
+    Attributes:
+        number: Its place in the search, from 0.
+        params: Its configuration, plain Python values.
+        start_epoch: Epochs that were already trained, 0 when fresh.
+        resume_from: Path of the checkpoint to go on from, else None.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        number: int,
+        params: Params,
+        *,
+        attempt: int = 1,
+        start_epoch: int = 0,
+        resume_from: str | None = None,
+    ) -> None:
+        """Bind the trial to the coordinator that judges it; tuners do this."""
+        self._coordinator = coordinator
+        self._attempt = attempt
+        self.number = number
+        self.params = params
+        self.start_epoch = start_epoch
+        self.resume_from = resume_from
+
+    def __getitem__(self, name: str) -> Value:
+        """Return the value of one parameter."""
+        return self.params[name]
+
+    def __repr__(self) -> str:
+        """Show number and configuration."""
+        return f"Trial(number={self.number}, params={self.params!r})"
+
+    @property
+    def objective(self) -> Objective:
+        """The objective: which metric is judged, and which way."""
+        return self._coordinator.study.objective
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """The trial's own folder for checkpoints, made when first asked for."""
+        folder = self._coordinator.checkpoint_dir(self.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
+        """Record an epoch's metrics and return whether to stop the training now.
+
+        Args:
+            epoch: Completed epochs (boosting rounds), absolute, from 1. An epoch reported again replaces its metrics.
+            metrics: Name to number; all are recorded, the objective's metric is judged.
+            objective_follows: The first epochs may lack the objective's metric, since the first validation comes
+                later. Once it has been seen, any later epoch may leave it out.
+
+        Raises:
+            InvalidReport: The epoch goes backwards or is not a whole number from 1 on, or a value is not a number.
+            MetricNotFound: No epoch had the objective's metric so far, and ``objective_follows`` is false.
+        """
+        return self._coordinator.report(self, epoch, metrics, objective_follows=objective_follows)
+
+    def end(self) -> None:
+        """Say that the body is over; whether the trial completed or was stopped is known from its reports."""
+        self._coordinator.end(self)
+
+    def fail(self, error: BaseException | str) -> None:
+        """Say that the body ended with an error; the search goes on."""
+        self._coordinator.fail(self, error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary: the other side opens the study anew, when it first needs it."""
+        arguments = {"attempt": self._attempt, "start_epoch": self.start_epoch, "resume_from": self.resume_from}
+        return _rebuild, (self._coordinator, self.number, self.params, arguments)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trial:
+        """Return itself: scikit-learn's ``clone`` copies callbacks, and a copy must report to the same trial."""
+        return self
+
+
+def _rebuild(coordinator: Coordinator, number: int, params: Params, arguments: dict[str, Any]) -> Trial:
+    return Trial(coordinator, number, params, **arguments)
+
+
+class TrialReference:
+    """A trial that finds its study again after ``fork`` and ``spawn``.
+
+    A forked child has copies of the parent's locks, connections and memory, none of which it may use. So the trial
+    is pickled beforehand, and a process other than the maker's uses what it unpickles.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        """Make the trial reachable from processes that this one starts."""
+        self._trial = trial
+        self._pid = os.getpid()
+        self._pickled = pickle.dumps(trial)
+        relay.lead()
+
+    def __call__(self) -> Trial:
+        """Return the trial, as this process may use it."""
+        if self._pid != os.getpid():
+            self._trial = pickle.loads(self._pickled)
+            self._pid = os.getpid()
+        return self._trial
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the pickled trial only."""
+        return {"_pid": -1, "_pickled": self._pickled, "_trial": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialReference:
+        """Return itself, as the trial does."""
+        return self

@@ -1,0 +1,264 @@
+"""What the user holds: the search as an iterable of trials."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins import loop_exit, relay
+from hpo_plugins.coordinator import Coordinator
+from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import TrialRecord
+from hpo_plugins.space import Parameter, Space
+from hpo_plugins.storage import Storage, StudyStore, open_storage
+from hpo_plugins.strategies import Judge, Random, Strategy
+from hpo_plugins.strategies.base import whole_number
+from hpo_plugins.study import Study, check_same
+from hpo_plugins.summary import summarize
+from hpo_plugins.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger("hpo_plugins")
+
+DEFAULT_NAME = "default"
+POLL_SECONDS = 0.5
+
+
+class Tuner:
+    """A search over configurations; iterate over it and train each trial it yields.
+
+    The loop ends each trial when its body is over, marks it FAILED with its error when the body raises (the
+    exception goes on unchanged), and gives it back when the run is interrupted. While only other workers' results can
+    bring more work, it waits. Start the same script again, or in several processes at once, with the same
+    ``storage`` and ``name``: they share the search.
+
+    Args:
+        space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
+        objective: ``Minimize(metric)`` or ``Maximize(metric)``; the one place where the metric is named.
+        strategy: ``Grid()``, ``Random()`` or ``Hyperband(...)``.
+        max_trials: How many trials to start in all, by all workers and runs together; None sets no limit.
+        early_stopping: ``MedianRule()`` beside Grid or Random.
+        retries: How often a trial is handed out again after its worker vanished; then it is FAILED.
+        seed: Fixes every suggestion; None draws one and stores it with the study.
+        storage: A path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
+        name: The study's name; one storage holds many.
+
+    Attributes:
+        space: The search space.
+        objective: The objective.
+        strategy: The strategy.
+        seed: The seed in force.
+        name: The study's name.
+
+    Raises:
+        InvalidArgument: An argument is wrong, or the strategy does not fit the space or the limits.
+        StudyMismatch: The stored study has another space, objective, strategy or seed.
+        StorageError: The storage cannot be opened.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Parameter],
+        objective: Objective,
+        *,
+        strategy: Strategy | None = None,
+        max_trials: int | None = None,
+        early_stopping: Judge | None = None,
+        retries: int = 3,
+        seed: int | None = None,
+        storage: str | os.PathLike[str] | Storage | None = None,
+        name: str = DEFAULT_NAME,
+    ) -> None:
+        """Check everything, and open the study or make it."""
+        whole_number("retries", retries, 0)
+        if seed is not None:
+            whole_number("seed", seed, 0)
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument(f"name must be a non-empty string, but got name={name!r}.")
+        study = Study(
+            space=space if isinstance(space, Space) else Space(space),
+            objective=objective,
+            strategy=Random() if strategy is None else strategy,
+            early_stopping=early_stopping,
+            seed=secrets.randbits(32) if seed is None else seed,
+            max_trials=max_trials,
+        )
+        self.name = name
+        self._key = f"{name} in {storage}"
+        self._leader = relay.leader()
+        if self._leader is not None:  # a further rank of rank 0's script: rank 0's study is this one's
+            self._bind(study, self._leader.store(self._key), "", retries)
+            return
+        place = open_storage(storage)
+        store = place.open(name, study.to_json())
+        given = study.to_json() | ({"seed": store.definition["seed"]} if seed is None else {})
+        check_same(store.definition, given, name)
+        if store.definition["max_trials"] != max_trials:
+            store.define(given)
+        self._bind(Study.from_json(given), store, place.checkpoint_root(name), retries)
+
+    def _bind(self, study: Study, store: StudyStore, checkpoint_root: str, retries: int) -> None:
+        self.space, self.objective, self.strategy, self.seed = study.space, study.objective, study.strategy, study.seed
+        self._coordinator = Coordinator(study, store, checkpoint_root=checkpoint_root, retries=retries)
+        self._followed = 0
+        self._changed = threading.Event()
+        if self._leader is None:
+            relay.LEADER.open(self._key, store)
+
+    @classmethod
+    def load(cls, storage: str | os.PathLike[str] | Storage, name: str | None = None) -> Tuner:
+        """Return a stored study: its definition and its trials.
+
+        Args:
+            storage: Where it was stored.
+            name: Its name; None where the storage holds one study only.
+
+        Raises:
+            StudyNotFound: There is no such study, or ``name`` is None and there are several.
+            StorageError: The storage does not exist or cannot be opened.
+        """
+        if isinstance(storage, str | os.PathLike) and "://" not in os.fspath(storage) and not os.path.exists(storage):  # noqa: PTH110
+            raise StudyNotFound(f"No storage at {os.fspath(storage)}: there is no such file. Give the path that the Tuner got.")
+        place = open_storage(storage)
+        names = place.names()
+        if name is None:
+            if len(names) != 1:
+                raise StudyNotFound(f"name must say which study to load; {storage} holds {', '.join(map(repr, names)) or 'none'}.")
+            (name,) = names
+        store = place.open(name, None)
+        tuner = cls.__new__(cls)
+        tuner.name, tuner._key, tuner._leader = name, f"{name} in {storage}", None
+        tuner._bind(Study.from_json(store.definition), store, place.checkpoint_root(name), retries=3)
+        return tuner
+
+    # The loop.
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Yield the trials of the search, each when the body of the one before is over."""
+        if self._leader is not None:
+            yield from self._follow()
+            return
+        frame, handled = sys._getframe(1), sys.exc_info()[1]
+        while (trial := self._next()) is not None:
+            relay.LEADER.announce(self._key, trial)
+            try:
+                yield trial
+            except GeneratorExit:
+                relay.LEADER.announce(self._key, None)
+                if sys._getframe(1) is frame:
+                    loop_exit.watch(frame, handled, lambda error, trial=trial: self._left(trial, error))  # type: ignore[misc]
+                else:  # closed from elsewhere, long after its loop
+                    self._left(trial, None)
+                return
+            self._coordinator.end(trial)
+        relay.LEADER.announce(self._key, None)
+
+    def _next(self) -> Trial | None:
+        while True:
+            trial = self.ask()
+            if trial is not None or self.done:
+                return trial
+            self._changed.wait(POLL_SECONDS)  # only another worker's end, or death, can bring work
+
+    def _left(self, trial: Trial, error: BaseException | None) -> None:
+        """End the trial whose body was left before its end; nothing may be raised from here."""
+        try:
+            if isinstance(error, Exception):
+                self._coordinator.fail(trial, error)
+            elif error is not None or not self._coordinator.has_reported(trial):
+                self._coordinator.release(trial)
+            else:
+                self._coordinator.end(trial)
+        except StorageError as problem:
+            logger.warning("the end of trial %d was not recorded: %s", trial.number, problem)
+
+    def _follow(self) -> Iterator[Trial]:
+        """Yield the trials that rank 0 of the same script is handed; rank 0 ends them."""
+        while True:
+            try:
+                trial = self._leader.trial(self._key, self._followed)  # type: ignore[union-attr]
+            except (OSError, EOFError):  # rank 0 has ended
+                return
+            self._followed += 1
+            if trial is None:
+                return
+            yield trial
+
+    # Ask and tell.
+
+    def ask(self) -> Trial | None:
+        """Return the next trial to train, or None when there is nothing to hand out now (see ``done``).
+
+        The caller ends it with ``trial.end()`` or ``trial.fail(error)``.
+
+        Raises:
+            StorageError: The storage cannot be reached.
+        """
+        return self._coordinator.ask()
+
+    @property
+    def done(self) -> bool:
+        """Whether the search is over: no trial will be handed out any more, to anybody."""
+        return self._coordinator.done()
+
+    def stop(self) -> None:
+        """Hand out no more trials in this process; trainings under way go on to their own end."""
+        self._coordinator.stopped = True
+        self._changed.set()
+
+    # Results.
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number, as they stand now."""
+        history = self._coordinator.history()
+        return tuple(history.record(number) for number in range(len(history)))
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The trial with the best value, the earliest of equals; failed trials do not count.
+
+        Raises:
+            NothingReported: No trial has a value yet.
+        """
+        history = self._coordinator.history()
+        number = history.best()
+        if number is None:
+            raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
+        return history.record(number)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why no new trial will be started, in words; None while there will be."""
+        self._coordinator.history()
+        return self._coordinator.end_of_search()
+
+    def summary(self) -> str:
+        """Return in a few lines what was found, what was trained and how trials ended."""
+        ended = self.stop_reason if self.done else None
+        return summarize(self._coordinator.study, self._coordinator.history(), name=self.name, ended=ended)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return one row a trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        import pandas
+
+        rows = [
+            {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
+            | {f"params_{name}": value for name, value in t.params.items()}
+            | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts}
+            | {"started_at": t.started_at, "ended_at": t.ended_at}
+            for t in self.trials
+        ]
+        return pandas.DataFrame(rows)
