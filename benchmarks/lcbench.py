@@ -38,7 +38,9 @@ def data_folder() -> Path:
     """Return the folder of the benchmark data."""
     folder = os.environ.get("HPO_PLUGINS_BENCHMARK_DATA")
     if folder is None:
-        raise SystemExit("Set HPO_PLUGINS_BENCHMARK_DATA to the folder that holds lcbench/ (see this file's docstring).")
+        raise SystemExit(
+            "Set HPO_PLUGINS_BENCHMARK_DATA to the folder that holds lcbench/ (see this file's docstring)."
+        )
     return Path(folder)
 
 
@@ -56,7 +58,9 @@ def curves(instance: str, configurations: list[dict[str, Any]], epochs: NDArray[
     model, encoding = _session()
     epochs = np.arange(1, EPOCHS + 1) if epochs is None else epochs
     rows = np.array([[c[name] for name in SPACE] for c in configurations], dtype=np.float32)
-    x = np.concatenate([np.tile(epochs[None, :, None], (len(rows), 1, 1)), np.repeat(rows[:, None], len(epochs), 1)], axis=2)
+    x = np.concatenate(
+        [np.tile(epochs[None, :, None], (len(rows), 1, 1)), np.repeat(rows[:, None], len(epochs), 1)], axis=2
+    )
     x = x.reshape(-1, 8).astype(np.float32)
     category = np.full((len(x), 1), encoding[instance], dtype=np.int32)
     (output,) = model.run(None, {"x_cat": category, "x_cont": x})

@@ -88,6 +88,11 @@ class Coordinator:
             self._history.apply(self.store.changes(self._history.revision))
             return self._history
 
+    @property
+    def last_known(self) -> History:
+        """The history as it was when the storage was last asked."""
+        return self._history
+
     def end_of_search(self) -> str | None:
         """Return why no new trial will be started, in words, or None while there will be."""
         limit = self.study.trial_limit
@@ -116,25 +121,47 @@ class Coordinator:
         with self._lock:
             while True:
                 history = self.history()
-                offer = self._abandoned() or self._new()
+                offer = self._abandoned() or self._next()
                 if offer is None:
                     return None
                 if not self.store.hand_out(offer, history.hand_outs):
                     continue  # another process was handed something first: decide again
-                self._held[offer.number] = _Held(offer.attempt)
+                self.history()
+                row = history[offer.number].row
+                self._held[row.number] = _Held(row.attempts, epoch=row.start_epoch, has_objective=row.start_epoch > 0)
                 if self.store.outlives_process:
                     _release_at_exit(self)
                     self._heartbeat.start()
-                self.history()
-                logger.debug("trial %d, attempt %d: %s", offer.number, offer.attempt, offer.params)
-                return Trial(self, offer.number, dict(offer.params), attempt=offer.attempt)
+                logger.debug("trial %d, attempt %d: %s", row.number, row.attempts, row.params)
+                return Trial(
+                    self,
+                    row.number,
+                    dict(row.params),
+                    attempt=row.attempts,
+                    start_epoch=row.start_epoch,
+                    resume_from=row.checkpoint,
+                )
 
-    def _new(self) -> HandOut | None:
-        if self.end_of_search() is not None:
+    def _next(self) -> HandOut | None:
+        """Return the paused trial that the strategy would go on with, else a new one."""
+        if self.stopped:
             return None
-        number = len(self._history)
-        params = self.study.strategy.suggest(self._history, self.study.seed, number)
-        return HandOut(number, params, 1, 0, self._worker, self._lease())
+        history, strategy, seed = self._history, self.study.strategy, self.study.seed
+        may_start = self.end_of_search() is None
+        paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
+        if paused:
+            thawed = strategy.thaw(history, seed, may_start=may_start)
+            if thawed is not None:
+                row = history[thawed.number].row
+                return HandOut(row.number, row.params, row.attempts + 1, row.lost, self._worker, self._lease())
+            if not may_start and len(paused) == len(history.unfinished):
+                for number in paused:
+                    reason = history[number].row.stop_reason or ""
+                    self._finish(history[number].row, Verdict(TrialState.STOPPED, reason))
+        if not may_start:
+            return None
+        params = strategy.suggest(history, seed)
+        return HandOut(len(history), params, 1, 0, self._worker, self._lease())
 
     def _abandoned(self) -> HandOut | None:
         """Return the first trial that nobody trains any more, after ending those that need no more training."""
@@ -266,7 +293,9 @@ class Coordinator:
             if known.row.verdict is not None:
                 verdict = Verdict(known.row.verdict, known.row.stop_reason or "")
             elif len(known.curve):
-                verdict = Verdict(TrialState.COMPLETED, f"the training ended by itself at epoch {known.curve.epochs[-1]}")
+                verdict = Verdict(
+                    TrialState.COMPLETED, f"the training ended by itself at epoch {known.curve.epochs[-1]}"
+                )
             else:
                 verdict = Verdict(TrialState.FAILED, self._silence(trial.number))
             self._finish(known.row, verdict)
@@ -318,6 +347,11 @@ class Coordinator:
         return self.history()[trial.number].last_epoch > 0
 
     def _finish(self, row: TrialRow, verdict: Verdict) -> None:
+        if verdict.state is TrialState.PAUSED:
+            epoch = self._history[row.number].last_epoch
+            fields = {"state": verdict.state, "verdict": None, "stop_reason": verdict.reason, "start_epoch": epoch}
+            self.store.update(row.number, row.attempts, **fields)
+            return
         failed = verdict.state is TrialState.FAILED
         self.store.update(
             row.number,

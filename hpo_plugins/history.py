@@ -193,7 +193,9 @@ class History(Sequence[TrialHistory]):
 
     def best(self) -> int | None:
         """Return the number of the trial with the smallest loss, the earliest of equals, None without any."""
-        losses = [(loss, trial.row.number) for trial in self._trials if (loss := self.loss(trial.row.number)) is not None]
+        losses = [
+            (loss, trial.row.number) for trial in self._trials if (loss := self.loss(trial.row.number)) is not None
+        ]
         return min(losses)[1] if losses else None
 
     def record(self, number: int) -> TrialRecord:
@@ -218,4 +220,3 @@ class History(Sequence[TrialHistory]):
                 attempts=row.attempts,
             )
         return trial._record
-

@@ -79,6 +79,7 @@ class TrialRow:
         worker: Who holds the lease.
         lease_until: When the lease runs out unless renewed; 0 when it was given back.
         verdict: What the judges said while it ran: the state it takes when its body is over.
+        start_epoch: Epochs that the next attempt need not train again; those before its pause.
     """
 
     number: int
@@ -94,6 +95,7 @@ class TrialRow:
     stop_reason: str | None = None
     error: str | None = None
     checkpoint: str | None = None
+    start_epoch: int = 0
 
 
 class ReportRow(NamedTuple):

@@ -202,7 +202,9 @@ class Categorical:
         seen: set[str] = set()
         for index, key in enumerate(self._keys):
             if key in seen:
-                raise InvalidArgument(f"values must not hold a value twice, but got {self.values[index]!r} at index {index}.")
+                raise InvalidArgument(
+                    f"values must not hold a value twice, but got {self.values[index]!r} at index {index}."
+                )
             seen.add(key)
 
     @property
@@ -301,7 +303,7 @@ class Space(Mapping[str, Parameter]):
     def at_index(self, index: int) -> Params:
         """Return configuration ``index`` of a finite space; the last parameter turns fastest."""
         params: Params = {}
-        for name, parameter in reversed(self.items()):
+        for name, parameter in reversed(self._parameters.items()):
             if parameter.size is None:
                 raise InvalidArgument(f"space must be finite, but {name!r} is continuous.")
             index, position = divmod(index, parameter.size)
@@ -378,5 +380,5 @@ def _check_scale(scale: object, low: float, high: float, allowed: tuple[str, ...
         raise InvalidArgument(f"scale must be one of {', '.join(map(repr, allowed))}, but got scale={scale!r}.")
     if scale == "log" and low <= 0:
         raise InvalidArgument(f"low must be > 0 on a log scale, but got low={low!r}. Use scale='linear'.")
-    if scale == "reverse_log" and not (0 <= low and high < 1):
+    if scale == "reverse_log" and not (low >= 0 and high < 1):
         raise InvalidArgument(f"reverse_log needs 0 <= low and high < 1, but got low={low!r} and high={high!r}.")

@@ -29,13 +29,19 @@ class Study:
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Objective):
-            raise InvalidArgument(f"objective must be Minimize(metric) or Maximize(metric), but got objective={self.objective!r}.")
+            raise InvalidArgument(
+                f"objective must be Minimize(metric) or Maximize(metric), but got objective={self.objective!r}."
+            )
         if not isinstance(self.strategy, Strategy):
             cure = " Make an object of it: add ()." if isinstance(self.strategy, type) else ""
-            raise InvalidArgument(f"strategy must be Grid(), Random() or Hyperband(...), but got strategy={self.strategy!r}.{cure}")
+            raise InvalidArgument(
+                f"strategy must be Grid(), Random() or Hyperband(...), but got strategy={self.strategy!r}.{cure}"
+            )
         if self.early_stopping is not None:
             if not isinstance(self.early_stopping, Judge) or isinstance(self.early_stopping, Strategy):
-                raise InvalidArgument(f"early_stopping must be MedianRule() or None, but got early_stopping={self.early_stopping!r}.")
+                raise InvalidArgument(
+                    f"early_stopping must be MedianRule() or None, but got early_stopping={self.early_stopping!r}."
+                )
             if self.strategy.stops_trainings:
                 raise InvalidArgument(
                     f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "
@@ -44,7 +50,9 @@ class Study:
         if self.max_trials is not None and (
             isinstance(self.max_trials, bool) or not isinstance(self.max_trials, int) or self.max_trials < 1
         ):
-            raise InvalidArgument(f"max_trials must be a whole number of at least 1, or None, but got max_trials={self.max_trials!r}.")
+            raise InvalidArgument(
+                f"max_trials must be a whole number of at least 1, or None, but got max_trials={self.max_trials!r}."
+            )
         self.strategy.check(self.space, self.max_trials)
 
     @property
@@ -85,7 +93,9 @@ class Study:
 
 def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
     """Raise StudyMismatch when two definitions differ in more than the number of trials."""
-    changes = [line for part in stored if part != "max_trials" for line in _differences(part, stored[part], given[part])]
+    changes = [
+        line for part in stored if part != "max_trials" for line in _differences(part, stored[part], given[part])
+    ]
     if changes:
         raise StudyMismatch(
             f"The stored study {name!r} was defined differently: {'; '.join(changes)}. "

@@ -8,11 +8,12 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo_plugins import loop_exit, relay
 from hpo_plugins.coordinator import Coordinator
 from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
+from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
@@ -126,12 +127,16 @@ class Tuner:
             StorageError: The storage does not exist or cannot be opened.
         """
         if isinstance(storage, str | os.PathLike) and "://" not in os.fspath(storage) and not os.path.exists(storage):  # noqa: PTH110
-            raise StudyNotFound(f"No storage at {os.fspath(storage)}: there is no such file. Give the path that the Tuner got.")
+            raise StudyNotFound(
+                f"No storage at {os.fspath(storage)}: there is no such file. Give the path that the Tuner got."
+            )
         place = open_storage(storage)
         names = place.names()
         if name is None:
             if len(names) != 1:
-                raise StudyNotFound(f"name must say which study to load; {storage} holds {', '.join(map(repr, names)) or 'none'}.")
+                raise StudyNotFound(
+                    f"name must say which study to load; {storage} holds {', '.join(map(repr, names)) or 'none'}."
+                )
             (name,) = names
         store = place.open(name, None)
         tuner = cls.__new__(cls)
@@ -188,6 +193,7 @@ class Tuner:
             except (OSError, EOFError):  # rank 0 has ended
                 return
             self._followed += 1
+            self._history()
             if trial is None:
                 return
             yield trial
@@ -216,10 +222,19 @@ class Tuner:
 
     # Results.
 
+    def _history(self) -> History:
+        """Return the history, in step with the storage; a further rank keeps what it knew when rank 0 has ended."""
+        try:
+            return self._coordinator.history()
+        except StorageError:
+            if self._leader is None:
+                raise
+            return self._coordinator.last_known
+
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number, as they stand now."""
-        history = self._coordinator.history()
+        history = self._history()
         return tuple(history.record(number) for number in range(len(history)))
 
     @property
@@ -229,7 +244,7 @@ class Tuner:
         Raises:
             NothingReported: No trial has a value yet.
         """
-        history = self._coordinator.history()
+        history = self._history()
         number = history.best()
         if number is None:
             raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
@@ -238,13 +253,13 @@ class Tuner:
     @property
     def stop_reason(self) -> str | None:
         """Why no new trial will be started, in words; None while there will be."""
-        self._coordinator.history()
+        self._history()
         return self._coordinator.end_of_search()
 
     def summary(self) -> str:
         """Return in a few lines what was found, what was trained and how trials ended."""
         ended = self.stop_reason if self.done else None
-        return summarize(self._coordinator.study, self._coordinator.history(), name=self.name, ended=ended)
+        return summarize(self._coordinator.study, self._history(), name=self.name, ended=ended)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row a trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpo_plugins import relay
-from hpo_plugins.errors import StudyNotFound
+from hpo_plugins.errors import StorageError, StudyNotFound
 from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState
 from hpo_plugins.storage.base import Definition
 
@@ -71,7 +71,7 @@ class MemoryStudyStore:
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""
         with self._lock:
-            if not self._holds(report.number, report.attempt):
+            if not self._holds(report.number, report.attempt, TrialState.RUNNING):
                 return None
             self._revision += 1
             self._reports.append(report)
@@ -81,7 +81,7 @@ class MemoryStudyStore:
     def update(self, number: int, attempt: int, **fields: Any) -> bool:
         """Rewrite fields of a trial's row while the lease is held."""
         with self._lock:
-            if not self._holds(number, attempt):
+            if not self._holds(number, attempt, TrialState.RUNNING, TrialState.PAUSED):
                 return False
             if fields.get("ended_at"):
                 fields["ended_at"] = time.time()
@@ -92,15 +92,15 @@ class MemoryStudyStore:
         """Extend leases that are still held."""
         with self._lock:
             for number, attempt in held:
-                if self._holds(number, attempt):
+                if self._holds(number, attempt, TrialState.RUNNING):
                     self._put(replace(self._trials[number][1], lease_until=time.time() + lease))
 
     def close(self) -> None:
         """Do nothing: the data is the store."""
 
-    def _holds(self, number: int, attempt: int) -> bool:
+    def _holds(self, number: int, attempt: int, *states: TrialState) -> bool:
         row = self._trials[number][1]
-        return row.attempts == attempt and row.state is TrialState.RUNNING
+        return row.attempts == attempt and row.state in states
 
     def _put(self, row: TrialRow) -> None:
         self._revision += 1
@@ -121,11 +121,42 @@ class ProxyStudyStore:
         self.definition = definition
         self._address = address
 
-    def __getattr__(self, name: str) -> Any:
-        """Return the method of the real store."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(relay.reach(self._address), name)
+    def define(self, definition: Definition) -> None:
+        """Replace the definition."""
+        self._call("define", definition)
+
+    def changes(self, since: int) -> Changes:
+        """Return everything with a revision after ``since``."""
+        changes: Changes = self._call("changes", since)
+        return changes
+
+    def hand_out(self, offer: HandOut, expected: int) -> bool:
+        """Write the hand-out if there were ``expected`` before."""
+        return bool(self._call("hand_out", offer, expected))
+
+    def report(self, report: ReportRow) -> int | None:
+        """Append a report while the lease is held."""
+        revision: int | None = self._call("report", report)
+        return revision
+
+    def update(self, number: int, attempt: int, **fields: Any) -> bool:
+        """Rewrite fields of a trial's row while the lease is held."""
+        return bool(self._call("update", number, attempt, **fields))
+
+    def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
+        """Extend leases that are still held."""
+        self._call("renew", held, lease)
+
+    def close(self) -> None:
+        """Do nothing: the data is elsewhere."""
+
+    def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
+        try:
+            return getattr(relay.reach(self._address), method)(*arguments, **fields)
+        except (OSError, EOFError) as error:
+            raise StorageError(
+                "The process that holds this study in memory has ended. Give the Tuner a storage=."
+            ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the address on."""
@@ -148,7 +179,9 @@ class MemoryStorage:
         """Return the study, made when it is new."""
         if name not in self._studies:
             if definition is None:
-                raise StudyNotFound(f"No study {name!r} in memory: it holds {', '.join(map(repr, self._studies)) or 'none'}.")
+                raise StudyNotFound(
+                    f"No study {name!r} in memory: it holds {', '.join(map(repr, self._studies)) or 'none'}."
+                )
             self._studies[name] = MemoryStudyStore(definition)
         return self._studies[name]
 

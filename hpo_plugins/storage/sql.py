@@ -61,6 +61,7 @@ _trials = sa.Table(
     sa.Column("stop_reason", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("checkpoint", sa.Text),
+    sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
     sa.Index("hpo_trials_revision", "study", "revision"),
 )
 _reports = sa.Table(  # a log: appended only, in the order of its key, which is the order in which it is read
@@ -101,9 +102,13 @@ class SqlStorage:
     def _prepare(self) -> None:
         if self._path is not None and not str(self._path).startswith("file:"):
             if self._path.is_dir():
-                raise StorageError(f"storage must be a file, but {self._path} is a directory. Add a file name, such as tuning.db.")
+                raise StorageError(
+                    f"storage must be a file, but {self._path} is a directory. Add a file name, such as tuning.db."
+                )
             if not self._path.parent.is_dir():
-                raise StorageError(f"storage cannot be made: the directory {self._path.parent} does not exist. Make it first.")
+                raise StorageError(
+                    f"storage cannot be made: the directory {self._path.parent} does not exist. Make it first."
+                )
         with self.engine.connect() as connection:
             has_tables = sa.inspect(connection).has_table(_meta.name)
         if not has_tables:
@@ -128,7 +133,9 @@ class SqlStorage:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            raise StorageError(f"storage {self} could not be {what}: {_cause(error)}. {_cure(_cause(error))}") from error
+            raise StorageError(
+                f"storage {self} could not be {what}: {_cause(error)}. {_cure(_cause(error))}"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -255,7 +262,12 @@ class SqlStudyStore:
                 "lease_until": now + offer.lease,
             }
             if offer.attempt == 1:
-                key = {"study": self._study, "number": offer.number, "params": json.dumps(offer.params), "started_at": now}
+                key = {
+                    "study": self._study,
+                    "number": offer.number,
+                    "params": json.dumps(offer.params),
+                    "started_at": now,
+                }
                 connection.execute(_trials.insert().values(**key, **values))
             else:
                 connection.execute(_trials.update().where(*self._is(offer.number)).values(**values))
@@ -265,7 +277,7 @@ class SqlStudyStore:
         """Append a report while the lease is held."""
         with self._lock, self._storage.write() as connection:
             revision = self._advance(connection)
-            held = sa.select(_trials.c.number).where(*self._held(report.number, report.attempt))
+            held = sa.select(_trials.c.number).where(*self._held(report.number, report.attempt, TrialState.RUNNING))
             if connection.execute(held).first() is None:
                 connection.rollback()
                 return None
@@ -279,7 +291,8 @@ class SqlStudyStore:
         with self._lock, self._storage.write() as connection:
             revision = self._advance(connection)
             values = {name: value.value if isinstance(value, TrialState) else value for name, value in fields.items()}
-            changed = _trials.update().where(*self._held(number, attempt)).values(revision=revision, **values)
+            changed = _trials.update().where(*self._held(number, attempt, TrialState.RUNNING, TrialState.PAUSED))
+            changed = changed.values(revision=revision, **values)
             return connection.execute(changed).rowcount == 1
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
@@ -289,7 +302,7 @@ class SqlStudyStore:
             for number, attempt in held:
                 connection.execute(
                     _trials.update()
-                    .where(*self._held(number, attempt))
+                    .where(*self._held(number, attempt, TrialState.RUNNING))
                     .values(revision=revision, lease_until=self._storage.now() + lease)
                 )
 
@@ -300,9 +313,9 @@ class SqlStudyStore:
     def _is(self, number: int) -> tuple[Any, Any]:
         return _trials.c.study == self._study, _trials.c.number == number
 
-    def _held(self, number: int, attempt: int) -> tuple[Any, ...]:
-        running = _trials.c.state == TrialState.RUNNING.value
-        return *self._is(number), _trials.c.attempts == attempt, running
+    def _held(self, number: int, attempt: int, *states: TrialState) -> tuple[Any, ...]:
+        state = _trials.c.state.in_([state.value for state in states])
+        return *self._is(number), _trials.c.attempts == attempt, state
 
     def _revision(self) -> Any:
         return sa.select(_studies.c.revision).where(_studies.c.id == self._study).scalar_subquery()
@@ -336,13 +349,17 @@ def _trial(row: sa.Row[Any]) -> TrialRow:
 def _url(target: str | os.PathLike[str]) -> sa.URL:
     text = os.fspath(target)
     if not text:
-        raise StorageError("storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory.")
+        raise StorageError(
+            "storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory."
+        )
     if "://" not in text:
         return sa.URL.create("sqlite", database=os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - keeps links
     try:
         url = sa.make_url(text)
     except ArgumentError as error:
-        raise StorageError(f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {text!r}.") from error
+        raise StorageError(
+            f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {text!r}."
+        ) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")
     return url
@@ -354,9 +371,13 @@ def _engine(url: sa.URL) -> sa.Engine:
             return sa.create_engine(url, pool_pre_ping=True)
         engine = sa.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name) from error
+        raise MissingDependency(
+            f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name
+        ) from error
     except SQLAlchemyError as error:
-        raise StorageError(f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}.") from error
+        raise StorageError(
+            f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}."
+        ) from error
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

