@@ -22,7 +22,7 @@ from typing import Any
 from hpo_plugins import lease
 from hpo_plugins.errors import InvalidReport, MetricNotFound, NothingReported, StorageError
 from hpo_plugins.history import History
-from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, encode_metrics, plain_metrics
+from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, plain_metrics
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.strategies import Verdict
 from hpo_plugins.study import Study
@@ -85,7 +85,11 @@ class Coordinator:
     def history(self) -> History:
         """Return the history, in step with the storage."""
         with self._lock:
-            self._history.apply(self.store.changes(self._history.revision))
+            more = True
+            while more:
+                changes = self.store.changes(self._history.revision)
+                self._history.apply(changes)
+                more = changes.more
             return self._history
 
     @property
@@ -215,7 +219,7 @@ class Coordinator:
             held.epoch = epoch
             stored = value if value is not None and math.isfinite(value) else None
             seconds = time.perf_counter() - held.since
-            row = ReportRow(trial.number, held.attempt, epoch, stored, encode_metrics(values), seconds)
+            row = ReportRow(trial.number, held.attempt, epoch, stored, values, seconds)
             if not self._save(held, row):
                 return held.stopping
             if value is not None and not held.stopping:

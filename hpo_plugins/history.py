@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import Changes, Metrics, ReportRow, TrialRecord, TrialRow, TrialState
+from hpo_plugins.records import Changes, Metrics, ReportRow, TrialRecord, TrialRow, TrialState, decode_metrics
 from hpo_plugins.space import FloatArray, Params, Space
 
 
@@ -66,8 +66,16 @@ class Curve:
             return None
         return (self._best if at == "best" else self.losses)[count - 1]
 
+    def epoch_of(self, at: Literal["best", "last"]) -> int | None:
+        """Return the epoch that gives the curve its best or last loss, None when there is none yet."""
+        if not self.epochs:
+            return None
+        return self.epochs[-1] if at == "last" else self.epochs[self.losses.index(self._best[-1])]
+
     def running_mean(self, epoch: int) -> float | None:
-        """Return the mean of the losses up to and including ``epoch``, None when there is none yet."""
+        """Return the mean of the losses up to and including ``epoch``, None when the curve has not come so far."""
+        if not self.epochs or self.epochs[-1] < epoch:
+            return None
         count = bisect_right(self.epochs, epoch)
         return self._sum[count - 1] / count if count else None
 
@@ -82,7 +90,7 @@ class TrialHistory:
         last_epoch: The last epoch that the present attempt reported, 0 before its first.
     """
 
-    __slots__ = ("_record", "_reported", "_texts", "curve", "last_epoch", "point", "row")
+    __slots__ = ("_record", "_reported", "_metrics", "curve", "last_epoch", "point", "row")
 
     def __init__(self, row: TrialRow, point: FloatArray) -> None:
         """Start without reports."""
@@ -91,7 +99,7 @@ class TrialHistory:
         self.curve = Curve()
         self.last_epoch = 0
         self._reported = array("q")
-        self._texts: list[str] = []
+        self._metrics: list[dict[str, float] | str] = []
         self._record: TrialRecord | None = None
 
     @property
@@ -160,7 +168,7 @@ class History(Sequence[TrialHistory]):
             self.unfinished.add(row.number)
 
     def put_report(self, report: ReportRow) -> None:
-        """Add or replace an epoch of a trial."""
+        """Add an epoch to a trial, or to what the epoch has already."""
         trial = self._trials[report.number]
         trial._record = None
         if report.value is not None:
@@ -169,14 +177,14 @@ class History(Sequence[TrialHistory]):
             trial.last_epoch = max(trial.last_epoch, report.epoch)
         if not trial._reported or report.epoch > trial._reported[-1]:
             trial._reported.append(report.epoch)
-            trial._texts.append(report.metrics)
+            trial._metrics.append(report.metrics)
             return
         at = bisect_left(trial._reported, report.epoch)
         if trial._reported[at] == report.epoch:
-            trial._texts[at] = report.metrics
+            trial._metrics[at] = decode_metrics(trial._metrics[at]) | decode_metrics(report.metrics)
         else:
             trial._reported.insert(at, report.epoch)
-            trial._texts.insert(at, report.metrics)
+            trial._metrics.insert(at, report.metrics)
 
     def loss(self, number: int) -> float | None:
         """Return the loss that the objective gives a trial, None without reports and for failed trials."""
@@ -211,7 +219,7 @@ class History(Sequence[TrialHistory]):
                 value=None if loss is None else self.objective.loss(loss),
                 epochs=trial._reported[-1] if trial._reported else 0,
                 curve={e: self.objective.loss(v) for e, v in zip(curve.epochs, curve.losses, strict=True)},
-                metrics=Metrics(trial._reported, trial._texts),
+                metrics=Metrics(trial._reported, trial._metrics),
                 checkpoint=row.checkpoint,
                 stop_reason=row.stop_reason,
                 error=row.error,

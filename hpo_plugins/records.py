@@ -44,7 +44,7 @@ class TrialRecord:
         value: The objective at its best or last epoch, as the objective says; None before the first epoch and for
             a failed trial.
         epochs: The last epoch that was reported, 0 before the first.
-        curve: Epoch to objective value, finite values only.
+        curve: Epoch to objective value, its last finite one.
         metrics: Epoch to ``{name: value}``, everything that was reported.
         checkpoint: The checkpoint it can go on from, or None.
         stop_reason: Why it ended or was paused, in words.
@@ -99,24 +99,28 @@ class TrialRow:
 
 
 class ReportRow(NamedTuple):
-    """An epoch as stored: ``value`` is the objective, None when missing or not finite; ``metrics`` is JSON."""
+    """An epoch: ``value`` is the objective, None when missing or not finite; ``metrics`` are all, as dict or JSON."""
 
     number: int
     attempt: int
     epoch: int
     value: float | None
-    metrics: str
+    metrics: dict[str, float] | str
     seconds: float
 
 
 class Changes(NamedTuple):
-    """What is new since a revision; reports in the order in which they were written."""
+    """What is new since a revision; reports in the order in which they were written.
+
+    With ``more``, only the first reports are here, up to ``revision``: ask again from there.
+    """
 
     revision: int
     hand_outs: int
     now: float
     trials: Sequence[TrialRow]
     reports: Sequence[ReportRow]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +137,23 @@ class HandOut:
 
 
 class Metrics(Mapping[int, dict[str, float]]):
-    """All reported metrics of a trial: epoch to ``{name: value}``, decoded from their stored JSON when read."""
+    """All reported metrics of a trial: epoch to ``{name: value}``; stored ones are decoded when they are read."""
 
-    def __init__(self, epochs: Sequence[int], texts: Sequence[str]) -> None:
-        """Keep the texts, one an epoch."""
-        self._texts = dict(zip(epochs, texts, strict=True))
+    def __init__(self, epochs: Sequence[int], metrics: Sequence[dict[str, float] | str]) -> None:
+        """Keep the metrics, one entry an epoch."""
+        self._entries = dict(zip(epochs, metrics, strict=True))
 
     def __getitem__(self, epoch: int) -> dict[str, float]:
         """Return the metrics of one epoch."""
-        return {name: float(value) for name, value in json.loads(self._texts[epoch]).items()}
+        return decode_metrics(self._entries[epoch])
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the epochs that were reported."""
-        return iter(self._texts)
+        return iter(self._entries)
 
     def __len__(self) -> int:
         """Return the number of epochs."""
-        return len(self._texts)
+        return len(self._entries)
 
     def __repr__(self) -> str:
         """Show the metrics as the dict they stand for."""
@@ -159,6 +163,13 @@ class Metrics(Mapping[int, dict[str, float]]):
 def encode_metrics(metrics: Mapping[str, float]) -> str:
     """Return metrics as strict JSON; NaN and infinities, which JSON lacks, become the strings that ``float`` reads."""
     return json.dumps({name: value if math.isfinite(value) else str(value) for name, value in metrics.items()})
+
+
+def decode_metrics(metrics: dict[str, float] | str) -> dict[str, float]:
+    """Return metrics, in a dict of the caller's own, from that form or from their JSON."""
+    if isinstance(metrics, str):
+        return {name: float(value) for name, value in json.loads(metrics).items()}
+    return dict(metrics)
 
 
 def plain_metrics(metrics: object) -> dict[str, float]:

@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import threading
+import weakref
 from multiprocessing.managers import BaseManager
 from typing import Any, NamedTuple
 
@@ -79,39 +80,50 @@ def _reach(pid: int, address: Address) -> Any:  # noqa: ARG001 - a forked child 
     return manager.served(address.number)  # type: ignore[attr-defined]
 
 
+class HandOuts:
+    """What a tuner of this process was handed, in order, for the ranks that run the same loop."""
+
+    def __init__(self, store: Any) -> None:
+        """Start with none, in the study of this store."""
+        self.store = store
+        self.trials: list[Any] = []
+
+
 class Leader:
-    """What this process was handed, study by study, for the ranks that run the same script."""
+    """The hand-outs of every tuner of this process, study by study, for as long as the tuner lives."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._changed = threading.Condition()
-        self._stores: dict[str, Any] = {}
-        self._trials: dict[str, list[Any]] = {}
+        self._studies: weakref.WeakValueDictionary[str, HandOuts] = weakref.WeakValueDictionary()
 
-    def open(self, study: str, store: Any) -> None:
-        """Add a study."""
+    def open(self, study: str, store: Any) -> HandOuts:
+        """Add a study; the caller keeps what is returned alive."""
         with self._changed:
-            self._stores[study] = store
-            self._trials[study] = []
+            hand_outs = self._studies[study] = HandOuts(store)
             self._changed.notify_all()
+            return hand_outs
 
-    def announce(self, study: str, trial: Any) -> None:
+    def announce(self, hand_outs: HandOuts, trial: Any) -> None:
         """Add the trial whose body starts now, or None for the end of a loop."""
         with self._changed:
-            self._trials[study].append(trial)
+            hand_outs.trials.append(trial)
             self._changed.notify_all()
 
     def store(self, study: str) -> Any:
         """Return the study's store, waiting until the study was opened."""
         with self._changed:
-            self._changed.wait_for(lambda: study in self._stores)
-            return self._stores[study]
+            self._changed.wait_for(lambda: study in self._studies)
+            return self._studies[study].store
 
     def trial(self, study: str, index: int) -> Any:
-        """Return the trial of that place, waiting for it; None where a loop ended."""
+        """Return the trial of that place, waiting for it; None where a loop ended or its tuner is gone."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._trials.get(study, ())) > index)
-            return self._trials[study][index]
+            hand_outs = self._studies.get(study)
+            if hand_outs is None:
+                return None
+            self._changed.wait_for(lambda: len(hand_outs.trials) > index)
+            return hand_outs.trials[index]
 
 
 LEADER = Leader()

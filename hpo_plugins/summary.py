@@ -32,11 +32,8 @@ def _best(study: Study, history: History) -> list[str]:
     number = history.best()
     if number is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
-    curve, objective = history[number].curve, study.objective
-    loss = history.loss(number)
-    value = objective.loss(loss) if loss is not None else float("nan")
-    epoch = curve.epochs[-1 if objective.at == "last" else curve.losses.index(loss)]
-    lines = [f"Best: trial {number}, {objective.metric} = {value:.6g} at epoch {epoch}"]
+    value, epoch = history.record(number).value, history[number].curve.epoch_of(study.objective.at)
+    lines = [f"Best: trial {number}, {study.objective.metric} = {value:.6g} at epoch {epoch}"]
     return lines + [f"    {name} = {value!r}" for name, value in history.params(number).items()]
 
 

@@ -70,7 +70,8 @@ class Trial:
         """Record an epoch's metrics and return whether to stop the training now.
 
         Args:
-            epoch: Completed epochs (boosting rounds), absolute, from 1. An epoch reported again replaces its metrics.
+            epoch: Completed epochs (boosting rounds), absolute, from 1. An epoch reported again
+                counts once: it keeps its metrics, and takes the new values of those that come again.
             metrics: Name to number; all are recorded, the objective's metric is judged.
             objective_follows: The first epochs may lack the objective's metric, since the first validation comes
                 later. Once it has been seen, any later epoch may leave it out.

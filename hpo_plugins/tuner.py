@@ -25,7 +25,7 @@ from hpo_plugins.summary import summarize
 from hpo_plugins.trial import Trial
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -104,6 +104,7 @@ class Tuner:
         check_same(store.definition, given, name)
         if store.definition["max_trials"] != max_trials:
             store.define(given)
+        self._storage = place
         self._bind(Study.from_json(given), store, place.checkpoint_root(name), retries)
 
     def _bind(self, study: Study, store: StudyStore, checkpoint_root: str, retries: int) -> None:
@@ -111,8 +112,7 @@ class Tuner:
         self._coordinator = Coordinator(study, store, checkpoint_root=checkpoint_root, retries=retries)
         self._followed = 0
         self._changed = threading.Event()
-        if self._leader is None:
-            relay.LEADER.open(self._key, store)
+        self._hand_outs = relay.LEADER.open(self._key, store)
 
     @classmethod
     def load(cls, storage: str | os.PathLike[str] | Storage, name: str | None = None) -> Tuner:
@@ -141,6 +141,7 @@ class Tuner:
         store = place.open(name, None)
         tuner = cls.__new__(cls)
         tuner.name, tuner._key, tuner._leader = name, f"{name} in {storage}", None
+        tuner._storage = place
         tuner._bind(Study.from_json(store.definition), store, place.checkpoint_root(name), retries=3)
         return tuner
 
@@ -153,18 +154,18 @@ class Tuner:
             return
         frame, handled = sys._getframe(1), sys.exc_info()[1]
         while (trial := self._next()) is not None:
-            relay.LEADER.announce(self._key, trial)
+            relay.LEADER.announce(self._hand_outs, trial)
             try:
                 yield trial
             except GeneratorExit:
-                relay.LEADER.announce(self._key, None)
+                relay.LEADER.announce(self._hand_outs, None)
                 if sys._getframe(1) is frame:
                     loop_exit.watch(frame, handled, lambda error, trial=trial: self._left(trial, error))  # type: ignore[misc]
                 else:  # closed from elsewhere, long after its loop
                     self._left(trial, None)
                 return
             self._coordinator.end(trial)
-        relay.LEADER.announce(self._key, None)
+        relay.LEADER.announce(self._hand_outs, None)
 
     def _next(self) -> Trial | None:
         while True:
@@ -261,13 +262,13 @@ class Tuner:
         ended = self.stop_reason if self.done else None
         return summarize(self._coordinator.study, self._history(), name=self.name, ended=ended)
 
-    def to_dataframe(self) -> pandas.DataFrame:
+    def to_dataframe(self) -> pd.DataFrame:
         """Return one row a trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
-        import pandas
+        import pandas as pd
 
         rows = [
             {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
@@ -276,4 +277,4 @@ class Tuner:
             | {"started_at": t.started_at, "ended_at": t.ended_at}
             for t in self.trials
         ]
-        return pandas.DataFrame(rows)
+        return pd.DataFrame(rows)

@@ -24,28 +24,32 @@ Metrics = dict[str, Any]
 class _Reporter:
     """The hooks, without a base class: ``Callback`` exists twice, and the trainer's own package decides which.
 
-    An epoch is reported once, when it ends. Its validation came before that, so metrics of the validation are kept
-    from there: ``callback_metrics`` shows the last ones again in epochs without a validation. What the module logs in
-    its own ``on_train_epoch_end`` shows one hook later: an epoch that lacks the objective waits until then.
+    ``callback_metrics`` shows what was logged last, also when that was epochs ago. So each name is taken where it is
+    fresh: names that a validation brings, at the validation's end; names that the module logs in its own
+    ``on_train_epoch_end``, which plain callbacks see one hook later, there; all others when the epoch ends. The epoch
+    is reported, and judged, as soon as the objective is there.
     """
 
     def __init__(self, trial: Trial) -> None:
         self._trial = TrialReference(trial)
         self._metric = trial.objective.metric
-        self._validation_names: set[str] = set()
+        self._forget()
+
+    def _forget(self) -> None:
         self._names_before: set[str] = set()
+        self._validation_names: set[str] = set()
+        self._late_names: set[str] = set()
         self._validation: Metrics = {}
-        self._waiting: tuple[int, Metrics] | None = None
-        self._seen = False
         self._validated = False
+        self._ended: tuple[int, Metrics, bool] | None = None  # epoch, metrics, whether they were reported
+        self._batches_before = -1
 
     @property
     def state_key(self) -> str:
         return "hpo_plugins.TrialCallback"
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._validation_names, self._validation = set(), {}
-        self._waiting, self._seen, self._validated = None, False, False
+        self._forget()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -58,34 +62,48 @@ class _Reporter:
         self._validation = {k: v for k, v in trainer.callback_metrics.items() if k in self._validation_names}
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        metrics = {k: v for k, v in trainer.callback_metrics.items() if k not in self._validation_names}
-        metrics |= self._validation
+        if trainer.fit_loop.total_batch_idx == self._batches_before:
+            return  # a stop at the epoch's start leaves an empty one behind
+        elsewhere = self._validation_names | self._late_names
+        metrics = {k: v for k, v in trainer.callback_metrics.items() if k not in elsewhere} | self._validation
         self._validation = {}
         epoch = trainer.current_epoch + 1
-        if self._metric in metrics:
+        is_there = self._on_all_ranks(trainer, metrics)
+        if is_there:
             self._report(trainer, epoch, metrics)
-        else:
-            self._waiting = (epoch, metrics)
+        self._ended = (epoch, metrics, is_there)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._report_waiting(trainer)
+        self._batches_before = trainer.fit_loop.total_batch_idx
+        self._take_late_metrics(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._report_waiting(trainer)
+        self._take_late_metrics(trainer)
 
-    def _report_waiting(self, trainer: Any) -> None:
-        if self._waiting is None:
+    def _take_late_metrics(self, trainer: Any) -> None:
+        if self._ended is None:
             return
-        (epoch, metrics), self._waiting = self._waiting, None
-        late = {k: v for k, v in trainer.callback_metrics.items() if k not in self._validation_names}
-        self._report(trainer, epoch, late | metrics)
+        (epoch, metrics, reported), self._ended = self._ended, None
+        self._late_names |= set(trainer.callback_metrics) - set(metrics) - self._validation_names
+        late = {k: v for k, v in trainer.callback_metrics.items() if k in self._late_names}
+        if not reported:
+            self._report(trainer, epoch, metrics | late)
+        elif late and trainer.is_global_zero:
+            self._trial().report(epoch, late)
+
+    def _on_all_ranks(self, trainer: Any, metrics: Metrics) -> bool:
+        """Return whether every rank has the objective, the same on every rank."""
+        is_here = self._metric in metrics
+        if trainer.world_size == 1:
+            return is_here
+        return bool(trainer.strategy.reduce_boolean_decision(is_here, all=True))
 
     def _report(self, trainer: Any, epoch: int, metrics: Metrics) -> None:
         """Let rank 0 report, and every rank do what comes of it, an error included: no rank may be left waiting."""
         strategy = trainer.strategy
-        if trainer.world_size > 1 and strategy.reduce_boolean_decision(self._metric in metrics, all=True):
+        if trainer.world_size > 1 and self._on_all_ranks(trainer, metrics):
             value = metrics[self._metric].detach().clone().to(strategy.root_device)
-            metrics[self._metric] = strategy.reduce(value, reduce_op="mean")
+            metrics = metrics | {self._metric: strategy.reduce(value, reduce_op="mean")}
         outcome: bool | HpoError = False
         if trainer.is_global_zero:
             try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 import tempfile
 import threading
 import time
+import weakref
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpo_plugins import relay
@@ -169,7 +174,8 @@ class MemoryStorage:
     def __init__(self) -> None:
         """Start without studies."""
         self._studies: dict[str, MemoryStudyStore] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
+        weakref.finalize(self, _remove, self._folder, os.getpid())
 
     def names(self) -> list[str]:
         """Return the names of the studies."""
@@ -186,7 +192,10 @@ class MemoryStorage:
         return self._studies[name]
 
     def checkpoint_root(self, name: str) -> str:
-        """Return a temporary folder that goes with the process."""
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="hpo-plugins-")
-        return self._folder.name
+        """Return a temporary folder that goes with the storage."""
+        return str(self._folder / name)
+
+
+def _remove(folder: Path, pid: int) -> None:
+    if pid == os.getpid():  # not in a forked child: its parent may still use them
+        shutil.rmtree(folder, ignore_errors=True)

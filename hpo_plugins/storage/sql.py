@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
-from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState
+from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState, encode_metrics
 from hpo_plugins.storage.base import Definition
 
 SCHEMA_VERSION = 1
@@ -79,6 +80,28 @@ _reports = sa.Table(  # a log: appended only, in the order of its key, which is 
 )
 _TRIAL_COLUMNS = [_trials.c[field.name] for field in fields(TrialRow)]
 _REPORT_COLUMNS = [_reports.c[name] for name in ReportRow._fields]
+_CHUNK = 20_000
+"""Reports that are read at once, so that a large study is not in memory twice."""
+
+# The statements on the path of every report are built once: building one takes longer than running it.
+_THIS_STUDY = _studies.c.id == sa.bindparam("this_study")
+_NEXT_REVISION = _studies.update().where(_THIS_STUDY).values(revision=_studies.c.revision + 1)
+_ADVANCE = _NEXT_REVISION.returning(_studies.c.revision)
+_REVISION = sa.select(_studies.c.revision).where(_THIS_STUDY)
+_REPORT_VALUES = {
+    name: sa.bindparam(f"this_{name}", type_=_reports.c[name].type)
+    for name in ("study", "revision", *ReportRow._fields)
+}
+_APPEND_REPORT = _reports.insert().from_select(
+    list(_REPORT_VALUES),
+    sa.select(*_REPORT_VALUES.values()).where(
+        _trials.c.study == _REPORT_VALUES["study"],
+        _trials.c.number == _REPORT_VALUES["number"],
+        _trials.c.attempts == _REPORT_VALUES["attempt"],
+        _trials.c.state == TrialState.RUNNING.value,
+    ),
+)
+"""Appends a report if the trial's lease is held: one row is selected then, and none otherwise."""
 
 
 class SqlStorage:
@@ -97,6 +120,7 @@ class SqlStorage:
         self._path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
         with self._translated("opened"):
             self.engine = _engine(self.url)
+            weakref.finalize(self, _close, self.engine, os.getpid())
             self._prepare()
 
     def _prepare(self) -> None:
@@ -236,11 +260,14 @@ class SqlStudyStore:
             )
             rows = [_trial(row) for row in trials]
             reports = connection.execute(
-                sa.select(*_REPORT_COLUMNS)
+                sa.select(_reports.c.revision, *_REPORT_COLUMNS)
                 .where(_reports.c.study == self._study, _reports.c.revision > since)
                 .order_by(_reports.c.revision)
-            )
-            return Changes(study.revision, study.hand_outs, study.now, rows, [ReportRow(*row) for row in reports])
+                .limit(_CHUNK)
+            ).all()
+            more = len(reports) == _CHUNK
+            revision = reports[-1].revision if more else study.revision
+            return Changes(revision, study.hand_outs, study.now, rows, [ReportRow(*row[1:]) for row in reports], more)
 
     def hand_out(self, offer: HandOut, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
@@ -275,13 +302,22 @@ class SqlStudyStore:
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""
+        metrics = report.metrics if isinstance(report.metrics, str) else encode_metrics(report.metrics)
         with self._lock, self._storage.write() as connection:
             revision = self._advance(connection)
-            held = sa.select(_trials.c.number).where(*self._held(report.number, report.attempt, TrialState.RUNNING))
-            if connection.execute(held).first() is None:
+            values = {
+                "this_study": self._study,
+                "this_revision": revision,
+                "this_number": report.number,
+                "this_attempt": report.attempt,
+                "this_epoch": report.epoch,
+                "this_value": report.value,
+                "this_metrics": metrics,
+                "this_seconds": report.seconds,
+            }
+            if connection.execute(_APPEND_REPORT, values).rowcount == 0:
                 connection.rollback()
                 return None
-            connection.execute(_reports.insert(), {"study": self._study, "revision": revision, **report._asdict()})
             return revision
 
     def update(self, number: int, attempt: int, **fields: Any) -> bool:
@@ -322,12 +358,12 @@ class SqlStudyStore:
 
     def _advance(self, connection: sa.Connection) -> int:
         """Take the next revision; the study's row stays locked until the commit, so revisions commit in order."""
-        connection.execute(
-            _studies.update().where(_studies.c.id == self._study).values(revision=_studies.c.revision + 1)
-        )
-        revision: int = connection.execute(
-            sa.select(_studies.c.revision).where(_studies.c.id == self._study)
-        ).scalar_one()
+        study = {"this_study": self._study}
+        if connection.dialect.update_returning:
+            revision: int = connection.execute(_ADVANCE, study).scalar_one()
+        else:
+            connection.execute(_NEXT_REVISION, study)
+            revision = connection.execute(_REVISION, study).scalar_one()
         return revision
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -363,6 +399,10 @@ def _url(target: str | os.PathLike[str]) -> sa.URL:
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")
     return url
+
+
+def _close(engine: sa.Engine, pid: int) -> None:
+    engine.dispose(close=pid == os.getpid())  # a forked child must not close its parent's connections
 
 
 def _engine(url: sa.URL) -> sa.Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import islice
 
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
@@ -45,9 +46,7 @@ class MedianRule(Judge):
         if current is None or epoch < self.min_epochs:
             return None
         averages = [
-            mean
-            for earlier in history[:number]
-            if earlier.curve.reached(epoch) and (mean := earlier.curve.running_mean(epoch)) is not None
+            mean for earlier in islice(history, number) if (mean := earlier.curve.running_mean(epoch)) is not None
         ]
         if len(averages) < self.min_trials:
             return None

@@ -1,4 +1,4 @@
-"""Tune two trials of a small classifier with two processes: python ddp.py <strategy> <storage or 'memory'> <result>."""
+"""Tune two trials of a small classifier with two processes: ddp.py STRATEGY STORAGE RESULT [METRIC]."""
 
 import json
 import os
@@ -23,6 +23,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.lr = lr
         self.layer = torch.nn.Linear(64, 10)
+        self.shard_losses = []
 
     def training_step(self, batch, _):
         loss = torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
@@ -34,10 +35,16 @@ class Classifier(pl.LightningModule):
         self.log("val_loss", torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1]))
         self.log("shard", float(self.global_rank))
 
+    def on_validation_epoch_end(self):
+        if not self.trainer.sanity_checking:
+            self.shard_losses.append(self.trainer.callback_metrics["val_loss"].item())
+
     def on_fit_end(self):
         # What this rank did, for the test to compare: epochs trained and trial parameters.
         with Path(sys.argv[3] + f".rank{self.global_rank}").open("a") as file:
-            file.write(json.dumps({"epochs": self.trainer.current_epoch, "lr": self.lr}) + "\n")
+            file.write(
+                json.dumps({"epochs": self.trainer.current_epoch, "lr": self.lr, "val_loss": self.shard_losses}) + "\n"
+            )
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
@@ -50,7 +57,7 @@ def main():
     train, val = torch.utils.data.Subset(data, range(256)), torch.utils.data.Subset(data, range(256, 512))
     tuner = hpo.Tuner(
         {"lr": hpo.Categorical([0.5, 1e-6, 0.1, 1e-7])},
-        hpo.Minimize("val_loss"),
+        hpo.Minimize(sys.argv[4] if len(sys.argv) > 4 else "val_loss"),
         strategy=hpo.Hyperband(min_resource=2, max_resource=EPOCHS - 1, reduction_factor=2),
         max_trials=4,
         seed=1,

@@ -1,0 +1,77 @@
+"""Tune a Lightning module on handwritten digits with random search and the median rule.
+
+pip install 'hpo-plugins[lightning]' scikit-learn
+"""
+
+import logging
+import warnings
+
+import lightning.pytorch as pl
+import torch
+from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+import hpo_plugins as hpo
+from hpo_plugins.integrations.lightning import TrialCallback
+
+
+class Classifier(pl.LightningModule):
+    """Two layers, and the loss on the validation set logged as ``val_loss``."""
+
+    def __init__(self, width: int, lr: float) -> None:
+        """Build the layers."""
+        super().__init__()
+        self.lr = lr
+        self.layers = torch.nn.Sequential(torch.nn.Linear(64, width), torch.nn.ReLU(), torch.nn.Linear(width, 10))
+
+    def training_step(self, batch, _):
+        """Return the loss of a batch."""
+        loss = torch.nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, _):
+        """Log the loss of a batch."""
+        self.log("val_loss", torch.nn.functional.cross_entropy(self.layers(batch[0]), batch[1]))
+
+    def configure_optimizers(self):
+        """Return the optimiser."""
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+
+def main() -> None:
+    """Run 8 trials."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    x, y = load_digits(return_X_y=True)
+    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y))
+    train, valid = random_split(data, [0.75, 0.25], torch.Generator().manual_seed(0))
+    tuner = hpo.Tuner(
+        {"width": hpo.Integer(8, 128, scale="log"), "lr": hpo.Continuous(1e-4, 1e-1, scale="log")},
+        hpo.Minimize("val_loss"),
+        strategy=hpo.Random(),
+        early_stopping=hpo.MedianRule(min_trials=2),
+        max_trials=8,
+        seed=0,
+    )
+    for trial in tuner:
+        pl.seed_everything(trial.number, verbose=False)
+        trainer = pl.Trainer(
+            max_epochs=6,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[TrialCallback(trial)],
+        )
+        trainer.fit(
+            Classifier(**trial.params),
+            DataLoader(train, batch_size=64, shuffle=True),
+            DataLoader(valid, batch_size=256),
+        )
+    print(tuner.summary())
+
+
+if __name__ == "__main__":
+    main()

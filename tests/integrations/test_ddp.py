@@ -1,0 +1,54 @@
+"""Two real processes on the CPU, started in the three ways that Lightning has."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning")
+
+SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
+    result = tmp_path / "result.json"
+    place = "memory" if storage == "memory" else tmp_path / "study.db"
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, strategy, place, result], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    trials = json.loads(result.read_text())
+    ranks = [[json.loads(line) for line in Path(f"{result}.rank{r}").read_text().splitlines()] for r in (0, 1)]
+
+    # Rank 1 trained rank 0's trials, no others, and as long.
+    assert [t["params"] for t in trials] == [{"lr": entry["lr"]} for entry in ranks[0]]
+    assert [(e["lr"], e["epochs"]) for e in ranks[0]] == [(e["lr"], e["epochs"]) for e in ranks[1]]
+    assert [len(t["curve"]) for t in trials] == [entry["epochs"] for entry in ranks[0]]
+    assert {t["state"] for t in trials} == {"completed", "stopped"}
+    assert {t["attempts"] for t in trials} == {1}
+
+    # The value is the mean over the ranks' shards, and all that was logged is there.
+    for number, trial in enumerate(trials):
+        means = [(a + b) / 2 for a, b in zip(ranks[0][number]["val_loss"], ranks[1][number]["val_loss"], strict=True)]
+        assert list(trial["curve"].values()) == pytest.approx(means, rel=1e-6)
+        assert ranks[0][number]["val_loss"] != ranks[1][number]["val_loss"]
+        assert trial["names"] == ["shard", "train_loss", "val_loss"]
+    if strategy == "ddp":  # the script ran twice; the second sees the first's study
+        assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_missing_metric_ends_every_rank(strategy, tmp_path):
+    """No rank is left waiting for one that raised."""
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, strategy, "memory", tmp_path / "result.json", "val_los"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert "The objective's metric 'val_los' was not reported after the first epoch." in ended.stderr

@@ -1,0 +1,159 @@
+import os
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+
+import hpo_plugins as hpo  # noqa: E402
+from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
+
+# Keras reads torch tensors in a way that numpy deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+SPACE = {"lr": hpo.Categorical([0.1, 1e-6])}
+
+
+@pytest.fixture(scope="module")
+def data():
+    x, y = load_digits(return_X_y=True)
+    return (x[:200] / 16).astype("float32"), y[:200], (x[200:300] / 16).astype("float32"), y[200:300]
+
+
+class Spy(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.epochs, self.ended = [], False
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(epoch)
+
+    def on_train_end(self, logs=None):
+        self.ended = True
+
+
+def build(lr=0.1):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(10, activation="softmax")])
+    model.compile(keras.optimizers.SGD(lr), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def fit(trial, data, epochs=5, after=(), validate=True, model=None, **arguments):
+    x, y, xv, yv = data
+    model = model or build(trial["lr"])
+    if validate:
+        arguments.setdefault("validation_data", (xv, yv))
+    history = model.fit(
+        x, y, epochs=epochs, batch_size=50, verbose=0, callbacks=[TrialCallback(trial), *after], **arguments
+    )
+    return model, history
+
+
+def tuner_for(metric="val_loss", strategy=None):
+    return hpo.Tuner(SPACE, hpo.Minimize(metric), strategy=strategy or hpo.Grid(), seed=0)
+
+
+def test_every_epoch_is_recorded_with_all_metrics(data):
+    tuner = tuner_for()
+    for trial in tuner:
+        _, history = fit(trial, data)
+        record = tuner.trials[trial.number]
+        assert list(record.curve) == [1, 2, 3, 4, 5]
+        assert list(record.curve.values()) == history.history["val_loss"]
+        assert set(record.metrics[1]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert tuner.best_trial.params == {"lr": 0.1}
+
+
+def test_stop_ends_the_training_as_keras_does(data):
+    tuner = tuner_for(strategy=hpo.Hyperband(max_resource=3))
+    trial, spy = tuner.ask(), Spy()
+    model, history = fit(trial, data, epochs=9, after=[spy])
+    trial.end()
+    assert (spy.epochs, spy.ended) == ([0, 1, 2], True)
+    assert len(history.history["loss"]) == 3
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    model.fit(*data[:2], epochs=2, verbose=0)  # the flag does not stick
+    assert len(model.history.epoch) == 2
+
+
+def test_initial_epoch_counts_on(data):
+    tuner = tuner_for(strategy=hpo.Hyperband(max_resource=9))
+    trial = tuner.ask()
+    model, _ = fit(trial, data, epochs=3)
+    fit(trial, data, epochs=5, initial_epoch=3, model=model)
+    assert list(tuner.trials[0].curve) == [1, 2, 3, 4, 5]
+
+
+def test_fit_that_starts_again_is_an_error_that_names_the_way_out(data):
+    tuner = tuner_for()
+    trial = tuner.ask()
+    model, _ = fit(trial, data, epochs=2)
+    with pytest.raises(
+        hpo.InvalidReport, match="must not go backwards, but got epoch=1 after epoch=2 .* initial_epoch"
+    ):
+        fit(trial, data, epochs=2, model=model)
+
+
+@pytest.mark.parametrize("frequency", [2, [2, 4]])
+def test_epochs_without_a_validation_are_recorded_and_not_judged(frequency, data):
+    tuner = tuner_for()
+    trial = tuner.ask()
+    fit(trial, data, epochs=4, validation_freq=frequency)
+    trial.end()
+    (record,) = tuner.trials
+    assert list(record.curve) == [2, 4]
+    assert list(record.metrics) == [1, 2, 3, 4]
+    assert set(record.metrics[3]) == {"loss", "accuracy"}
+    assert record.state is hpo.TrialState.COMPLETED
+
+
+def test_validation_split_counts_as_validation(data):
+    tuner = tuner_for()
+    fit(tuner.ask(), data, epochs=4, validate=False, validation_split=0.2, validation_freq=2)
+    assert list(tuner.trials[0].curve) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("metric", "arguments", "message"),
+    [
+        ("val_los", {}, "Reported: 'accuracy', 'loss', 'val_accuracy', 'val_loss'. Did you mean 'val_loss'?"),
+        ("val_loss", {"validate": False}, "Reported: 'accuracy', 'loss'. Did you mean 'loss'?"),
+        ("val_los", {"validation_freq": 2}, "Did you mean 'val_loss'?"),
+    ],
+)
+def test_missing_metric_is_named(metric, arguments, message, data):
+    spy = Spy()
+    with pytest.raises(hpo.MetricNotFound) as caught:
+        for trial in tuner_for(metric):
+            fit(trial, data, after=[spy], **arguments)
+    assert f"The objective's metric {metric!r} was not reported after the first epoch." in str(caught.value)
+    assert message in str(caught.value)
+    assert spy.epochs == ([0] if "validation_freq" in arguments else [])  # at the first epoch that could have it
+
+
+def test_separate_evaluate_does_not_count(data):
+    tuner = tuner_for()
+    trial = tuner.ask()
+    model, _ = fit(trial, data, epochs=2)
+    model.evaluate(*data[2:], verbose=0, callbacks=[TrialCallback(trial)])
+    assert list(tuner.trials[0].curve) == [1, 2]
+
+
+def test_diverged_training_fails_the_trial(data):
+    tuner = tuner_for("loss")
+    trial = tuner.ask()
+    x, y = data[0] * np.float32(np.nan), data[1]
+    _, history = fit(trial, (x, y, None, None), validate=False)
+    trial.end()
+    assert len(history.history["loss"]) == 1
+    assert tuner.trials[0].error == "loss was nan at epoch 1"
+
+
+def test_weights_are_the_same_as_without_the_callback(data):
+    plain = build()
+    plain.fit(*data[:2], epochs=3, batch_size=50, verbose=0)
+    tuned, _ = fit(tuner_for("loss").ask(), data, epochs=3, validate=False, model=build())
+    for one, other in zip(plain.weights, tuned.weights, strict=True):
+        assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other))

@@ -1,0 +1,104 @@
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpo_plugins as hpo
+from hpo_plugins.history import Curve, History
+from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
+from hpo_plugins.space import Space
+
+reports = st.lists(st.tuples(st.integers(1, 30), st.floats(-1e6, 1e6)), min_size=1, max_size=60)
+
+
+@given(reports)
+def test_curve_equals_its_slow_twin(reports):
+    curve, twin = Curve(), {}
+    for epoch, loss in reports:
+        curve.put(epoch, loss, 0.0)
+        twin[epoch] = loss
+    assert dict(zip(curve.epochs, curve.losses, strict=True)) == dict(sorted(twin.items()))
+    for epoch in range(32):
+        seen = [loss for e, loss in sorted(twin.items()) if e <= epoch]
+        assert curve.loss(epoch, at="best") == min(seen, default=None)
+        assert curve.loss(epoch, at="last") == (seen[-1] if seen else None)
+        assert curve.running_mean(epoch) == (
+            pytest.approx(statistics.fmean(seen), abs=1e-6) if seen and epoch <= max(twin) else None
+        )
+        assert curve.reached(epoch) == (max(twin) >= epoch)
+
+
+@given(st.dictionaries(st.integers(1, 30), st.floats(-1e6, 1e6), min_size=1), st.randoms(use_true_random=False))
+def test_curve_order_of_epochs_is_irrelevant(losses, random):
+    shuffled = list(losses.items())
+    random.shuffle(shuffled)
+    one, other = Curve(), Curve()
+    for epoch, loss in sorted(losses.items()):
+        one.put(epoch, loss, 0.0)
+    for epoch, loss in shuffled:
+        other.put(epoch, loss, 0.0)
+    assert list(one.losses) == list(other.losses)
+    assert list(one._best) == list(other._best)
+
+
+def history_with(*values, objective=None):
+    history = History(Space({"x": hpo.Continuous(0, 1)}), objective or hpo.Minimize("loss"))
+    row = TrialRow(0, {"x": 0.5}, TrialState.RUNNING, 1, 0, "w", 0.0, 0.0)
+    rows = [ReportRow(0, 1, e, v, f'{{"loss": {v}}}', 0.0) for e, v in enumerate(values, start=1)]
+    changes = Changes(len(rows) + 1, 1, 0.0, [row], rows)
+    history.apply(changes)
+    return history, changes
+
+
+def test_applying_changes_twice_is_idempotent():
+    history, changes = history_with(3.0, 1.0, 2.0)
+    before = history.record(0)
+    history.apply(changes)
+    assert history.record(0) == before
+    assert len(history) == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [
+        (hpo.Minimize("loss"), 1.0),
+        (hpo.Minimize("loss", at="last"), 2.0),
+        (hpo.Maximize("loss"), 3.0),
+        (hpo.Maximize("loss", at="last"), 2.0),
+    ],
+)
+def test_value_is_the_best_or_the_last_epoch(objective, value):
+    history, _ = history_with(3.0, 1.0, 2.0, objective=objective)
+    assert history.record(0).value == value == objective.value_of(history.record(0).curve)
+
+
+def test_later_attempt_overrides_epochs_and_keeps_the_others():
+    history, _ = history_with(3.0, 1.0, 2.0)
+    history.put_trial(TrialRow(0, {"x": 0.5}, TrialState.RUNNING, 2, 1, "w", 0.0, 0.0))
+    history.put_report(ReportRow(0, 2, 1, 5.0, '{"loss": 5.0}', 0.0))
+    assert history.record(0).curve == {1: 5.0, 2: 1.0, 3: 2.0}
+    assert history.record(0).metrics[1] == {"loss": 5.0}
+    assert history[0].last_epoch == 1
+
+
+def test_metrics_keep_what_json_lacks():
+    history, _ = history_with()
+    history.put_report(ReportRow(0, 1, 1, None, '{"loss": "nan", "grad": "inf"}', 0.0))
+    metrics = history.record(0).metrics[1]
+    assert metrics["loss"] != metrics["loss"]
+    assert metrics["grad"] == float("inf")
+    assert history.record(0).curve == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hpo.Minimize(""), "metric must be a non-empty string"),
+        (lambda: hpo.Maximize(None), "metric must be a non-empty string, but got metric=None"),
+        (lambda: hpo.Minimize("loss", at="first"), "at must be 'best' or 'last', but got at='first'"),
+    ],
+)
+def test_bad_objectives_are_named(make, message):
+    with pytest.raises(hpo.InvalidArgument, match=message):
+        make()

@@ -1,0 +1,139 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpo_plugins as hpo
+from hpo_plugins.strategies.hyperband import _bracket_sizes, _rungs
+
+
+@pytest.mark.parametrize("power", range(1, 13))
+def test_no_rung_is_lost_at_exact_powers(power):
+    """floor(log(243, 3)) is 4: rungs come from multiplication."""
+    assert _rungs(1, 3**power, 3) == tuple(3**k for k in range(power))
+
+
+def test_bracket_sizes_are_the_papers():
+    """Li et al. 2018, table 1: R = 81, eta = 3."""
+    assert _bracket_sizes(4, 3) == (81, 34, 15, 8, 5)
+
+
+@given(st.integers(1, 50), st.integers(1, 300), st.integers(2, 5))
+def test_rungs_lie_between_the_resources(least, more, factor):
+    strategy = hpo.Hyperband(min_resource=least, max_resource=least + more, reduction_factor=factor)
+    rungs = strategy.rungs(0)
+    assert rungs[0] == least
+    assert all(later == earlier * factor for earlier, later in zip(rungs, rungs[1:], strict=False))
+    assert rungs[-1] < least + more <= rungs[-1] * factor
+
+
+def test_brackets_get_their_shares():
+    strategy = hpo.Hyperband(max_resource=81)
+    dealt = [strategy.bracket(number) for number in range(143)]
+    assert [dealt.count(bracket) for bracket in range(5)] == [81, 34, 15, 8, 5]
+    assert set(dealt[:12]) >= {0, 1, 2}  # not one after the other
+
+
+def losses_to(tuner, *losses):
+    """Report constant curves, one a trial; return the epochs that each trained."""
+    trained = []
+    for loss, trial in zip(losses, tuner, strict=False):
+        for epoch in range(1, 100):
+            if trial.report(epoch, {"loss": loss}):
+                break
+        trained.append(epoch)
+    return trained
+
+
+def hyperband(**arguments):
+    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=hpo.Hyperband(**arguments), seed=0)
+
+
+def test_training_ends_at_max_resource():
+    tuner = hyperband(max_resource=9)
+    assert losses_to(tuner, 1.0, 0.9) == [9, 9]
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    assert tuner.trials[0].stop_reason == "reached max_resource=9"
+
+
+def test_nothing_is_judged_before_min_resource():
+    tuner = hyperband(min_resource=4, max_resource=16, reduction_factor=2)
+    trained = losses_to(tuner, *[float(n) for n in range(12)])
+    assert min(trained) == 4
+    assert set(trained) <= {4, 8, 16}
+
+
+def test_the_worse_stop_at_rungs_with_the_reason():
+    tuner = hyperband(max_resource=27)
+    trained = losses_to(tuner, *[float(n) for n in range(10)])
+    assert trained[0] == 27
+    first_bracket = [n for n in range(1, 10) if tuner.strategy.bracket(n) == 0]
+    assert all(trained[n] == 1 for n in first_bracket)
+    assert tuner.trials[first_bracket[0]].state is hpo.TrialState.STOPPED
+    assert "rung 1: " in tuner.trials[first_bracket[0]].stop_reason
+    assert f"is rank {first_bracket[-1] + 1} of" in tuner.trials[first_bracket[-1]].stop_reason
+
+
+def test_the_best_third_goes_on():
+    tuner = hyperband(max_resource=3)  # one rung; bracket 1 never compares
+    order = [5.0, 4.0, 6.0, 3.0, 7.0, 4.5, 8.0, 2.0]
+    trained = losses_to(tuner, *order)
+    for number, epochs in enumerate(trained):
+        rank = sorted(order[: number + 1]).index(order[number]) + 1
+        goes_on = rank <= max(1, (number + 1) // 3)
+        assert epochs == (3 if goes_on or tuner.strategy.bracket(number) == 1 else 1), number
+
+
+def test_maximising_is_the_mirror_image(train):
+    def trained(objective, sign):
+        tuner = hpo.Tuner(
+            {"x": hpo.Continuous(0, 1)}, objective, strategy=hpo.Hyperband(max_resource=27), max_trials=20, seed=0
+        )
+        for trial in tuner:
+            for epoch in range(1, 28):
+                if trial.report(epoch, {"m": sign * (trial["x"] + 1 / epoch)}):
+                    break
+        return [(t.epochs, t.state) for t in tuner.trials]
+
+    assert trained(hpo.Minimize("m"), 1) == trained(hpo.Maximize("m"), -1)
+
+
+def test_rung_is_judged_when_validation_skips_its_epoch():
+    tuner = hyperband(max_resource=27)
+    for _ in range(2):
+        trial = tuner.ask()
+        stopped_at = next((e for e in range(2, 28, 2) if trial.report(e, {"loss": float(trial.number)})), None)
+        trial.end()
+    first, second = tuner.trials
+    assert first.epochs == 26  # the last even epoch; it never reaches 27
+    assert second.state is hpo.TrialState.STOPPED
+    assert stopped_at in (4, 10)
+
+
+def test_trial_that_ended_by_itself_holds_its_value_at_later_rungs():
+    tuner = hyperband(max_resource=27)
+    first = tuner.ask()
+    first.report(1, {"loss": 0.0})
+    first.end()
+    assert losses_to(tuner, 1.0, 1.0, 1.0)[1] in (1, 3, 9)
+    assert "best 0" in tuner.trials[2].stop_reason
+
+
+def test_description_is_the_rung_table():
+    text = hpo.Hyperband(min_resource=2, max_resource=54).describe()
+    assert "2, 6, 18" in text
+    assert "never: every training is full" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"min_resource": 0}, "min_resource must be a whole number of at least 1, but got min_resource=0"),
+        ({"max_resource": 2.5}, "max_resource must be a whole number"),
+        ({"reduction_factor": 1}, "reduction_factor must be a whole number of at least 2"),
+        ({"min_resource": 10, "max_resource": 9}, "min_resource=10 and max_resource=9"),
+        ({"search": "grid"}, "search must be .*, but got search='grid'"),
+    ],
+)
+def test_bad_resources_are_named(arguments, message):
+    with pytest.raises(hpo.InvalidArgument, match=message):
+        hpo.Hyperband(**arguments)

@@ -1,0 +1,220 @@
+"""Several processes on one study: exact budgets, shared work, dead workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+import hpo_plugins as hpo
+from hpo_plugins import lease
+from hpo_plugins.coordinator import Coordinator
+from hpo_plugins.storage import open_storage
+from hpo_plugins.study import Study
+
+WORKER = """
+import json, sys
+import hpo_plugins as hpo
+tuner = hpo.Tuner(
+    {"x": hpo.Continuous(0, 1), "c": hpo.Categorical([1, 2])}, hpo.Minimize("loss"),
+    strategy=hpo.Hyperband(max_resource=9), max_trials=30, storage=sys.argv[1], seed=0,
+)
+sys.stdin.readline()  # all start at once
+for trial in tuner:
+    for epoch in range(1, 10):
+        loss = trial["x"] + 1 / epoch
+        stop = trial.report(epoch, {"loss": loss})
+        print(json.dumps([trial.number, epoch, loss]), flush=True)
+        if stop:
+            break
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(textwrap.dedent(WORKER))
+    started = []
+
+    def start():
+        process = subprocess.Popen(
+            [sys.executable, script, tmp_path / "study.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def acknowledged(text):
+    """The reports that a worker had an answer to; a kill may cut the last line."""
+    return [json.loads(line) for line in text.splitlines() if line.endswith("]")]
+
+
+@pytest.mark.slow
+def test_two_processes_share_exactly_the_budget(worker, tmp_path):
+    processes = [worker(), worker()]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    tuner = hpo.Tuner.load(tmp_path / "study.db")
+    assert [t.number for t in tuner.trials] == list(range(30))
+    assert {t.attempts for t in tuner.trials} == {1}
+    numbers = [{number for number, _, _ in acknowledged(text)} for text in outputs]
+    assert not numbers[0] & numbers[1]
+    assert numbers[0] | numbers[1] == set(range(30))
+    recorded = {(t.number, e, v) for t in tuner.trials for e, v in t.curve.items()}
+    assert recorded == {tuple(report) for text in outputs for report in acknowledged(text)}
+    alone = hpo.Tuner(dict(tuner.space), tuner.objective, strategy=tuner.strategy, max_trials=30, seed=0)
+    assert [t.params for t in tuner.trials] == [alone.ask().params for _ in range(30)]
+
+
+@pytest.mark.slow
+def test_killed_worker_loses_no_report_and_its_trial_is_done_by_the_other(worker, tmp_path):
+    victim, survivor = worker(), worker()
+    victim.stdin.write("\n")
+    victim.stdin.flush()
+    lines = [victim.stdout.readline() for _ in range(15)]
+    victim.send_signal(signal.SIGKILL)
+    rest, _ = victim.communicate()
+    survivor.stdin.write("\n")
+    survivor.stdin.flush()
+    output, _ = survivor.communicate()
+    tuner = hpo.Tuner.load(tmp_path / "study.db")
+    assert [t.number for t in tuner.trials] == list(range(30))
+    assert all(t.state.is_final and t.state is not hpo.TrialState.FAILED for t in tuner.trials)
+    recorded = {(t.number, e, v) for t in tuner.trials for e, v in t.curve.items()}
+    assert recorded >= {tuple(r) for r in acknowledged("".join(lines) + rest)}
+    assert recorded >= {tuple(r) for r in acknowledged(output)}
+    assert all(list(t.curve) == list(range(1, t.epochs + 1)) for t in tuner.trials)
+
+
+@pytest.fixture
+def make_coordinator(tmp_path):
+    """Coordinators on one study, as two processes would have them."""
+    study = Study(hpo.space.Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"), hpo.Random(), None, 0, 2)
+    made = []
+
+    def make(lease_seconds=1e-9, retries=1):
+        store = open_storage(tmp_path / "a.db").open("a", study.to_json())
+        made.append(
+            Coordinator(study, store, checkpoint_root=str(tmp_path), retries=retries, lease_seconds=lease_seconds)
+        )
+        made[-1]._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
+        return made[-1]
+
+    return make
+
+
+def test_expired_lease_goes_to_another_and_the_first_learns_it(make_coordinator, caplog):
+    first, second = make_coordinator(), make_coordinator(lease_seconds=60)
+    lost = first.ask()
+    assert not lost.report(1, {"loss": 1.0})
+    taken = second.ask()
+    assert (taken.number, taken.params) == (lost.number, lost.params)
+    assert lost.report(2, {"loss": 2.0})  # told to stop
+    assert "taken over by another worker" in caplog.text
+    lost.end()
+    taken.report(1, {"loss": 3.0})
+    taken.end()
+    record = second.history().record(0)
+    assert (record.state, record.curve, record.attempts) == (hpo.TrialState.COMPLETED, {1: 3.0}, 2)
+
+
+def test_trial_whose_workers_vanish_fails_in_the_end(make_coordinator):
+    for _ in range(2):
+        assert make_coordinator().ask().number == 0
+    last = make_coordinator()
+    assert last.ask().number == 1
+    record = last.history().record(0)
+    assert record.state is hpo.TrialState.FAILED
+    assert record.error == "its worker was lost 2 times, and retries=1"
+
+
+def test_verdict_of_a_lost_worker_stands(make_coordinator):
+    first, second = make_coordinator(), make_coordinator(lease_seconds=60)
+    trial = first.ask()
+    trial.report(1, {"loss": float("nan")})
+    assert second.ask().number == 1
+    assert second.history().record(0).error == "loss was nan at epoch 1"
+
+
+def test_live_lease_is_left_alone(make_coordinator):
+    first, second = make_coordinator(lease_seconds=60), make_coordinator(lease_seconds=60)
+    assert first.ask().number == 0
+    assert second.ask().number == 1
+    assert second.ask() is None
+    assert not second.done()
+
+
+def test_heartbeat_renews_until_stopped(tmp_path):
+    beats, enough = [], threading.Event()
+
+    class Owner:
+        def beat(self):
+            beats.append(1)
+            if len(beats) == 3:
+                enough.set()
+
+    owner = Owner()
+    heart = lease.Heartbeat(owner.beat, 0.001)
+    heart.start()
+    assert enough.wait(10)
+    heart.stop()
+    heart._thread.join(10)
+    assert not heart._thread.is_alive()
+
+
+def test_heartbeat_ends_with_its_owner():
+    class Owner:
+        def beat(self):
+            raise AssertionError("nobody is left to beat")
+
+    heart = lease.Heartbeat(Owner().beat, 0.001)  # the owner is gone at once
+    heart.start()
+    heart._thread.join(10)
+    assert not heart._thread.is_alive()
+
+
+def test_renewed_lease_is_kept(make_coordinator, tmp_path):
+    first, second = make_coordinator(lease_seconds=60), make_coordinator(lease_seconds=60)
+    first.ask()
+    before = second.history()[0].row.lease_until
+    first._renew()
+    assert second.history()[0].row.lease_until > before
+
+
+def test_dead_process_is_known_by_its_number():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    here = lease.worker_name()
+    assert not lease.is_gone(here)
+    place = here.rsplit("/", 2)[0]
+    assert lease.is_gone(f"{place}/{process.pid}/abcd")
+    assert not lease.is_gone(f"elsewhere/{process.pid}/abcd")
+    assert not lease.is_gone("")
+    assert not lease.is_gone(f"{place}/{os.getpid()}/abcd")
+
+
+def test_two_processes_make_one_new_study(tmp_path):
+    script = "import sys, hpo_plugins as h; sys.stdin.readline(); h.Tuner({'x': h.Continuous(0, 1)}, h.Minimize('l'), storage=sys.argv[1])"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "a.db"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    errors = [process.stdin.write("\n") and process.stdin.flush() for process in processes]
+    errors = [process.communicate()[1] for process in processes]
+    # Without a seed each draws its own: the first one's is the study's.
+    assert errors == [""] * 4
+    assert hpo.Tuner.load(tmp_path / "a.db").trials == ()

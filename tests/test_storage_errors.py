@@ -1,0 +1,125 @@
+"""A storage that cannot serve says its path, what is wrong and the way out."""
+
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import hpo_plugins as hpo
+from hpo_plugins.storage import sql
+
+
+def open_at(storage):
+    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=storage, seed=0)
+
+
+def test_directory(tmp_path):
+    with pytest.raises(hpo.StorageError, match=f"{tmp_path} is a directory. Add a file name"):
+        open_at(tmp_path)
+
+
+def test_missing_directory(tmp_path):
+    with pytest.raises(hpo.StorageError, match="the directory .*/no does not exist. Make it first"):
+        open_at(tmp_path / "no" / "a.db")
+
+
+def test_file_that_is_something_else(tmp_path):
+    (tmp_path / "a.db").write_text("epoch,loss\n" * 200)
+    with pytest.raises(
+        hpo.StorageError, match="a.db could not be opened: file is not a database. The file is something else"
+    ):
+        open_at(tmp_path / "a.db")
+    assert (tmp_path / "a.db").read_text().startswith("epoch,loss")
+
+
+def test_newer_version(tmp_path):
+    open_at(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("UPDATE hpo_meta SET value = '99'")
+    connection.close()
+    with pytest.raises(hpo.StorageError, match=r"newer version of hpo-plugins \(format 99; .* pip install -U"):
+        open_at(tmp_path / "a.db")
+
+
+def test_read_only_file(tmp_path):
+    open_at(tmp_path / "a.db").ask()
+    with pytest.raises(hpo.StorageError, match="readonly database. Make the file and its directory writable"):
+        open_at(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true").ask()
+
+
+def test_damaged_file(tmp_path):
+    tuner = open_at(tmp_path / "a.db")
+    for _ in range(50):
+        tuner.ask()
+    tuner._coordinator.store.close()
+    data = bytearray((tmp_path / "a.db").read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    (tmp_path / "a.db").write_bytes(data)
+    with pytest.raises(hpo.StorageError, match="malformed. The file is damaged"):
+        hpo.Tuner.load(tmp_path / "a.db")
+
+
+def test_locked_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sql, "LOCK_TIMEOUT", 0.01)
+    tuner = open_at(tmp_path / "a.db")
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(hpo.StorageError, match="database is locked. Another program has held it"):
+        tuner.ask()
+    other.execute("ROLLBACK")
+    other.close()
+    assert tuner.ask().number == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("", hpo.StorageError, "storage must be a path or a URL, but got an empty string"),
+        ("sqlite://", hpo.StorageError, "Omit storage to keep the study in memory"),
+        ("nodb://host/x", hpo.StorageError, "a database that SQLAlchemy knows, but got 'nodb'"),
+        ("oracle+oracledb://host/x", hpo.MissingDependency, "oracle.* needs the package 'oracledb'"),
+        ("://", hpo.StorageError, "storage must be a path or a URL like"),
+    ],
+)
+def test_bad_urls(url, error, message):
+    with pytest.raises(error, match=message):
+        open_at(url)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by setrlimit")
+def test_full_disk_keeps_what_was_recorded_and_the_training_goes_on(tmp_path):
+    """The kernel refuses to let the file grow: the same error path as a full disk."""
+    script = """
+    import resource, signal, sys
+    import hpo_plugins as hpo
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=sys.argv[1], seed=0)
+    trial = tuner.ask()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+    answers = [trial.report(epoch, {"loss": 1 / epoch}) for epoch in range(1, 3001)]
+    assert answers == [False] * 3000
+    try:
+        trial.end()
+    except hpo.StorageError as error:
+        print(error)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), tmp_path / "a.db"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-500:]
+    assert "what was recorded before is safe" in result.stdout
+    assert "waits to be recorded" in result.stderr
+    curve = hpo.Tuner.load(tmp_path / "a.db").trials[0].curve
+    assert 10 < len(curve) < 3000
+    assert list(curve) == list(range(1, len(curve) + 1))
+
+
+def test_password_is_not_shown():
+    pytest.importorskip("psycopg", reason="needs a driver to get as far as connecting")
+    with pytest.raises(hpo.StorageError) as caught:
+        open_at("postgresql+psycopg://user:secret@127.0.0.1:1/none")
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1" in str(caught.value)
