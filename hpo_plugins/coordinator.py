@@ -85,11 +85,7 @@ class Coordinator:
     def history(self) -> History:
         """Return the history, in step with the storage."""
         with self._lock:
-            more = True
-            while more:
-                changes = self.store.changes(self._history.revision)
-                self._history.apply(changes)
-                more = changes.more
+            self._history.apply(self.store.changes(self._history.revision))
             return self._history
 
     @property

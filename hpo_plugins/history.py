@@ -169,22 +169,24 @@ class History(Sequence[TrialHistory]):
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or to what the epoch has already."""
-        trial = self._trials[report.number]
+        number, attempt, epoch, value, metrics, seconds = report
+        trial = self._trials[number]
         trial._record = None
-        if report.value is not None:
-            trial.curve.put(report.epoch, self.objective.loss(report.value), report.seconds)
-        if report.attempt == trial.row.attempts:
-            trial.last_epoch = max(trial.last_epoch, report.epoch)
-        if not trial._reported or report.epoch > trial._reported[-1]:
-            trial._reported.append(report.epoch)
-            trial._metrics.append(report.metrics)
+        if value is not None:
+            trial.curve.put(epoch, self.objective.loss(value), seconds)
+        if attempt == trial.row.attempts and epoch > trial.last_epoch:
+            trial.last_epoch = epoch
+        reported = trial._reported
+        if not reported or epoch > reported[-1]:
+            reported.append(epoch)
+            trial._metrics.append(metrics)
             return
-        at = bisect_left(trial._reported, report.epoch)
-        if trial._reported[at] == report.epoch:
-            trial._metrics[at] = decode_metrics(trial._metrics[at]) | decode_metrics(report.metrics)
+        at = bisect_left(reported, epoch)
+        if reported[at] == epoch:
+            trial._metrics[at] = decode_metrics(trial._metrics[at]) | decode_metrics(metrics)
         else:
-            trial._reported.insert(at, report.epoch)
-            trial._metrics.insert(at, report.metrics)
+            reported.insert(at, epoch)
+            trial._metrics.insert(at, metrics)
 
     def loss(self, number: int) -> float | None:
         """Return the loss that the objective gives a trial, None without reports and for failed trials."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -110,17 +110,13 @@ class ReportRow(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What is new since a revision; reports in the order in which they were written.
-
-    With ``more``, only the first reports are here, up to ``revision``: ask again from there.
-    """
+    """What is new since a revision; reports in the order in which they were written, to be read once."""
 
     revision: int
     hand_outs: int
     now: float
     trials: Sequence[TrialRow]
-    reports: Sequence[ReportRow]
-    more: bool = False
+    reports: Iterable[ReportRow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -259,15 +260,25 @@ class SqlStudyStore:
                 sa.select(*_TRIAL_COLUMNS).where(_trials.c.study == self._study, _trials.c.revision > since)
             )
             rows = [_trial(row) for row in trials]
-            reports = connection.execute(
-                sa.select(_reports.c.revision, *_REPORT_COLUMNS)
-                .where(_reports.c.study == self._study, _reports.c.revision > since)
-                .order_by(_reports.c.revision)
-                .limit(_CHUNK)
-            ).all()
-            more = len(reports) == _CHUNK
-            revision = reports[-1].revision if more else study.revision
-            return Changes(revision, study.hand_outs, study.now, rows, [ReportRow(*row[1:]) for row in reports], more)
+            first = self._read_reports(connection, since, study.revision)
+        reports = first if len(first) < _CHUNK else chain(first, self._later_reports(first[-1].revision, study.revision))
+        return Changes(study.revision, study.hand_outs, study.now, rows, (ReportRow._make(row[:-1]) for row in reports))
+
+    def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:
+        query = sa.select(*_REPORT_COLUMNS, _reports.c.revision).where(
+            _reports.c.study == self._study, _reports.c.revision > since, _reports.c.revision <= until
+        )
+        return connection.execute(query.order_by(_reports.c.revision).limit(_CHUNK)).all()
+
+    def _later_reports(self, since: int, until: int) -> Iterator[Any]:
+        """Yield the rest of a large study, so that it is never in memory twice."""
+        while True:
+            with self._storage.read() as connection:
+                rows = self._read_reports(connection, since, until)
+            yield from rows
+            if len(rows) < _CHUNK:
+                return
+            since = rows[-1].revision
 
     def hand_out(self, offer: HandOut, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
