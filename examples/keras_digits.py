@@ -8,11 +8,11 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
+from hpo_plugins.integrations.keras import TrialCallback
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import hpo_plugins as hpo
-from hpo_plugins.integrations.keras import TrialCallback
 
 EPOCHS = 9
 

@@ -8,11 +8,11 @@ import warnings
 
 import lightning.pytorch as pl
 import torch
+from hpo_plugins.integrations.lightning import TrialCallback
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import hpo_plugins as hpo
-from hpo_plugins.integrations.lightning import TrialCallback
 
 
 class Classifier(pl.LightningModule):

@@ -10,14 +10,14 @@ import logging
 import sys
 
 import xgboost as xgb
+from hpo_plugins.integrations.xgboost import TrialCallback
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import hpo_plugins as hpo
-from hpo_plugins.integrations.xgboost import TrialCallback
 
 ROUNDS = 81
-FIXED = {"objective": "multi:softprob", "num_class": 10, "eval_metric": ["mlogloss", "merror"], "nthread": 2, "seed": 0}
+FIXED = {"objective": "multi:softprob", "num_class": 10, "eval_metric": ["mlogloss", "merror"], "nthread": 1, "seed": 0}
 SPACE = {
     "eta": hpo.Continuous(1e-3, 0.5, scale="log"),
     "max_depth": hpo.Integer(2, 10),

@@ -1,11 +1,11 @@
 """Grid search over a scikit-learn style XGBoost classifier, stopped early by the median rule; kept in memory."""
 
+from hpo_plugins.integrations.xgboost import TrialCallback
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from xgboost import XGBClassifier
 
 import hpo_plugins as hpo
-from hpo_plugins.integrations.xgboost import TrialCallback
 
 
 def main() -> None:

@@ -302,8 +302,9 @@ class Coordinator:
             self._silent = None if known.reported or self._silent is None else self._silent + 1
             if self._silent == SILENT_TRIALS:
                 raise NothingReported(
-                    f"The first {SILENT_TRIALS} trials ended without reporting anything. Give TrialCallback(trial) to the "
-                    "training, or call trial.report(epoch, metrics); a configuration to leave out ends with trial.fail(reason)."
+                    f"The first {SILENT_TRIALS} trials ended without reporting anything. Give TrialCallback(trial) to "
+                    "the training, or call trial.report(epoch, metrics). To leave a configuration out on purpose, call "
+                    "trial.fail(reason)."
                 )
 
     def _silence(self, number: int) -> str:

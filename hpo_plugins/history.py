@@ -90,7 +90,7 @@ class TrialHistory:
         last_epoch: The last epoch that the present attempt reported, 0 before its first.
     """
 
-    __slots__ = ("_record", "_reported", "_metrics", "curve", "last_epoch", "point", "row")
+    __slots__ = ("_metrics", "_record", "_reported", "curve", "last_epoch", "point", "row")
 
     def __init__(self, row: TrialRow, point: FloatArray) -> None:
         """Start without reports."""

@@ -191,11 +191,10 @@ def _name(name: object) -> str:
 def _number(name: object, value: Any) -> float:
     if type(value) is float:  # the usual case, on the path of every epoch
         return value
+    message = f"metrics[{name!r}] must be one number, but got {value!r} of type {type(value).__name__}."
+    if isinstance(value, str | bytes):  # not converted: a formatted number has lost digits
+        raise InvalidReport(message)
     try:
-        if isinstance(value, str | bytes):
-            raise TypeError("text is not converted: a formatted number has lost digits")
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InvalidReport(
-            f"metrics[{name!r}] must be one number, but got {value!r} of type {type(value).__name__} ({error})."
-        ) from error
+        raise InvalidReport(message) from error

@@ -121,7 +121,7 @@ class TrialReference:
     def __call__(self) -> Trial:
         """Return the trial, as this process may use it."""
         if self._pid != os.getpid():
-            self._trial = pickle.loads(self._pickled)
+            self._trial = pickle.loads(self._pickled)  # noqa: S301 - what this process's parent pickled
             self._pid = os.getpid()
         return self._trial
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def test_rungs_lie_between_the_resources(least, more, factor):
     strategy = hpo.Hyperband(min_resource=least, max_resource=least + more, reduction_factor=factor)
     rungs = strategy.rungs(0)
     assert rungs[0] == least
-    assert all(later == earlier * factor for earlier, later in zip(rungs, rungs[1:], strict=False))
+    assert all(later == earlier * factor for earlier, later in itertools.pairwise(rungs))
     assert rungs[-1] < least + more <= rungs[-1] * factor
 
 

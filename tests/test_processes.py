@@ -206,15 +206,18 @@ def test_dead_process_is_known_by_its_number():
 
 
 def test_two_processes_make_one_new_study(tmp_path):
-    script = "import sys, hpo_plugins as h; sys.stdin.readline(); h.Tuner({'x': h.Continuous(0, 1)}, h.Minimize('l'), storage=sys.argv[1])"
+    script = """import sys, hpo_plugins as h
+sys.stdin.readline()
+h.Tuner({'x': h.Continuous(0, 1)}, h.Minimize('l'), storage=sys.argv[1])"""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, tmp_path / "a.db"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         for _ in range(4)
     ]
-    errors = [process.stdin.write("\n") and process.stdin.flush() for process in processes]
-    errors = [process.communicate()[1] for process in processes]
-    # Without a seed each draws its own: the first one's is the study's.
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in processes]  # each drew a seed: the first one's is the study's
     assert errors == [""] * 4
     assert hpo.Tuner.load(tmp_path / "a.db").trials == ()

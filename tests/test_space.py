@@ -125,9 +125,7 @@ def test_numpy_scalars_become_python_values():
 
 
 def test_size_counts_configurations():
-    finite_space = Space(
-        {"a": hpo.Integer(1, 3), "b": hpo.Categorical("xy".split() + ["z"]), "c": hpo.Continuous(2, 2)}
-    )
+    finite_space = Space({"a": hpo.Integer(1, 3), "b": hpo.Categorical(["xy"] + ["z"]), "c": hpo.Continuous(2, 2)})
     assert finite_space.size == 6
     assert len({Space.key(finite_space.at_index(i)) for i in range(6)}) == 6
     assert Space({"a": hpo.Continuous(0, 1)}).size is None

@@ -261,7 +261,9 @@ class SqlStudyStore:
             )
             rows = [_trial(row) for row in trials]
             first = self._read_reports(connection, since, study.revision)
-        reports = first if len(first) < _CHUNK else chain(first, self._later_reports(first[-1].revision, study.revision))
+        reports = (
+            first if len(first) < _CHUNK else chain(first, self._later_reports(first[-1].revision, study.revision))
+        )
         return Changes(study.revision, study.hand_outs, study.now, rows, (ReportRow._make(row[:-1]) for row in reports))
 
     def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:

@@ -32,8 +32,8 @@ class Grid(Strategy):
                 )
         if max_trials is not None and max_trials != space.size:
             raise InvalidArgument(
-                f"max_trials must be the number of combinations, {space.size}, with Grid, but got max_trials={max_trials}. "
-                "Leave it out: Grid computes it."
+                f"max_trials must be the number of combinations, {space.size}, with Grid, "
+                f"but got max_trials={max_trials}. Leave it out: Grid computes it."
             )
 
     def suggest(self, history: History, seed: int) -> Params:  # noqa: ARG002

@@ -144,7 +144,8 @@ class Hyperband(Strategy):
             return "Hyperband: max_resource is not known yet."
         sizes = self._sizes()
         lines = [
-            f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung go on, up to epoch {self.max_resource}.",
+            f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung go on, "
+            f"up to epoch {self.max_resource}.",
             "bracket  share of trials  compared at epochs",
         ]
         for bracket, size in enumerate(sizes):

@@ -7,8 +7,9 @@ from sklearn.datasets import load_digits
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
 
-import hpo_plugins as hpo  # noqa: E402
 from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
+
+import hpo_plugins as hpo  # noqa: E402
 
 # Keras reads torch tensors in a way that numpy deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

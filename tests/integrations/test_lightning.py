@@ -11,8 +11,9 @@ with warnings.catch_warnings():
     import lightning.pytorch
     import pytorch_lightning
 
-import hpo_plugins as hpo  # noqa: E402
 from hpo_plugins.integrations.lightning import TrialCallback  # noqa: E402
+
+import hpo_plugins as hpo  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own advice on workers and logging
 SPACE = {"lr": hpo.Categorical([0.5, 1e-6])}

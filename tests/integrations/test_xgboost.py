@@ -48,10 +48,9 @@ def tuner_for(metric="validation-logloss", strategy=None, objective=hpo.Minimize
 def train(trial, matrices, rounds=12, **arguments):
     dtrain, dvalid = matrices
     callbacks = [TrialCallback(trial), *arguments.pop("after", [])]
-    return xgboost.train(
-        FIXED | trial.params | arguments.pop("params", {}), dtrain, rounds, evals=[(dtrain, "train"), (dvalid, "validation")],
-        verbose_eval=False, callbacks=callbacks, **arguments,
-    )  # fmt: skip
+    parameters = FIXED | trial.params | arguments.pop("params", {})
+    evals = [(dtrain, "train"), (dvalid, "validation")]
+    return xgboost.train(parameters, dtrain, rounds, evals=evals, verbose_eval=False, callbacks=callbacks, **arguments)
 
 
 def test_every_round_is_recorded_with_all_metrics(matrices):
@@ -159,7 +158,10 @@ def test_second_training_on_one_trial_is_an_error_that_names_the_ways_out(matric
 )
 def test_missing_metric_is_named_after_the_first_round(metric, nearest, matrices):
     tuner = tuner_for(metric)
-    expected = f"{metric!r} was not reported after the first epoch. Reported: 'train-logloss', 'validation-logloss'. Did you mean {nearest!r}"
+    expected = (
+        f"{metric!r} was not reported after the first epoch. Reported: 'train-logloss', 'validation-logloss'. "
+        f"Did you mean {nearest!r}"
+    )
     with pytest.raises(hpo.MetricNotFound) as caught:
         for trial in tuner:
             train(trial, matrices)

@@ -1,0 +1,43 @@
+"""What is in the wheel is what is in the folders."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import hpo_plugins
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_folder_is_packaged(project):
+    folders = {
+        p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in (ROOT / "hpo_plugins").rglob("__init__.py")
+    }
+    assert set(project["tool"]["setuptools"]["packages"]) == folders | {"hpo_plugins.integrations"}
+
+
+def test_version_is_the_same_everywhere(project):
+    assert hpo_plugins.__version__ == project["project"]["version"]
+
+
+def test_every_integration_has_its_extra(project):
+    frameworks = {p.stem for p in (ROOT / "integrations").glob("*.py")} - {"__init__"}
+    assert frameworks <= set(project["project"]["optional-dependencies"])
+
+
+def test_missing_framework_is_named_with_its_extra():
+    error = hpo_plugins.MissingDependency.of(ModuleNotFoundError("x", name="keras"), "keras", "keras")
+    assert isinstance(error, ModuleNotFoundError)
+    assert isinstance(error, hpo_plugins.HpoError)
+    assert str(error) == "keras is not installed. Install it with: pip install 'hpo-plugins[keras]'"
+
+
+def test_broken_framework_keeps_its_own_cause():
+    broken = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    assert hpo_plugins.MissingDependency.of(broken, "keras", "keras") is broken
