@@ -32,7 +32,9 @@ def ours(strategy: Callable[[], hpo.Random]) -> Callable[[str, int], Observation
     def run(instance: str, seed: int) -> Observations:
         tuner = hpo.Tuner(SPACE, hpo.Maximize("val_accuracy"), strategy=strategy(), seed=seed)
         while (trial := tuner.ask()) is not None:
-            for epoch, value in enumerate(accuracy(instance, trial.params), start=1):
+            curve = accuracy(instance, trial.params)
+            for epoch in range(trial.start_epoch + 1, EPOCHS + 1):
+                value = curve[epoch - 1]
                 yield value
                 if trial.report(epoch, {"val_accuracy": value}):
                     break
@@ -44,6 +46,7 @@ def ours(strategy: Callable[[], hpo.Random]) -> Callable[[str, int], Observation
 METHODS: dict[str, Callable[[str, int], Observations]] = {
     "random": ours(hpo.Random),
     "hyperband": ours(lambda: hpo.Hyperband(max_resource=EPOCHS)),
+    "hyperband, pause": ours(lambda: hpo.Hyperband(max_resource=EPOCHS, pause=True)),
 }
 
 

@@ -24,7 +24,7 @@ from hpo_plugins.errors import InvalidReport, MetricNotFound, NothingReported, S
 from hpo_plugins.history import History
 from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, plain_metrics
 from hpo_plugins.storage import StudyStore
-from hpo_plugins.strategies import Verdict
+from hpo_plugins.strategies import Resume, Start, Verdict
 from hpo_plugins.study import Study
 from hpo_plugins.trial import Trial
 
@@ -143,25 +143,25 @@ class Coordinator:
                 )
 
     def _next(self) -> HandOut | None:
-        """Return the paused trial that the strategy would go on with, else a new one."""
+        """Return what the strategy would do next: a new trial, or a paused one that goes on."""
         if self.stopped:
             return None
-        history, strategy, seed = self._history, self.study.strategy, self.study.seed
-        may_start = self.end_of_search() is None
+        history = self._history
+        match self.study.strategy.next(history, self.study.seed, may_start=self.end_of_search() is None):
+            case Start(params):
+                return HandOut(len(history), params, 1, 0, self._worker, self._lease())
+            case Resume(number):
+                return self._again(history[number].row)
         paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
-        if paused:
-            thawed = strategy.thaw(history, seed, may_start=may_start)
-            if thawed is not None:
-                row = history[thawed.number].row
-                return HandOut(row.number, row.params, row.attempts + 1, row.lost, self._worker, self._lease())
-            if not may_start and len(paused) == len(history.unfinished):
-                for number in paused:
-                    reason = history[number].row.stop_reason or ""
-                    self._finish(history[number].row, Verdict(TrialState.STOPPED, reason))
-        if not may_start:
-            return None
-        params = strategy.suggest(history, seed)
-        return HandOut(len(history), params, 1, 0, self._worker, self._lease())
+        if len(paused) == len(history.unfinished):  # nobody is left whose results could wake one of them
+            for number in sorted(paused):
+                self._finish(history[number].row, Verdict(TrialState.STOPPED, history[number].row.stop_reason or ""))
+        return None
+
+    def _again(self, row: TrialRow, *, lost: int | None = None) -> HandOut:
+        """Return the offer to go on with a trial that was handed out before."""
+        lost = row.lost if lost is None else lost
+        return HandOut(row.number, row.params, row.attempts + 1, lost, self._worker, self._lease())
 
     def _abandoned(self) -> HandOut | None:
         """Return the first trial that nobody trains any more, after ending those that need no more training."""
@@ -181,7 +181,7 @@ class Coordinator:
                 reason = f"its worker was lost {lost} times, and retries={self.retries}"
                 self._finish(row, Verdict(TrialState.FAILED, reason))
             else:
-                return HandOut(number, row.params, row.attempts + 1, lost, self._worker, self._lease())
+                return self._again(row, lost=lost)
         return None
 
     def _lease(self) -> float:

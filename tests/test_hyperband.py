@@ -120,6 +120,47 @@ def test_trial_that_ended_by_itself_holds_its_value_at_later_rungs():
     assert "best 0" in tuner.trials[2].stop_reason
 
 
+def train_on(tuner, floors, epochs):
+    """Train each trial from where it stands, on curves that fall to its floor; return the epochs each trained."""
+    trained = {}
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, epochs + 1):
+            trained.setdefault(trial.number, []).append(epoch)
+            if trial.report(epoch, {"loss": floors[trial.number] + 1 / epoch}):
+                break
+    return trained
+
+
+def test_pause_promotes_the_best_and_trains_no_epoch_twice(storage):
+    floors = [(7 * number) % 30 for number in range(30)]
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)},
+        hpo.Minimize("loss"),
+        strategy=hpo.Hyperband(max_resource=27, pause=True),
+        max_trials=30,
+        storage=storage,
+    )
+    trained = train_on(tuner, floors, 27)
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in trained.values())
+    assert {t.state for t in tuner.trials} == {hpo.TrialState.COMPLETED, hpo.TrialState.STOPPED}
+    assert max(t.attempts for t in tuner.trials) > 1
+    # Every trial that waits to the end at a rung is outside the best third of what came there.
+    for trial in tuner.trials:
+        if trial.state is hpo.TrialState.STOPPED:
+            came = [floors[t.number] for t in tuner.trials if t.epochs >= trial.epochs]
+            assert sum(floor < floors[trial.number] for floor in came) >= len(came) // 3
+
+
+def test_last_paused_trial_is_promoted_to_the_end():
+    """Too few for a third to be one: the search still ends with a full training."""
+    strategy = hpo.Hyperband(min_resource=2, max_resource=3, pause=True)
+    assert [strategy.bracket(number) for number in (0, 1, 2)] == [0, 1, 0]
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=1)
+    assert train_on(tuner, [0], 3) == {0: [1, 2, 3]}
+    assert tuner.trials[0].attempts == 2
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+
+
 def test_description_is_the_rung_table():
     text = hpo.Hyperband(min_resource=2, max_resource=54).describe()
     assert "2, 6, 18" in text
@@ -134,6 +175,7 @@ def test_description_is_the_rung_table():
         ({"reduction_factor": 1}, "reduction_factor must be a whole number of at least 2"),
         ({"min_resource": 10, "max_resource": 9}, "min_resource=10 and max_resource=9"),
         ({"search": "grid"}, "search must be .*, but got search='grid'"),
+        ({"pause": 1}, "pause must be True or False, but got pause=1"),
     ],
 )
 def test_bad_resources_are_named(arguments, message):

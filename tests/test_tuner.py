@@ -209,12 +209,12 @@ class Thawing(hpo.Random):
 
         return Verdict(hpo.TrialState.PAUSED, "waits") if epoch == 2 else None
 
-    def thaw(self, history, seed, *, may_start):
+    def next(self, history, seed, *, may_start):
         from hpo_plugins.strategies import Resume
 
         paused = [t for t in history if t.state is hpo.TrialState.PAUSED and t.row.attempts == 1]
         if may_start or not paused:
-            return None
+            return super().next(history, seed, may_start=may_start)
         return Resume(min(paused, key=lambda t: t.curve.loss(at="best")).row.number)
 
 
@@ -234,8 +234,8 @@ def test_paused_trial_goes_on_from_its_epoch(storage):
 
 def test_paused_trials_that_nobody_wants_are_stopped_in_the_end(storage):
     class Freezing(Thawing):
-        def thaw(self, history, seed, *, may_start):
-            return None
+        def next(self, history, seed, *, may_start):
+            return hpo.Random.next(self, history, seed, may_start=may_start)
 
     tuner = hpo.Tuner(X, LOSS, strategy=Freezing(), max_trials=2, storage=storage)
     for trial in tuner:

@@ -20,6 +20,12 @@ class Verdict(NamedTuple):
     reason: str
 
 
+class Start(NamedTuple):
+    """The decision to start a new trial with this configuration."""
+
+    params: Params
+
+
 class Resume(NamedTuple):
     """The decision to go on with a paused trial."""
 
@@ -65,13 +71,13 @@ class Strategy(Judge):
         In a finite space it is one that no trial has; it is not asked when all have been tried.
         """
 
-    def thaw(self, history: History, seed: int, *, may_start: bool) -> Resume | None:  # noqa: ARG002
-        """Return the paused trial to go on with now, or None to start a new one.
+    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+        """Return what the next free worker does: start a new trial, or go on with a paused one.
 
-        ``may_start`` is false when no new trial may be started: then None says that no paused trial is worth another
-        epoch, and the search is over.
+        ``may_start`` is false when no new trial may be started. None says that no paused trial is worth another epoch
+        as things stand: the worker waits while others run, and with nobody running the search is over.
         """
-        return None
+        return Start(self.suggest(history, seed)) if may_start else None
 
     def judge(self, history: History, number: int, epoch: int) -> Verdict | None:  # noqa: ARG002
         """Let every training go on."""

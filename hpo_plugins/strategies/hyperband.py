@@ -22,6 +22,9 @@ Differs from the papers in:
        budget was .515 .348 .265 .228, against .609 .395 .315 .256 with brackets kept apart: each bracket of its own
        had to learn anew what is good.
     4. A trial that ended by itself before a rung holds its last result there.
+    5. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
+       goes on at once, without a pause between. When no new trial may start, the best at a rung is promoted however
+       few there are, so that a search always ends with a full training.
 """
 
 from __future__ import annotations
@@ -32,10 +35,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import History
+from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
-from hpo_plugins.strategies.base import Strategy, Verdict, whole_number
+from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
 from hpo_plugins.strategies.random_search import draw
 
 
@@ -49,6 +52,8 @@ class Hyperband(Strategy):
         reduction_factor: At each rung the best ``1 / reduction_factor`` of the results so far go on.
         search: Where new configurations come from: ``"random"``, the draws of ``Random``. (A search guided by a model
             is to become the default.)
+        pause: What becomes of a training that is not among the best at its rung: False stops it for good, True
+            pauses it with a checkpoint, and it goes on from there if later results put it among the best.
 
     Raises:
         InvalidArgument: An argument is not a whole number in its range, ``min_resource > max_resource``, or the
@@ -59,6 +64,7 @@ class Hyperband(Strategy):
     max_resource: int | None = None
     reduction_factor: int = 3
     search: Literal["random"] = "random"
+    pause: bool = False
     stops_trainings: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -71,6 +77,8 @@ class Hyperband(Strategy):
                     f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
                     f"max_resource={self.max_resource}."
                 )
+        if not isinstance(self.pause, bool):
+            raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
         if self.search != "random":
             raise InvalidArgument(f"search must be 'random', but got search={self.search!r}.")
 
@@ -90,6 +98,29 @@ class Hyperband(Strategy):
         """Return ``max_resource``."""
         return self.max_resource
 
+    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+        """Return the paused trial that is now among the best at its rung, the highest rung first, else a new trial."""
+        if self.pause:
+            paused = [trial for trial in history if trial.state is TrialState.PAUSED]
+            for rung in reversed(self.rungs(0)):
+                waiting = [trial for trial in paused if self._waits_at(trial) == rung]
+                if not waiting:
+                    continue
+                results = _results(history, rung)
+                best = min(waiting, key=lambda trial: (results[trial.row.number], trial.row.number))
+                rank = 1 + sum(loss < results[best.row.number] for loss in results.values())
+                if rank <= self._promoted(len(results), at_least=0 if may_start else 1):
+                    return Resume(best.row.number)
+        return super().next(history, seed, may_start=may_start)
+
+    def _waits_at(self, trial: TrialHistory) -> int | None:
+        """Return the rung at which a paused trial waits."""
+        return max((rung for rung in self.rungs(0) if rung <= trial.row.start_epoch), default=None)
+
+    def _promoted(self, results: int, *, at_least: int) -> int:
+        """Return how many of so many results go on."""
+        return max(at_least, results // self.reduction_factor)
+
     def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
         """Compare the trial with all others that came as far, when it has passed a rung."""
         if self.max_resource is not None and epoch >= self.max_resource:
@@ -97,27 +128,21 @@ class Hyperband(Strategy):
         rung = self._passed(history, number, epoch)
         if rung is None:
             return None
-        at = history.objective.at
-        own = history[number].curve.loss(rung, at=at)
-        if own is None:  # the first validation came later than the rung
+        results = _results(history, rung)
+        if number not in results:  # the first validation came later than the rung
             return None
-        others = [
-            loss
-            for trial in history
-            if trial.row.number != number
-            and trial.state is not TrialState.FAILED
-            and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
-            and (loss := trial.curve.loss(rung, at=at)) is not None
-        ]
-        rank, results = 1 + sum(loss < own for loss in others), len(others) + 1
-        go_on = max(1, results // self.reduction_factor)
+        own = results.pop(number)
+        rank, count = 1 + sum(loss < own for loss in results.values()), len(results) + 1
+        # A stopped trial is lost for good, so the first at a rung goes on; a paused one only waits for company.
+        go_on = self._promoted(count, at_least=0 if self.pause else 1)
         if rank <= go_on:
             return None
-        best = history.objective.loss(min(others))
+        shown = history.objective.loss
+        best = f" (best {shown(min(results.values())):.6g})" if results else ""
         return Verdict(
-            TrialState.STOPPED,
-            f"rung {rung}: {history.objective.loss(own):.6g} is rank {rank} of {results}, and the best "
-            f"{'one goes' if go_on == 1 else f'{go_on} go'} on (best {best:.6g})",
+            TrialState.PAUSED if self.pause else TrialState.STOPPED,
+            f"rung {rung}: {shown(own):.6g} is rank {rank} of {count}, and the best "
+            f"{'one goes' if go_on == 1 else f'{go_on} go'} on{best}",
         )
 
     def _passed(self, history: History, number: int, epoch: int) -> int | None:
@@ -152,6 +177,17 @@ class Hyperband(Strategy):
             rungs = ", ".join(map(str, self.rungs(bracket))) or "never: every training is full"
             lines.append(f"{bracket:>7}  {size / sum(sizes):>15.1%}  {rungs}")
         return "\n".join(lines)
+
+
+def _results(history: History, rung: int) -> dict[int, float]:
+    """Return by number the loss at a rung of every trial that came as far, or ended by itself before."""
+    return {
+        trial.row.number: loss
+        for trial in history
+        if trial.state is not TrialState.FAILED
+        and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
+        and (loss := trial.curve.loss(rung, at=history.objective.at)) is not None
+    }
 
 
 @functools.cache
