@@ -14,13 +14,14 @@ from hpo_plugins.errors import (
 from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Categorical, Continuous, Integer
-from hpo_plugins.strategies import Grid, Hyperband, MedianRule, Random
+from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bayesian",
     "Categorical",
     "Continuous",
     "Grid",

@@ -72,7 +72,7 @@ class Coordinator:
         self.retries = retries
         self.stopped = False
         self._root = checkpoint_root
-        self._history = History(study.space, study.objective)
+        self._history = History(study.space, study.objective, study.trial_limit)
         self._lock = threading.RLock()
         self._held: dict[int, _Held] = {}
         self._silent: int | None = 0  # trials that ended without a report; None once one has reported
@@ -155,7 +155,8 @@ class Coordinator:
         paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
         if len(paused) == len(history.unfinished):  # nobody is left whose results could wake one of them
             for number in sorted(paused):
-                self._finish(history[number].row, Verdict(TrialState.STOPPED, history[number].row.stop_reason or ""))
+                reason = self.study.strategy.reason_to_leave(history, number)
+                self._finish(history[number].row, Verdict(TrialState.STOPPED, reason))
         return None
 
     def _again(self, row: TrialRow, *, lost: int | None = None) -> HandOut:

@@ -119,12 +119,14 @@ class History(Sequence[TrialHistory]):
     Args:
         space: Encodes configurations to points.
         objective: Turns values into losses.
+        limit: How many trials there will be at the most, None for no limit.
     """
 
-    def __init__(self, space: Space, objective: Objective) -> None:
+    def __init__(self, space: Space, objective: Objective, limit: int | None = None) -> None:
         """Start empty, at revision 0."""
         self.space = space
         self.objective = objective
+        self.limit = limit
         self.revision = 0
         self.hand_outs = 0
         self.now = 0.0
@@ -142,6 +144,11 @@ class History(Sequence[TrialHistory]):
     def __iter__(self) -> Iterator[TrialHistory]:
         """Iterate over the trials by number."""
         return iter(self._trials)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the limit leaves room for another trial."""
+        return self.limit is None or len(self) < self.limit
 
     def apply(self, changes: Changes) -> None:
         """Take in what the storage says has changed; the same change twice changes nothing."""

@@ -1,12 +1,14 @@
 """What to try next, and when to stop: one file a strategy."""
 
 from hpo_plugins.strategies.base import Judge, Resume, Start, Strategy, Verdict, judge_from_json
+from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
 from hpo_plugins.strategies.median_rule import MedianRule
 from hpo_plugins.strategies.random_search import Random
 
 __all__ = [
+    "Bayesian",
     "Grid",
     "Hyperband",
     "Judge",

@@ -83,6 +83,10 @@ class Strategy(Judge):
         """Let every training go on."""
         return None
 
+    def reason_to_leave(self, history: History, number: int) -> str:
+        """Return why a paused trial is not trained further, when the search ends and leaves it behind."""
+        return history[number].row.stop_reason or ""
+
     def full_training(self) -> int | None:
         """Return the epochs of a full training, None where the strategy does not know them."""
         return None

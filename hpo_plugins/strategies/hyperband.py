@@ -22,7 +22,9 @@ Differs from the papers in:
        budget was .515 .348 .265 .228, against .609 .395 .315 .256 with brackets kept apart: each bracket of its own
        had to learn anew what is good.
     4. A trial that ended by itself before a rung holds its last result there.
-    5. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
+    5. New configurations come from a model of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger, "Model-based
+       Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless ``search="random"``.
+    6. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        goes on at once, without a pause between. When no new trial may start, the best at a rung is promoted however
        few there are, so that a search always ends with a full training.
 """
@@ -39,6 +41,7 @@ from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
+from hpo_plugins.strategies.model import propose
 from hpo_plugins.strategies.random_search import draw
 
 
@@ -50,8 +53,8 @@ class Hyperband(Strategy):
         min_resource: No training is judged before this epoch.
         max_resource: Epochs of a full training; a training that reaches it is complete.
         reduction_factor: At each rung the best ``1 / reduction_factor`` of the results so far go on.
-        search: Where new configurations come from: ``"random"``, the draws of ``Random``. (A search guided by a model
-            is to become the default.)
+        search: Where new configurations come from: ``"bayesian"``, where a model of all curves expects the best value
+            at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
         pause: What becomes of a training that is not among the best at its rung: False stops it for good, True
             pauses it with a checkpoint, and it goes on from there if later results put it among the best.
 
@@ -63,7 +66,7 @@ class Hyperband(Strategy):
     min_resource: int = 1
     max_resource: int | None = None
     reduction_factor: int = 3
-    search: Literal["random"] = "random"
+    search: Literal["bayesian", "random"] = "bayesian"
     pause: bool = False
     stops_trainings: ClassVar[bool] = True
 
@@ -79,8 +82,8 @@ class Hyperband(Strategy):
                 )
         if not isinstance(self.pause, bool):
             raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
-        if self.search != "random":
-            raise InvalidArgument(f"search must be 'random', but got search={self.search!r}.")
+        if self.search not in ("bayesian", "random"):
+            raise InvalidArgument(f"search must be 'bayesian' or 'random', but got search={self.search!r}.")
 
     def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
         """Refuse to start without the length of a full training."""
@@ -91,8 +94,10 @@ class Hyperband(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return draw ``len(history)`` of the random search."""
-        return draw(history.space, seed, len(history))
+        """Return the model's choice, or draw ``len(history)`` of the random search."""
+        if self.search == "random":
+            return draw(history.space, seed, len(history))
+        return propose(history, seed, self.max_resource)
 
     def full_training(self) -> int | None:
         """Return ``max_resource``."""

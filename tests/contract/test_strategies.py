@@ -13,15 +13,23 @@ FACTORIES = {
     "Grid": hpo.Grid,
     "Random": hpo.Random,
     "Hyperband": lambda: hpo.Hyperband(max_resource=9),
+    "Hyperband, random": lambda: hpo.Hyperband(max_resource=9, search="random"),
+    "Hyperband, pause": lambda: hpo.Hyperband(max_resource=9, pause=True),
+    "Bayesian": hpo.Bayesian,
+    "Bayesian, stop": lambda: hpo.Bayesian(max_resource=9),
+    "Bayesian, pause": lambda: hpo.Bayesian(max_resource=9, pause=True),
 }
 every_strategy = pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
 on_ranges = pytest.mark.parametrize("make", [f for name, f in FACTORIES.items() if name != "Grid"])
+random_draws = pytest.mark.parametrize("make", [FACTORIES["Random"], FACTORIES["Hyperband, random"]])
 
 
-def run(tuner, epochs=9):
+def run(tuner, epochs=9, until=None):
     for trial in tuner:
+        if trial.number == until:
+            break  # before a report: the trial is given back
         loss = len(json.dumps(trial.params)) + 0.1 * trial.number
-        for epoch in range(1, epochs + 1):
+        for epoch in range(trial.start_epoch + 1, epochs + 1):
             if trial.report(epoch, {"loss": loss + 1 / epoch}):
                 break
     return [t.params for t in tuner.trials]
@@ -42,10 +50,8 @@ def test_restart_goes_on_as_if_never_stopped(make, tmp_path):
     whole = run(hpo.Tuner(FINITE, hpo.Minimize("loss"), strategy=make(), seed=0))
     database = tmp_path / "study.db"
     arguments = {"strategy": make(), "seed": 0, "storage": database}
-    for number, _ in enumerate(hpo.Tuner(FINITE, hpo.Minimize("loss"), **arguments)):
-        if number == 4:
-            break  # before a report: the trial is given back, and handed out again below
-        _.report(1, {"loss": len(json.dumps(_.params)) + 0.1 * _.number + 1})
+    for until in (2, 5, 9):
+        run(hpo.Tuner(FINITE, hpo.Minimize("loss"), **arguments), until=until)
     assert run(hpo.Tuner(FINITE, hpo.Minimize("loss"), **arguments)) == whole
 
 
@@ -64,7 +70,7 @@ def test_suggestions_are_inside_the_space(make, space):
         assert all(space[name].accepts(value) for name, value in params.items())
 
 
-@on_ranges
+@random_draws
 def test_draws_do_not_depend_on_results(make, space):
     """With many workers, too: every trial is asked for before the first reports."""
     sequential = run(hpo.Tuner(space, hpo.Minimize("loss"), strategy=make(), seed=5, max_trials=10))

@@ -1,0 +1,167 @@
+"""Bayesian optimisation: a Gaussian process over configurations, and over epochs where trainings are judged by it.
+
+Notation
+    R       max_resource, the epochs of a full training
+    grid    the epochs at which trainings are judged: 1, 2, 3, 5, 8, 13, ... R
+
+References:
+    Jones, Schonlau, Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global
+    Optimization 13, 1998.
+    Snoek, Larochelle, Adams, "Practical Bayesian Optimization of Machine Learning Algorithms", NeurIPS 2012.
+    Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", arXiv 1406.3896, 2014.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import Params
+from hpo_plugins.strategies import allocation
+from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
+from hpo_plugins.strategies.model import INITIAL_CURVES, Model, model_of, propose, unseen_draw
+from hpo_plugins.strategies.observations import grid
+from hpo_plugins.surrogate.threads import on_one_core
+
+LOOK = 3
+"""Epochs that each of the first, random configurations is trained before the model has a say."""
+
+
+@dataclass(frozen=True)
+class Bayesian(Strategy):
+    """Let a model of everything known choose configurations and, if asked, judge every training.
+
+    Args:
+        max_resource: Epochs of a full training. With it, the model judges every running training at epochs 1, 2, 3,
+            5, 8, 13 and so on: the training goes on while its next epochs are expected to bring more than those of
+            any other. Without it, nothing is stopped (``Tuner(early_stopping=)`` may).
+        pause: What becomes of a training that is judged to wait: False stops it for good, True freezes it with a
+            checkpoint, and it goes on from there when its next epochs are worth most.
+
+    Raises:
+        InvalidArgument: ``max_resource`` is not a whole number of at least 1, or ``pause`` comes without it.
+    """
+
+    max_resource: int | None = None
+    pause: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not isinstance(self.pause, bool):
+            raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
+        if self.max_resource is not None:
+            whole_number("max_resource", self.max_resource, 1)
+        elif self.pause:
+            raise InvalidArgument(
+                "pause=True needs max_resource, the epochs of a full training, but got max_resource=None. "
+                "Give the number that you give to epochs=, max_epochs= or num_boost_round=."
+            )
+
+    @property
+    def stops_trainings(self) -> bool:  # type: ignore[override]
+        """Whether it judges trainings itself."""
+        return self.max_resource is not None
+
+    def suggest(self, history: History, seed: int) -> Params:
+        """Return the configuration of the largest expected improvement; the first few are random draws."""
+        return propose(history, seed, _unfinished_curves(history))
+
+    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+        """Return the new configuration or the frozen training whose next epochs are expected to bring most."""
+        if self.max_resource is None:
+            return super().next(history, seed, may_start=may_start)
+        if may_start and len(history) < INITIAL_CURVES:
+            return Start(unseen_draw(history, seed))
+        return self._next(history, seed, may_start)
+
+    @on_one_core
+    def _next(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
+        model = model_of(history, self.max_resource)
+        if model is None:  # no two results yet: all failed, or they are under way
+            frozen = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
+            return Start(unseen_draw(history, seed)) if may_start else Resume(frozen[0]) if frozen else None
+        choices = allocation.trainings(model, None, may_start=may_start, may_thaw=self.pause)
+        choice = allocation.choose(model, choices, model.running())
+        if choice is None or (not may_start and choice.chance < allocation.HOPELESS):
+            return Start(unseen_draw(history, seed)) if may_start else None
+        if choice.training.number is not None:
+            return Resume(choice.training.number)
+        return Start(history.space.decode(choice.training.point))
+
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+        """Compare what the training's next epochs are worth with what else could be trained."""
+        if self.max_resource is None:
+            return None
+        if epoch >= self.max_resource:
+            return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+        if self.pause and number < INITIAL_CURVES and history[number].row.start_epoch == 0:
+            # A look at each of the first, as far as it takes to see how curves go on.
+            enough = min(LOOK, self.max_resource)
+            return Verdict(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
+        return self._judge(history, number) if epoch in grid(self.max_resource) else None
+
+    @on_one_core
+    def _judge(self, history: History, number: int) -> Verdict | None:
+        model = model_of(history, self.max_resource)
+        if model is None:
+            return None
+        choices = allocation.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
+        choice = allocation.choose(model, choices, model.running(but=number))
+        hopeful = choice is not None and (history.may_start or choice.chance >= allocation.HOPELESS)
+        if choice is not None and choice.training.number == number and hopeful:
+            return None
+        state = TrialState.PAUSED if self.pause else TrialState.STOPPED
+        return Verdict(state, f"{_WORDS[state]}: {self._expectation(model, number)}")
+
+    @on_one_core
+    def reason_to_leave(self, history: History, number: int) -> str:
+        """Return what the model expects of the trial."""
+        model = model_of(history, self.max_resource)
+        known = super().reason_to_leave(history, number)
+        return known if model is None else f"{_WORDS[TrialState.STOPPED]}: {self._expectation(model, number)}"
+
+    def _expectation(self, model: Model, number: int) -> str:
+        """Return in words what the model expects of a training."""
+        from hpo_plugins.surrogate.acquisition import chance_of_improvement
+
+        mean, deviation = model.posterior.at(model.at(model.points[[number]], self.max_resource or 1))
+        chance = float(chance_of_improvement(mean, deviation, model.best)[0])
+        shown = model.history.objective.loss
+        expected, best = (shown(model.scale.back(loss)) for loss in (float(mean[0]), model.best))
+        spread = float(deviation[0]) * model.scale.spread * model.scale.unit
+        return (
+            f"expected {expected:.4g} +- {spread:.2g} at epoch {self.max_resource}, best is {best:.4g}: "
+            f"chance to win {chance:.1%}"
+        )
+
+    def full_training(self) -> int | None:
+        """Return ``max_resource``."""
+        return self.max_resource
+
+    def describe(self) -> str:
+        """Return what the strategy will do."""
+        if self.max_resource is None:
+            return "Bayesian: the configuration of the largest expected improvement; no training is stopped."
+        verb = "frozen, and thawed when its next epochs are worth most" if self.pause else "stopped"
+        epochs = ", ".join(map(str, grid(self.max_resource)))
+        return f"Bayesian: every training is judged at epochs {epochs}; one that others surpass is {verb}."
+
+
+def _unfinished_curves(history: History) -> int | None:
+    """Return the longest training's epochs where trainings are known by a part of their curve only, else None.
+
+    Finished trainings are known by their value, which makes a smaller and better posed problem than their curves.
+    """
+    partly = (TrialState.RUNNING, TrialState.STOPPED)
+    if not any(trial.state in partly and len(trial.curve) for trial in history):
+        return None
+    longest = max(trial.curve.epochs[-1] for trial in history if len(trial.curve))
+    return longest if longest > 1 else None
+
+
+_WORDS = {
+    TrialState.STOPPED: "not worth another epoch",
+    TrialState.PAUSED: "others come first",
+}

@@ -1,0 +1,230 @@
+"""The surrogate of a study: fitted to its history, asked where to go on.
+
+It is a function of the history and the seed. What is remembered between calls (what was learned from the settled
+observations) is a cache: a process that takes over computes the same.
+
+Notation
+    settled     observed before the trainings that run now (see ``Observations``)
+    R           the last epoch of a full training, ``last``; None where only final values are modelled
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import FloatArray, Params, Space
+from hpo_plugins.strategies.observations import (
+    Observations,
+    Standardization,
+    observe_curves,
+    observe_values,
+    place,
+)
+from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.surrogate.threads import on_one_core
+
+if TYPE_CHECKING:
+    from hpo_plugins.surrogate.features import Features
+    from hpo_plugins.surrogate.gp import Posterior
+    from hpo_plugins.surrogate.kernel import Layout
+
+T = TypeVar("T")
+
+INITIAL = 8
+INITIAL_CURVES = 4
+"""Random draws before the model has a say."""
+FITTED = 100
+"""Observations that the hyperparameters are learned from; more make each step dear and change little."""
+EXACT = 400
+"""Observations that the process is conditioned on."""
+STEPS = 30
+
+
+class Learned(NamedTuple):
+    """What the settled observations say: the hyperparameters, and the scale of the losses."""
+
+    layout: Layout
+    theta: FloatArray
+    scale: Standardization
+
+
+class Model:
+    """The surrogate of a study.
+
+    Args:
+        history: The study.
+        last: R, or None.
+        seen: What the process is conditioned on.
+        learned: What the settled observations say.
+        features: The space's columns.
+    """
+
+    def __init__(
+        self, history: History, last: int | None, seen: Observations, learned: Learned, features: Features
+    ) -> None:
+        """Condition the process on the observations, or on those that matter most."""
+        self.history, self.last, self.seen, self.features, self._learned = history, last, seen, features, learned
+        self.scale = learned.scale
+        self.points = features.snap(history.points())
+        self.y = self.scale(seen.loss)
+
+    @functools.cached_property
+    def posterior(self) -> Posterior:
+        """The process, given the observations."""
+        from hpo_plugins.surrogate.gp import Posterior
+
+        kept = informative(self.seen, self.y, EXACT)
+        x = self.at(self.points[self.seen.trial[kept]], self.seen.epoch[kept])
+        return Posterior(self._learned.layout, self._learned.theta, x, self.y[kept])
+
+    @property
+    def best(self) -> float:
+        """The smallest standardised loss seen."""
+        return float(self.y[np.isfinite(self.seen.loss)].min())
+
+    def at(self, points: FloatArray, epochs: NDArray[np.intp] | int) -> FloatArray:
+        """Return the process's inputs for snapped points at epochs."""
+        times = None if self.last is None else np.broadcast_to(place(np.asarray(epochs), self.last), (len(points),))
+        return self.features.inputs(points, times)
+
+    def leaders(self, most: int) -> NDArray[np.intp]:
+        """Return the numbers of the trials with the smallest losses seen."""
+        numbers = self.seen.trial[np.argsort(self.y, kind="stable")]
+        _, first = np.unique(numbers, return_index=True)
+        return numbers[np.sort(first)][:most]
+
+    def running(self, *, but: int | None = None) -> tuple[int, ...]:
+        """Return the numbers of the trials that run now, without one's own."""
+        return tuple(
+            number
+            for number in sorted(self.history.unfinished - {but})
+            if self.history[number].state is TrialState.RUNNING
+        )
+
+    def before(self) -> Model:
+        """Return the surrogate as it was before the trainings that run now."""
+        settled = _settled(self.seen)
+        return self if settled is self.seen else Model(self.history, self.last, settled, self._learned, self.features)
+
+    def propose(self, running: tuple[int, ...], taken: FloatArray) -> FloatArray:
+        """Return new configurations in the order of their expected improvement, shape ``(k, d)``.
+
+        Args:
+            running: Trials whose results are on their way: they count as what is expected of them.
+            taken: Configurations that are not to come again, shape ``(n, d)``.
+        """
+        key = (_key(self.history, self.last, self.seen, self.points), running, taken.tobytes())
+        return _remember(_proposals, key, lambda: self._propose(running, taken))
+
+    def _propose(self, running: tuple[int, ...], taken: FloatArray) -> FloatArray:
+        from hpo_plugins.surrogate.acquisition import Search
+
+        last = self.last or 1
+        rivals = np.array(running, dtype=np.intp)
+        posterior = self.posterior.with_expected(self.at(self.points[rivals], last))
+        if self.last is not None:  # the best seen may have seen few epochs, and more may be expected of it
+            rivals = np.append(rivals, self.leaders(20))
+        means, _ = posterior.at(self.at(self.points[rivals], last))
+        best = float(np.min([self.best, *means]))
+        rng = np.random.default_rng(len(self.seen.loss))
+        search = Search(self.features, posterior, best, time=None if self.last is None else 1.0, rng=rng)
+        found, _ = search.run(self.points[self.leaders(5)], taken)
+        return found
+
+
+def model_of(history: History, last: int | None) -> Model | None:
+    """Return the surrogate of a study given everything known, or None while too little is.
+
+    Args:
+        history: The study.
+        last: R, where curves are modelled, else None.
+    """
+    from hpo_plugins.surrogate.features import Features
+
+    seen = observe_values(history) if last is None else observe_curves(history, last)
+    features = Features(history.space)
+    if np.isfinite(seen.loss).sum() < 2 or not features.columns:
+        return None
+    settled = _settled(seen)
+    points = features.snap(history.points())
+    key = _key(history, last, settled, points)
+    learned = _remember(_lessons, key, lambda: _learn(settled, points[settled.trial], last, features))
+    return Model(history, last, seen, learned, features)
+
+
+def _settled(seen: Observations) -> Observations:
+    """Return the settled observations, or all while too few are settled."""
+    if seen.settled.all() or np.isfinite(seen.loss[seen.settled]).sum() < 2:
+        return seen
+    return seen.only(seen.settled)
+
+
+def _learn(seen: Observations, points: FloatArray, last: int | None, features: Features) -> Learned:
+    from hpo_plugins.surrogate.gp import fit
+
+    scale = Standardization.of(seen.loss)
+    y = scale(seen.loss)
+    kept = informative(seen, y, FITTED)
+    layout = features.layout(curves=last is not None)
+    times = None if last is None else place(seen.epoch[kept], last)
+    theta = fit(layout, features.inputs(points[kept], times), y[kept], steps=STEPS)
+    return Learned(layout, theta, scale)
+
+
+_lessons: dict[Hashable, Learned] = {}
+_proposals: dict[Hashable, FloatArray] = {}
+
+
+def _key(history: History, last: int | None, seen: Observations, points: FloatArray) -> Hashable:
+    """Return what the surrogate depends on, and nothing else."""
+    columns = (seen.trial, seen.epoch, seen.loss, points[seen.trial])
+    return (repr(history.space), last, *(column.tobytes() for column in columns))
+
+
+def _remember(memory: dict[Hashable, T], key: Hashable, compute: Callable[[], T]) -> T:
+    """Return what was computed for this key before, or compute it; a few are kept."""
+    if key not in memory:
+        while len(memory) >= 8:
+            memory.pop(next(iter(memory)))
+        memory[key] = compute()
+    return memory[key]
+
+
+def informative(seen: Observations, y: FloatArray, most: int) -> NDArray[np.intp]:
+    """Return the indices of at most so many observations, those that say most.
+
+    The newest of every trial come first, then all of the five best trials, then the later ones of the others.
+    """
+    if len(y) <= most:
+        return np.arange(len(y))
+    newest = np.append(seen.trial[1:] != seen.trial[:-1], True)
+    best = np.isin(seen.trial, seen.trial[np.argsort(y, kind="stable")][:5])
+    rank = np.lexsort((y, -seen.epoch, ~best, ~newest))
+    return np.sort(rank[:most])
+
+
+@on_one_core
+def propose(history: History, seed: int, last: int | None = None) -> Params:
+    """Return a new configuration: where the surrogate expects the largest improvement."""
+    model = model_of(history, last) if len(history) >= (INITIAL if last is None else INITIAL_CURVES) else None
+    found = model.propose(model.running(), model.points) if model is not None else np.empty((0, 0))
+    return history.space.decode(found[0]) if len(found) else unseen_draw(history, seed)
+
+
+def unseen_draw(history: History, seed: int) -> Params:
+    """Return the first random draw from the trial's own on that no trial has."""
+    taken = {Space.key(trial.row.params) for trial in history}
+    size = history.space.size
+    number = len(history)
+    while True:
+        params = draw(history.space, seed, number if size is None else number % size)
+        if Space.key(params) not in taken:
+            return params
+        number += 1

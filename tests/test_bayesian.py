@@ -1,0 +1,207 @@
+"""The laws of Bayesian search: what it finds, what it stops, what it says, and that nothing makes it stumble."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hpo_plugins as hpo
+from hpo_plugins.space import Space
+
+LOSS = hpo.Minimize("loss")
+TWO = {"x": hpo.Continuous(0, 1), "y": hpo.Continuous(1e-4, 1, scale="log")}
+MIXED = {
+    "rate": hpo.Continuous(1e-4, 1.0, scale="log"),
+    "depth": hpo.Integer(1, 12),
+    "kind": hpo.Categorical(["a", True, 1, None]),
+    "fixed": hpo.Categorical(["only"]),
+}
+
+
+def bowl(params):
+    return (params["x"] - 0.3) ** 2 + 0.2 * (math.log10(params["y"]) + 2) ** 2
+
+
+def evaluate(tuner, function, epochs=1):
+    """Train every trial on a curve that falls to the function's value."""
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, epochs + 1):
+            if trial.report(epoch, {"loss": function(trial.params) + (1 / epoch if epochs > 1 else 0)}):
+                break
+    return tuner
+
+
+def test_finds_what_random_search_does_not():
+    best = {
+        strategy: [
+            evaluate(hpo.Tuner(TWO, LOSS, strategy=strategy, max_trials=25, seed=seed), bowl).best_trial.value
+            for seed in range(4)
+        ]
+        for strategy in (hpo.Bayesian(), hpo.Random())
+    }
+    assert max(best[hpo.Bayesian()]) < min(best[hpo.Random()])
+    assert max(best[hpo.Bayesian()]) < 1e-3
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(), hpo.Bayesian(max_resource=9, pause=True)])
+def test_mirrored_objectives_give_mirrored_searches(strategy):
+    low = evaluate(hpo.Tuner(TWO, LOSS, strategy=strategy, max_trials=14, seed=3), bowl, epochs=9)
+    high = hpo.Tuner(TWO, hpo.Maximize("loss"), strategy=strategy, max_trials=14, seed=3)
+    for trial in high:
+        for epoch in range(trial.start_epoch + 1, 10):
+            if trial.report(epoch, {"loss": -bowl(trial.params) - 1 / epoch}):
+                break
+    assert [t.params for t in high.trials] == [t.params for t in low.trials]
+    assert [t.epochs for t in high.trials] == [t.epochs for t in low.trials]
+
+
+def test_scaling_the_objective_changes_nothing():
+    def configurations(factor):
+        tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), max_trials=14, seed=1)
+        return [t.params for t in evaluate(tuner, lambda p: factor * bowl(p)).trials]
+
+    assert configurations(2.0**40) == configurations(1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e300, 1e-300, -1e300])
+def test_constant_objective_is_searched_all_the_same(value):
+    tuner = evaluate(hpo.Tuner(MIXED, LOSS, strategy=hpo.Bayesian(), max_trials=14, seed=0), lambda _: value)
+    assert len({Space.key(t.params) for t in tuner.trials}) == 14
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(), hpo.Bayesian(max_resource=9), hpo.Hyperband(max_resource=9)])
+def test_all_trials_failing_ends_no_search(strategy):
+    tuner = hpo.Tuner(MIXED, LOSS, strategy=strategy, max_trials=14, seed=0)
+    for trial in tuner:
+        trial.report(1, {"loss": math.nan})
+    assert {t.state for t in tuner.trials} == {hpo.TrialState.FAILED}
+    assert len({Space.key(t.params) for t in tuner.trials}) == 14
+
+
+def test_failures_are_avoided():
+    """Half of the space diverges: the search learns it, and goes where trainings end well."""
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), max_trials=30, seed=0)
+    for trial in tuner:
+        trial.report(1, {"loss": math.nan if trial["x"] > 0.5 else bowl(trial.params)})
+    late = [t.params["x"] > 0.5 for t in tuner.trials[15:]]
+    assert sum(late) <= 3
+
+
+def test_one_diverged_training_hides_nothing():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), max_trials=25, seed=0)
+    evaluate(tuner, lambda p: 1e12 if p["x"] > 0.9 else bowl(p))
+    assert tuner.best_trial.value < 5e-3
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                hpo.Continuous(0, 1),
+                hpo.Continuous(1e-8, 1e8, scale="log"),
+                hpo.Continuous(0, 0.99999, scale="reverse_log"),
+                hpo.Continuous(2, 2),
+                hpo.Integer(1, 3),
+                hpo.Integer(1, 10**9, scale="log"),
+                hpo.Categorical(["a", 1, True, None]),
+                hpo.Categorical(list(range(200))),
+            ]
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.lists(
+        st.sampled_from([0.0, 1.0, -1.0, 1e300, -1e300, 1e-300, math.nan, math.inf, 0.5, 0.25]), min_size=4, max_size=4
+    ),
+    st.sampled_from([None, 4]),
+)
+def test_suggestions_are_in_the_space_whatever_is_reported(parameters, losses, last):
+    space = {f"p{index}": parameter for index, parameter in enumerate(parameters)}
+    tuner = hpo.Tuner(space, LOSS, strategy=hpo.Bayesian(max_resource=last), max_trials=13, seed=0)
+    for trial in tuner:
+        assert all(space[name].accepts(value) for name, value in trial.params.items())
+        for epoch in range(1, (last or 1) + 1):
+            if trial.report(epoch, {"loss": losses[trial.number % 4]}):
+                break
+    keys = [Space.key(t.params) for t in tuner.trials]
+    assert len(keys) == len(set(keys))
+
+
+def test_running_trials_repel_new_ones():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), seed=0)
+    for _ in range(8):
+        trial = tuner.ask()
+        trial.report(1, {"loss": bowl(trial.params)})
+        trial.end()
+    points = [tuner.space.encode(tuner.ask().params) for _ in range(6)]
+    apart = [np.abs(a - b).max() for i, a in enumerate(points) for b in points[:i]]
+    assert min(apart) > 1e-3
+
+
+def test_running_trials_count_by_what_they_have_shown():
+    """Epochs of a training that still runs change what comes next."""
+
+    def next_after(losses):
+        tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), seed=0)
+        for _ in range(10):
+            trial = tuner.ask()
+            for epoch in range(1, 10):
+                trial.report(epoch, {"loss": bowl(trial.params) + 1 / epoch})
+            trial.end()
+        running = tuner.ask()
+        for epoch, loss in enumerate(losses, start=1):
+            running.report(epoch, {"loss": loss})
+        return tuner.ask().params
+
+    assert next_after([0.5, 0.1, -0.5]) != next_after([3.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_judged_trainings_say_what_was_expected(pause):
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27, pause=pause), max_trials=20, seed=0)
+    evaluate(tuner, bowl, epochs=27)
+    ended = [t for t in tuner.trials if t.state is hpo.TrialState.STOPPED]
+    assert ended
+    for trial in ended:
+        assert " at epoch 27, best is " in trial.stop_reason
+        assert "expected " in trial.stop_reason
+        assert "chance to win " in trial.stop_reason
+    assert sum(t.epochs for t in tuner.trials) < 0.6 * 20 * 27
+    assert tuner.best_trial.value < 0.1
+    assert all(t.attempts == 1 for t in tuner.trials) is not pause
+
+
+def test_frozen_trainings_go_on_where_they_stood():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27, pause=True), max_trials=15, seed=1)
+    trained = {}
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, 28):
+            trained.setdefault(trial.number, []).append(epoch)
+            if trial.report(epoch, {"loss": bowl(trial.params) + 1 / epoch}):
+                break
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in trained.values())
+    assert not any(t.state is hpo.TrialState.PAUSED for t in tuner.trials)
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)])
+def test_early_stopping_beside_the_judging_model_is_an_error(strategy):
+    with pytest.raises(hpo.InvalidArgument, match="early_stopping must be None with Bayesian"):
+        hpo.Tuner(TWO, LOSS, strategy=strategy, early_stopping=hpo.MedianRule())
+    hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), early_stopping=hpo.MedianRule())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_resource": 0}, "max_resource must be a whole number of at least 1, but got max_resource=0"),
+        ({"max_resource": 2.5}, "max_resource must be a whole number"),
+        ({"max_resource": 9, "pause": 1}, "pause must be True or False, but got pause=1"),
+        ({"pause": True}, "pause=True needs max_resource"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(hpo.InvalidArgument, match=message):
+        hpo.Bayesian(**arguments)
