@@ -1,6 +1,6 @@
 """What the library costs beside the training: a report inside ``xgboost.train``, the import, a large study's load.
 
-Usage: python benchmarks/report_cost.py [--repeats 5] [--rounds 200] [--trials 10000]
+Usage: python benchmarks/report_cost.py [--only reports|imports|load] [--repeats 5] [--rounds 200] [--trials 10000]
 
 Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants take turns, each training
 stands between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
@@ -208,11 +208,11 @@ LOADER = """
 import json, sys, time, hpo_plugins, sqlalchemy
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
-base, start = peak(), time.perf_counter()
+base, start, spent = peak(), time.perf_counter(), time.process_time()
 trials = hpo_plugins.Tuner.load(sys.argv[1]).trials
-seconds = time.perf_counter() - start
+seconds, cpu = time.perf_counter() - start, time.process_time() - spent
 assert all(trial.epochs == 50 and len(trial.metrics) == 50 for trial in trials)
-print(json.dumps([len(trials), seconds, base, peak()]))
+print(json.dumps([len(trials), seconds, cpu, base, peak()]))
 """
 
 
@@ -255,14 +255,16 @@ def load(trials: int, repeats: int) -> None:
         command = [sys.executable, "-c", LOADER, str(path)]
         runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(repeats)]
         size = sum(file.stat().st_size for file in path.parent.glob("study.db*")) / 2**20
-    count, seconds, base, peak = np.median(runs, axis=0)
-    shown = [f"{count:.0f} trials of {EPOCHS} epochs", f"{seconds:.2f}", f"{peak:.0f}", f"{base:.0f}", f"{size:.0f}"]
-    table(["`Tuner.load(path).trials`", "seconds", "peak RSS MB", "of that, imports", "file MB"], [shown])
+    count, seconds, cpu, base, peak = np.median(runs, axis=0)
+    shown = [f"{count:.0f} trials of {EPOCHS} epochs", *(f"{figure:.2f}" for figure in (seconds, cpu))]
+    shown += [f"{figure:.0f}" for figure in (peak, base, size)]
+    table(["`Tuner.load(path).trials`", "wall s", "CPU s", "peak RSS MB", "of that, imports", "file MB"], [shown])
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=("reports", "imports", "load"), help="print one part alone")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--trials", type=int, default=10_000)
@@ -272,9 +274,12 @@ def main() -> None:
         f"Python {platform.python_version()}, xgboost {xgboost.__version__}, Optuna {optuna.__version__}, "
         f"SQLAlchemy {sa.__version__}, SQLite {sqlite3.sqlite_version}; medians of {arguments.repeats}.\n"
     )
-    reports(arguments.repeats, arguments.rounds)
-    imports(max(7, arguments.repeats))
-    load(arguments.trials, max(3, arguments.repeats))
+    if arguments.only in (None, "reports"):
+        reports(arguments.repeats, arguments.rounds)
+    if arguments.only in (None, "imports"):
+        imports(max(7, arguments.repeats))
+    if arguments.only in (None, "load"):
+        load(arguments.trials, max(3, arguments.repeats))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -
 
 def _differences(place: str, stored: Any, given: Any) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(given, dict):
-        for key in stored.keys() | given.keys():
+        for key in stored | given:  # in the order in which they were written
             if key not in given:
                 yield f"{place}.{key} is missing (stored {stored[key]!r})"
             elif key not in stored:

@@ -8,6 +8,8 @@ ranks, rank 0 reports, and all ranks stop at the same step.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -80,6 +82,11 @@ class _Reporter:
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._take_late_metrics(trainer)
 
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
+        if trainer.world_size > 1:
+            atexit.unregister(_leave_process_group)  # once a process, however many trainings it sees
+            atexit.register(_leave_process_group)
+
     def _take_late_metrics(self, trainer: Any) -> None:
         if self._ended is None:
             return
@@ -119,6 +126,21 @@ class _Reporter:
     def _objective_follows(self, trainer: Any) -> bool:
         """Return whether the first validation of this fit is still to come, and with it perhaps the objective."""
         return not self._validated and bool(trainer.enable_validation)
+
+
+def _leave_process_group() -> None:
+    """Join the threads of torch's process group while the interpreter still lives.
+
+    A thread of gloo gives back the last collective's tensors after it has told the caller that it is done, and needs
+    the interpreter's lock for it. Where the process ends within those milliseconds, as a spawned rank does after the
+    last report, Python ends that thread in the midst of a destructor, and C++ aborts the process. Lightning leaves
+    the group at exit for nccl only.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        gc.collect()  # a model that is only a cycle of references by now would keep the group's threads
+        torch.distributed.destroy_process_group()
 
 
 def _callback_class() -> type:

@@ -83,7 +83,10 @@ def test_one_storage_holds_many_studies(tmp_path):
             "space.x is missing .* space.y is new|space.y is new .* space.x is missing",
         ),
         ({"objective": hpo.Maximize("loss")}, r"objective.direction is 'Maximize' \(stored 'Minimize'\)"),
-        ({"strategy": hpo.Hyperband(max_resource=3)}, "strategy.name is 'Hyperband'"),
+        (
+            {"strategy": hpo.Hyperband(max_resource=3)},
+            r"strategy.name is 'Hyperband' \(stored 'Random'\); strategy.min_resource is new .*; strategy.max_resource",
+        ),
         ({"early_stopping": None}, "early_stopping is None"),
         ({"seed": 1}, r"seed is 1 \(stored 0\)"),
     ],

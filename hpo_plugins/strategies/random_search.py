@@ -1,8 +1,8 @@
 """Random search: draws that depend on no result, so any number of workers changes nothing.
 
 Draws are scrambled Sobol points rather than independent ones: on the learning curves of LCBench (10 instances, 30
-seeds) the regret of the best of 20 full trainings was .218 against .255, of 64 .124 against .136
-(``benchmarks/draws.py``).
+seeds) the normalised regret of the best of 10 full trainings was .350 against .384, of 20 .300 against .329, and of
+64 .222 against .228 (``benchmarks/draws.py``).
 """
 
 from __future__ import annotations
