@@ -7,20 +7,17 @@ apart.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
-import os
 import threading
 import time
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins import lease
-from hpo_plugins.errors import InvalidReport, MetricNotFound, NothingReported, StorageError
+from hpo_plugins.errors import MetricNotFound, NothingReported, StorageError
+from hpo_plugins.held import Held, next_epoch
 from hpo_plugins.history import History
 from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, plain_metrics
 from hpo_plugins.storage import StudyStore
@@ -32,18 +29,6 @@ logger = logging.getLogger("hpo_plugins")
 
 SILENT_TRIALS = 5
 """A search whose first trials all end without a report is ended after this many."""
-
-
-@dataclass
-class _Held:
-    """What this process knows of a trial that it holds."""
-
-    attempt: int
-    since: float = field(default_factory=time.perf_counter)
-    epoch: int = 0
-    has_objective: bool = False
-    stopping: bool = False
-    unsaved: list[ReportRow] = field(default_factory=list)
 
 
 class Coordinator:
@@ -74,7 +59,7 @@ class Coordinator:
         self._root = checkpoint_root
         self._history = History(study.space, study.objective)
         self._lock = threading.RLock()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._silent: int | None = 0  # trials that ended without a report; None once one has reported
         self._worker = lease.worker_name()
         self._lease_seconds = lease_seconds
@@ -128,9 +113,9 @@ class Coordinator:
                     continue  # another process was handed something first: decide again
                 self.history()
                 row = history[offer.number].row
-                self._held[row.number] = _Held(row.attempts, epoch=row.start_epoch, has_objective=row.start_epoch > 0)
+                self._held[row.number] = Held(row.attempts, epoch=row.start_epoch, has_objective=row.start_epoch > 0)
                 if self.store.outlives_process:
-                    _release_at_exit(self)
+                    lease.release_at_exit(self)
                     self._heartbeat.start()
                 logger.debug("trial %d, attempt %d: %s", row.number, row.attempts, row.params)
                 return Trial(
@@ -207,7 +192,7 @@ class Coordinator:
             held = self._holding(trial)
             if held is None:
                 return False
-            epoch = _epoch(trial, epoch, held.epoch)
+            epoch = next_epoch(trial.number, epoch, held.epoch)
             value = values.get(self.study.objective.metric)
             if value is None and not (held.has_objective or objective_follows):
                 raise MetricNotFound(self.study.objective.metric, values)
@@ -222,11 +207,11 @@ class Coordinator:
                 self._judge(trial.number, held, epoch, value)
             return held.stopping
 
-    def _holding(self, trial: Trial) -> _Held | None:
+    def _holding(self, trial: Trial) -> Held | None:
         """Return what is held of a trial; None, with a warning, when it is over."""
         held = self._held.get(trial.number)
         if held is None and self._is_visiting(trial):
-            held = self._held[trial.number] = _Held(trial._attempt)
+            held = self._held[trial.number] = Held(trial._attempt)
         if held is None or held.attempt != trial._attempt:
             logger.warning("trial %d is over: this report was not recorded", trial.number)
             return None
@@ -237,7 +222,7 @@ class Coordinator:
         row = self.history()[trial.number].row
         return row.worker != self._worker and row.attempts == trial._attempt and not row.state.is_final
 
-    def _save(self, held: _Held, row: ReportRow) -> bool:
+    def _save(self, held: Held, row: ReportRow) -> bool:
         """Write a report and bring the history in step; False when it could not be or must not be written.
 
         A storage that fails must not end somebody's training of hours: the report waits for the next one.
@@ -250,7 +235,7 @@ class Coordinator:
             return False
         return not held.stopping
 
-    def _flush(self, held: _Held) -> None:
+    def _flush(self, held: Held) -> None:
         while held.unsaved:
             row = held.unsaved[0]
             revision = self.store.report(row)
@@ -266,7 +251,7 @@ class Coordinator:
             else:
                 self.history()
 
-    def _judge(self, number: int, held: _Held, epoch: int, value: float) -> None:
+    def _judge(self, number: int, held: Held, epoch: int, value: float) -> None:
         verdict: Verdict | None = None
         if not math.isfinite(value):
             reason = f"{self.study.objective.metric} was {value} at epoch {epoch}"
@@ -375,42 +360,3 @@ class Coordinator:
 
 def _reopen(study: Study, store: StudyStore, root: str, retries: int, lease_seconds: float) -> Coordinator:
     return Coordinator(study, store, checkpoint_root=root, retries=retries, lease_seconds=lease_seconds)
-
-
-def _epoch(trial: Trial, epoch: Any, last: int) -> int:
-    try:
-        number = epoch.__index__()
-    except AttributeError:
-        number = 0
-    if isinstance(epoch, bool) or number < 1:
-        raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
-    if number < last:
-        raise InvalidReport(
-            f"epoch must not go backwards, but got epoch={number} after epoch={last} in trial {trial.number}. "
-            "One trial is one training: count on when a training is continued (Keras: initial_epoch), take one "
-            "trial for each training, and xgboost.cv for folds."
-        )
-    return int(number)
-
-
-_to_release: weakref.WeakSet[Coordinator] = weakref.WeakSet()
-_at_exit_in = 0
-
-
-def _release_at_exit(coordinator: Coordinator) -> None:
-    """Give leases back when this process ends in an orderly way; a forked child must not give back its parent's."""
-    global _at_exit_in  # noqa: PLW0603 - the process's own
-    _to_release.add(coordinator)
-    if _at_exit_in != os.getpid():
-        _at_exit_in = os.getpid()
-        atexit.register(_release_in, os.getpid())
-
-
-def _release_in(pid: int) -> None:
-    if pid != os.getpid():
-        return
-    for coordinator in list(_to_release):
-        try:
-            coordinator.release_all()
-        except StorageError as error:
-            logger.warning("leases were not given back, and run out by themselves: %s", error)

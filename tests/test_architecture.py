@@ -15,7 +15,7 @@ FLOORS = [
     {"space", "relay", "loop_exit", "lease"},
     {"objective"},
     {"records"},
-    {"history", "surrogate"},
+    {"history", "held", "surrogate"},
     {"storage", "strategies"},
     {"study"},
     {"trial", "coordinator", "summary"},
