@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpo_plugins.checkpoints import SaveClock
 from hpo_plugins.errors import InvalidReport
-from hpo_plugins.records import ReportRow
+from hpo_plugins.records import ReportRow, TrialState
 
 
 @dataclass
@@ -19,6 +20,8 @@ class Held:
     epoch: int = 0
     has_objective: bool = False
     stopping: bool = False
+    verdict: TrialState | None = None
+    clock: SaveClock = field(default_factory=SaveClock)
     unsaved: list[ReportRow] = field(default_factory=list)
 
 
@@ -37,7 +40,7 @@ def next_epoch(number: int, epoch: Any, last: int) -> int:
     if given < last:
         raise InvalidReport(
             f"epoch must not go backwards, but got epoch={given} after epoch={last} in trial {number}. "
-            "One trial is one training: count on when a training is continued (Keras: initial_epoch), take one "
-            "trial for each training, and xgboost.cv for folds."
+            "One trial is one training: count on when a training is continued (Keras: initial_epoch; a loop of your "
+            "own: from trial.start_epoch), take one trial for each training, and xgboost.cv for folds."
         )
     return int(given)

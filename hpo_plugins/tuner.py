@@ -8,9 +8,11 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_plugins import loop_exit, relay
+from hpo_plugins.checkpoints import Checkpoints, Keeping, folder_name
 from hpo_plugins.coordinator import Coordinator
 from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
 from hpo_plugins.history import History
@@ -48,6 +50,13 @@ class Tuner:
         max_trials: How many trials to start in all, by all workers and runs together; None sets no limit.
         early_stopping: ``MedianRule()`` beside Grid or Random.
         retries: How often a trial is handed out again after its worker vanished; then it is FAILED.
+        retry_on: Exceptions of your own code after which a trial is handed out again too, such as an out-of-memory
+            error; none by default. They share the count of ``retries``.
+        checkpoints: ``"auto"``: trainings are saved when they are paused, and from time to time while they run where
+            another process could go on with them, at a cost of at most 5 %; what can no longer be used is deleted,
+            except the best trial's last. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+        checkpoint_dir: The folder for checkpoints, one that all machines see when several train; by default beside
+            a SQLite file, in the working directory for a server.
         seed: Fixes every suggestion; None draws one and stores it with the study.
         storage: A path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
         name: The study's name; one storage holds many.
@@ -74,12 +83,16 @@ class Tuner:
         max_trials: int | None = None,
         early_stopping: Judge | None = None,
         retries: int = 3,
+        retry_on: tuple[type[Exception], ...] = (),
+        checkpoints: Keeping = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         seed: int | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
     ) -> None:
         """Check everything, and open the study or make it."""
         whole_number("retries", retries, 0)
+        _check_exceptions(retry_on)
         if seed is not None:
             whole_number("seed", seed, 0)
         if not isinstance(name, str) or not name:
@@ -96,7 +109,7 @@ class Tuner:
         self._key = f"{name} in {storage}"
         self._leader = relay.leader()
         if self._leader is not None:  # a further rank of rank 0's script: rank 0's study is this one's
-            self._bind(study, self._leader.store(self._key), "", retries)
+            self._bind(study, self._leader.store(self._key), Checkpoints("", checkpoints), retries, retry_on)
             return
         place = open_storage(storage)
         store = place.open(name, study.to_json())
@@ -105,11 +118,19 @@ class Tuner:
         if store.definition["max_trials"] != max_trials:
             store.define(given)
         self._storage = place
-        self._bind(Study.from_json(given), store, place.checkpoint_root(name), retries)
+        root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
+        self._bind(Study.from_json(given), store, Checkpoints(Path(root).absolute(), checkpoints), retries, retry_on)
 
-    def _bind(self, study: Study, store: StudyStore, checkpoint_root: str, retries: int) -> None:
+    def _bind(
+        self,
+        study: Study,
+        store: StudyStore,
+        checkpoints: Checkpoints,
+        retries: int,
+        retry_on: tuple[type[Exception], ...] = (),
+    ) -> None:
         self.space, self.objective, self.strategy, self.seed = study.space, study.objective, study.strategy, study.seed
-        self._coordinator = Coordinator(study, store, checkpoint_root=checkpoint_root, retries=retries)
+        self._coordinator = Coordinator(study, store, checkpoints=checkpoints, retries=retries, retry_on=retry_on)
         self._followed = 0
         self._changed = threading.Event()
         self._hand_outs = relay.LEADER.open(self._key, store)
@@ -142,7 +163,7 @@ class Tuner:
         tuner = cls.__new__(cls)
         tuner.name, tuner._key, tuner._leader = name, f"{name} in {storage}", None
         tuner._storage = place
-        tuner._bind(Study.from_json(store.definition), store, place.checkpoint_root(name), retries=3)
+        tuner._bind(Study.from_json(store.definition), store, Checkpoints(place.checkpoint_root(name)), retries=3)
         return tuner
 
     # The loop.
@@ -221,6 +242,21 @@ class Tuner:
         self._coordinator.stopped = True
         self._changed.set()
 
+    def restart(self, number: int) -> None:
+        """Let a trial train from its start the next time it is handed out: the way out when its checkpoint is lost.
+
+        Raises:
+            InvalidArgument: There is no such trial, or it is over.
+        """
+        history = self._history()
+        whole_number("number", number, 0)
+        if number not in history.unfinished:
+            raise InvalidArgument(
+                f"number must name a trial that is paused or running, but got number={number}. "
+                f"Those are: {', '.join(map(str, sorted(history.unfinished))) or 'none'}."
+            )
+        self._coordinator.restart(number)
+
     # Results.
 
     def _history(self) -> History:
@@ -278,3 +314,10 @@ class Tuner:
             for t in self.trials
         ]
         return pd.DataFrame(rows)
+
+
+def _check_exceptions(retry_on: object) -> None:
+    if not isinstance(retry_on, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in retry_on):
+        raise InvalidArgument(
+            f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={retry_on!r}."
+        )

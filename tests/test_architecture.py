@@ -12,9 +12,10 @@ import hpo_plugins
 ROOT = Path(hpo_plugins.__file__).parent
 FLOORS = [
     {"errors"},
-    {"space", "relay", "loop_exit", "lease"},
+    {"space", "relay", "loop_exit", "lease", "checkpoints"},
     {"objective"},
     {"records"},
+    {"training_times"},
     {"history", "held", "surrogate"},
     {"storage", "strategies"},
     {"study"},
