@@ -324,6 +324,15 @@ class Coordinator:
                 reason = f"it was to be paused, but its checkpoint could not be written: {error}"
                 self.store.update(number, held.attempt, verdict=TrialState.STOPPED, stop_reason=reason)
 
+    def start_over(self, trial: Trial) -> None:
+        """Let a training that is under way count from its first epoch; see ``Trial.start_over``."""
+        with self._lock:
+            held = self._holding(trial)
+            if held is not None:
+                logger.warning("trial %d starts afresh: its training did not go on from its checkpoint", trial.number)
+                held.epoch, held.has_objective = 0, False
+                self.store.update(trial.number, held.attempt, checkpoint=None, start_epoch=0)
+
     def restart(self, number: int) -> None:
         """Let a trial train from its start again; see ``Tuner.restart``."""
         with self._lock:

@@ -111,6 +111,15 @@ class Trial:
         """
         return self._coordinator.report(self, epoch, metrics, objective_follows=objective_follows)
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether the strategy pauses trainings, so that this one must be able to go on from a checkpoint."""
+        return self._coordinator.study.strategy.pauses
+
+    def start_over(self) -> None:
+        """Say that this training begins at its first epoch, although the trial has a checkpoint."""
+        self._coordinator.start_over(self)
+
     def end(self) -> None:
         """Say that the body is over; whether the trial completed or was stopped is known from its reports."""
         self._coordinator.end(self)

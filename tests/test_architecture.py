@@ -12,7 +12,7 @@ import hpo_plugins
 ROOT = Path(hpo_plugins.__file__).parent
 FLOORS = [
     {"errors"},
-    {"space", "relay", "loop_exit", "lease", "checkpoints"},
+    {"space", "relay", "loop_exit", "lease", "checkpoints", "random_state"},
     {"objective"},
     {"records"},
     {"training_times"},
