@@ -20,6 +20,7 @@ FLOORS = [
     {"storage", "strategies"},
     {"study"},
     {"trial", "coordinator", "summary"},
+    {"workers"},
     {"tuner"},
     {"integrations"},
 ]
