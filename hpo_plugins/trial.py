@@ -60,6 +60,11 @@ class Trial:
         return self._coordinator.study.objective
 
     @property
+    def attempt(self) -> int:
+        """How often it was handed out, this time included: above 1 when it goes on or is tried again."""
+        return self._attempt
+
+    @property
     def checkpoint_dir(self) -> Path:
         """The trial's own folder for checkpoints, made when first asked for."""
         folder = self._coordinator.checkpoints.folder(self.number)

@@ -41,7 +41,9 @@ _GRACE_SECONDS = 10.0
 class Search(Protocol):
     """What an engine needs of a tuner; it must be possible to pickle it."""
 
-    done: Any
+    @property
+    def done(self) -> bool:
+        """Whether the search is over."""
 
     def work(self, train: Train) -> None:
         """Train trials in this process until the search is over."""
