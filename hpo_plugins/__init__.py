@@ -1,6 +1,7 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
 from hpo_plugins.errors import (
+    CheckpointError,
     HpoError,
     InvalidArgument,
     InvalidReport,
@@ -10,6 +11,7 @@ from hpo_plugins.errors import (
     StorageError,
     StudyMismatch,
     StudyNotFound,
+    WorkerError,
 )
 from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Bayesian",
     "Categorical",
+    "CheckpointError",
     "Continuous",
     "Grid",
     "HpoError",
@@ -44,4 +47,5 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "Tuner",
+    "WorkerError",
 ]

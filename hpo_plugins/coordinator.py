@@ -7,22 +7,21 @@ apart.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import logging
 import math
-import os
 import threading
 import time
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins import lease
-from hpo_plugins.errors import InvalidReport, MetricNotFound, NothingReported, StorageError
+from hpo_plugins.checkpoints import Checkpoints, Write
+from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound, NothingReported, StorageError
+from hpo_plugins.held import Held, next_epoch
 from hpo_plugins.history import History
-from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, plain_metrics
+from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, decode_metrics, plain_metrics
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.strategies import Resume, Start, Verdict
 from hpo_plugins.study import Study
@@ -30,20 +29,10 @@ from hpo_plugins.trial import Trial
 
 logger = logging.getLogger("hpo_plugins")
 
+LONG_AGO = 1.0
+"""A lease that ran out long ago, by any clock; 0 is one that was given back."""
 SILENT_TRIALS = 5
 """A search whose first trials all end without a report is ended after this many."""
-
-
-@dataclass
-class _Held:
-    """What this process knows of a trial that it holds."""
-
-    attempt: int
-    since: float = field(default_factory=time.perf_counter)
-    epoch: int = 0
-    has_objective: bool = False
-    stopping: bool = False
-    unsaved: list[ReportRow] = field(default_factory=list)
 
 
 class Coordinator:
@@ -52,8 +41,9 @@ class Coordinator:
     Args:
         study: The definition.
         store: Where the study is kept.
-        checkpoint_root: The folder under which trials keep their checkpoints.
-        retries: How often a trial whose worker vanished is handed out again.
+        checkpoints: Where trials keep their checkpoints.
+        retries: How often a trial is handed out again whose worker vanished, or that raised one of ``retry_on``.
+        retry_on: The exceptions of the user's code after which a trial is handed out again.
         lease_seconds: How long a worker may be silent before its trials go to others.
     """
 
@@ -62,8 +52,9 @@ class Coordinator:
         study: Study,
         store: StudyStore,
         *,
-        checkpoint_root: str,
+        checkpoints: Checkpoints,
         retries: int,
+        retry_on: tuple[type[Exception], ...] = (),
         lease_seconds: float = lease.LEASE_SECONDS,
     ) -> None:
         """Read nothing yet: the first question brings the history up to date."""
@@ -71,10 +62,11 @@ class Coordinator:
         self.store = store
         self.retries = retries
         self.stopped = False
-        self._root = checkpoint_root
-        self._history = History(study.space, study.objective, study.trial_limit)
+        self.retry_on = retry_on
+        self.checkpoints = checkpoints
+        self._history = History(study.space, study.objective, study.trial_limit, checkpoints.root)
         self._lock = threading.RLock()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._silent: int | None = 0  # trials that ended without a report; None once one has reported
         self._worker = lease.worker_name()
         self._lease_seconds = lease_seconds
@@ -110,14 +102,14 @@ class Coordinator:
             self.history()
             return self.end_of_search() is not None and (self.stopped or not self._history.unfinished)
 
-    def checkpoint_dir(self, number: int) -> Path:
-        """Return the folder for a trial's checkpoints."""
-        return Path(self._root) / f"trial-{number:05d}"
-
     # The way of a configuration.
 
     def ask(self) -> Trial | None:
-        """Hand out a trial: one whose worker is gone, else a new one; None when there is nothing to do now."""
+        """Hand out a trial: one whose worker is gone, else a new one; None when there is nothing to do now.
+
+        Raises:
+            CheckpointError: The trial whose turn it is cannot go on from its checkpoint; nothing was changed.
+        """
         with self._lock:
             while True:
                 history = self.history()
@@ -128,9 +120,9 @@ class Coordinator:
                     continue  # another process was handed something first: decide again
                 self.history()
                 row = history[offer.number].row
-                self._held[row.number] = _Held(row.attempts, epoch=row.start_epoch, has_objective=row.start_epoch > 0)
+                self._held[row.number] = _held(row.attempts, row.start_epoch)
                 if self.store.outlives_process:
-                    _release_at_exit(self)
+                    lease.release_at_exit(self)
                     self._heartbeat.start()
                 logger.debug("trial %d, attempt %d: %s", row.number, row.attempts, row.params)
                 return Trial(
@@ -139,7 +131,7 @@ class Coordinator:
                     dict(row.params),
                     attempt=row.attempts,
                     start_epoch=row.start_epoch,
-                    resume_from=row.checkpoint,
+                    resume_from=None if row.checkpoint is None else str(self._checkpoint(row)),
                 )
 
     def _next(self) -> HandOut | None:
@@ -161,8 +153,13 @@ class Coordinator:
 
     def _again(self, row: TrialRow, *, lost: int | None = None) -> HandOut:
         """Return the offer to go on with a trial that was handed out before."""
+        if row.checkpoint is not None:
+            self._checkpoint(row)
         lost = row.lost if lost is None else lost
         return HandOut(row.number, row.params, row.attempts + 1, lost, self._worker, self._lease())
+
+    def _checkpoint(self, row: TrialRow) -> Path:
+        return self.checkpoints.find(row.number, row.checkpoint or "")
 
     def _abandoned(self) -> HandOut | None:
         """Return the first trial that nobody trains any more, after ending those that need no more training."""
@@ -176,7 +173,8 @@ class Coordinator:
             ):
                 continue
             lost = row.lost if released else row.lost + 1
-            if row.verdict is not None:
+            frozen = row.start_epoch == self._history[number].last_epoch
+            if row.verdict is not None and (row.verdict is not TrialState.PAUSED or frozen):
                 self._finish(row, Verdict(row.verdict, row.stop_reason or ""))
             elif lost > self.retries:
                 reason = f"its worker was lost {lost} times, and retries={self.retries}"
@@ -194,8 +192,6 @@ class Coordinator:
         try:
             if held:
                 self.store.renew(held, self._lease_seconds)
-            else:
-                self._heartbeat.stop()
         except StorageError as error:  # the next beat tries again; a lease outlasts three missed ones
             logger.warning("leases were not renewed: %s", error)
 
@@ -208,7 +204,7 @@ class Coordinator:
             held = self._holding(trial)
             if held is None:
                 return False
-            epoch = _epoch(trial, epoch, held.epoch)
+            epoch = next_epoch(trial.number, epoch, held.epoch)
             value = values.get(self.study.objective.metric)
             if value is None and not (held.has_objective or objective_follows):
                 raise MetricNotFound(self.study.objective.metric, values)
@@ -216,18 +212,18 @@ class Coordinator:
             held.epoch = epoch
             stored = value if value is not None and math.isfinite(value) else None
             seconds = time.perf_counter() - held.since
-            row = ReportRow(trial.number, held.attempt, epoch, stored, values, seconds)
-            if not self._save(held, row):
-                return held.stopping
-            if value is not None and not held.stopping:
-                self._judge(trial.number, held, epoch, value)
+            held.unsaved.append(ReportRow(trial.number, held.attempt, epoch, stored, values, seconds))
+            try:
+                self._flush(held)
+            except StorageError as error:  # must not end somebody's training of hours: it waits for the next report
+                logger.warning("trial %d: epoch %d waits to be recorded: %s", trial.number, epoch, error)
             return held.stopping
 
-    def _holding(self, trial: Trial) -> _Held | None:
+    def _holding(self, trial: Trial) -> Held | None:
         """Return what is held of a trial; None, with a warning, when it is over."""
         held = self._held.get(trial.number)
         if held is None and self._is_visiting(trial):
-            held = self._held[trial.number] = _Held(trial._attempt)
+            held = self._held[trial.number] = _held(trial._attempt, trial.start_epoch)
         if held is None or held.attempt != trial._attempt:
             logger.warning("trial %d is over: this report was not recorded", trial.number)
             return None
@@ -238,27 +234,13 @@ class Coordinator:
         row = self.history()[trial.number].row
         return row.worker != self._worker and row.attempts == trial._attempt and not row.state.is_final
 
-    def _save(self, held: _Held, row: ReportRow) -> bool:
-        """Write a report and bring the history in step; False when it could not be or must not be written.
-
-        A storage that fails must not end somebody's training of hours: the report waits for the next one.
-        """
-        held.unsaved.append(row)
-        try:
-            self._flush(held)
-        except StorageError as error:
-            logger.warning("trial %d: epoch %d waits to be recorded: %s", row.number, row.epoch, error)
-            return False
-        return not held.stopping
-
-    def _flush(self, held: _Held) -> None:
+    def _flush(self, held: Held) -> None:
+        """Write the reports that wait, bring the history in step, and judge each epoch, also those that came late."""
         while held.unsaved:
             row = held.unsaved[0]
             revision = self.store.report(row)
             if revision is None:
-                logger.warning("trial %d was taken over by another worker and stops here", row.number)
-                held.unsaved.clear()
-                held.stopping = True
+                self._take_away(row.number, held)
                 return
             del held.unsaved[0]
             if revision == self._history.revision + 1:  # nobody else wrote: no need to read
@@ -266,8 +248,16 @@ class Coordinator:
                 self._history.revision = revision
             else:
                 self.history()
+            value = decode_metrics(row.metrics).get(self.study.objective.metric)
+            if value is not None and not held.stopping:
+                self._judge(row.number, held, row.epoch, value)
 
-    def _judge(self, number: int, held: _Held, epoch: int, value: float) -> None:
+    def _take_away(self, number: int, held: Held) -> None:
+        logger.warning("trial %d was taken over by another worker and stops here", number)
+        held.unsaved.clear()
+        held.stopping = True
+
+    def _judge(self, number: int, held: Held, epoch: int, value: float) -> None:
         verdict: Verdict | None = None
         if not math.isfinite(value):
             reason = f"{self.study.objective.metric} was {value} at epoch {epoch}"
@@ -275,8 +265,84 @@ class Coordinator:
         for judge in self.study.judges:
             verdict = verdict or judge.judge(self._history, number, epoch)
         if verdict is not None:
-            held.stopping = True
+            held.stopping, held.verdict = True, verdict.state
             self.store.update(number, held.attempt, verdict=verdict.state, stop_reason=verdict.reason)
+
+    # The way of a checkpoint.
+
+    def save_is_due(self, trial: Trial) -> bool:
+        """Return whether the trial should be saved now; see ``Trial.save_is_due``."""
+        with self._lock:
+            held = self._held.get(trial.number)
+            if held is None or held.attempt != trial._attempt or not held.epoch:
+                return False
+            if held.verdict is TrialState.PAUSED:
+                return True
+            if self.checkpoints.keeping == "pauses":
+                return False
+            if held.verdict is TrialState.COMPLETED:
+                return self._history.best() == trial.number
+            return not held.stopping and self.store.outlives_process and held.clock.due()
+
+    def save(self, trial: Trial, write: Write, suffix: str) -> bool:
+        """Write a checkpoint of the last reported epoch and register it; see ``Trial.save``."""
+        with self._lock:
+            held = self._holding(trial)
+            if held is None:
+                return False
+            if not held.epoch:
+                raise InvalidArgument(f"trial.save() must follow a report, but trial {trial.number} has none yet.")
+            epoch = held.epoch
+        started = time.perf_counter()
+        try:  # without the lock: writing may take long, and leases are renewed meanwhile
+            path = self.checkpoints.write(trial.number, held.attempt, epoch, write, suffix)
+        except OSError as error:
+            self._cannot_save(trial.number, held, error)
+            return False
+        with self._lock:
+            try:
+                self._flush(held)  # a checkpoint must not be ahead of the reports
+                saved = self.store.update(trial.number, held.attempt, checkpoint=path, start_epoch=epoch)
+            except StorageError as error:
+                self.checkpoints.discard(path)
+                self._cannot_save(trial.number, held, error)
+                return False
+            held.clock.saved(time.perf_counter() - started)
+            if saved:
+                self.checkpoints.clear(trial.number, but=path)
+            else:
+                self.checkpoints.discard(path)
+                self._take_away(trial.number, held)
+            return saved
+
+    def _cannot_save(self, number: int, held: Held, error: Exception) -> None:
+        """Let a training go on without a new checkpoint; one that was to be frozen is stopped for good instead."""
+        logger.warning("trial %d: epoch %d could not be saved: %s", number, held.epoch, error)
+        held.clock.saved(0.0)
+        if held.verdict is TrialState.PAUSED:
+            held.verdict = TrialState.STOPPED
+            with contextlib.suppress(StorageError):  # then the verdict of a pause stands, without its checkpoint
+                reason = f"it was to be paused, but its checkpoint could not be written: {error}"
+                self.store.update(number, held.attempt, verdict=TrialState.STOPPED, stop_reason=reason)
+
+    def start_over(self, trial: Trial) -> None:
+        """Let a training that is under way count from its first epoch; see ``Trial.start_over``."""
+        with self._lock:
+            held = self._holding(trial)
+            if held is not None:
+                logger.warning("trial %d starts afresh: its training did not go on from its checkpoint", trial.number)
+                held.epoch, held.has_objective = 0, False
+                self.store.update(trial.number, held.attempt, checkpoint=None, start_epoch=0)
+
+    def restart(self, number: int) -> None:
+        """Let a trial train from its start again; see ``Tuner.restart``."""
+        with self._lock:
+            row = self.history()[number].row
+            self.store.update(
+                number, row.attempts, state=TrialState.RUNNING, verdict=None, stop_reason=None, checkpoint=None,
+                start_epoch=0, lease_until=0.0,
+            )  # fmt: skip
+            self.checkpoints.clear(number)
 
     # The end of a trial.
 
@@ -315,19 +381,30 @@ class Coordinator:
             return str(MetricNotFound(metric, names))
         return f"the training ended without one report of {metric!r}"
 
-    def fail(self, trial: Trial, error: BaseException | str) -> None:
-        """End a trial whose body raised."""
+    def fail(self, trial: Trial, error: BaseException | str) -> bool:
+        """End a trial whose body raised, or give it back when the error is one to retry on; return whether it was."""
+        if isinstance(error, CheckpointError):
+            self.release(trial)
+            return False
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         with self._lock:
             held = self._held.get(trial.number)
             if held is None or held.attempt != trial._attempt:
-                return
+                return False
             self._flush(held)
             known = self.history()[trial.number]
             del self._held[trial.number]
             self._silent = None
-            if known.row.attempts == trial._attempt:
-                self._finish(known.row, Verdict(TrialState.FAILED, text))
+            if known.row.attempts != trial._attempt:
+                return False
+            if isinstance(error, self.retry_on):
+                failures = known.row.lost + 1
+                if failures <= self.retries:
+                    logger.warning("trial %d is to be tried again after %s", trial.number, text)
+                    return self.store.update(trial.number, held.attempt, lease_until=0.0, lost=failures)
+                text += f" (attempt {trial._attempt}, and retries={self.retries})"
+            self._finish(known.row, Verdict(TrialState.FAILED, text))
+            return False
 
     def release(self, trial: Trial) -> None:
         """Give a trial back that was interrupted: the next to ask goes on with it, and it counts as no loss."""
@@ -336,6 +413,15 @@ class Coordinator:
             if held is not None:
                 self._flush(held)
                 self.store.update(trial.number, held.attempt, lease_until=0.0)
+
+    def lose(self, worker: str) -> None:
+        """Let the trials of a worker that is known to be dead be handed out again, without waiting for leases."""
+        with self._lock:
+            history = self.history()
+            for number in sorted(history.unfinished):
+                row = history[number].row
+                if row.worker == worker and row.state is TrialState.RUNNING and row.lease_until:
+                    self.store.update(number, row.attempts, lease_until=LONG_AGO)
 
     def release_all(self) -> None:
         """Give back every trial that is held, at the end of the process."""
@@ -350,9 +436,11 @@ class Coordinator:
 
     def _finish(self, row: TrialRow, verdict: Verdict) -> None:
         if verdict.state is TrialState.PAUSED:
-            epoch = self._history[row.number].last_epoch
-            fields = {"state": verdict.state, "verdict": None, "stop_reason": verdict.reason, "start_epoch": epoch}
+            fields: dict[str, Any] = {"state": verdict.state, "verdict": None, "stop_reason": verdict.reason}
+            if row.checkpoint is None:  # a loop that saves nothing can go on without
+                fields["start_epoch"] = self._history[row.number].last_epoch
             self.store.update(row.number, row.attempts, **fields)
+            logger.debug("trial %d paused: %s", row.number, verdict.reason)
             return
         failed = verdict.state is TrialState.FAILED
         self.store.update(
@@ -368,50 +456,32 @@ class Coordinator:
         loss = self.history().loss(row.number)
         shown = "" if loss is None else f" {self.study.objective.metric}={self.study.objective.loss(loss):.6g}"
         logger.log(level, "trial %d %s%s: %s", row.number, verdict.state.value, shown, verdict.reason)
+        self._tidy(row.number)
+
+    def _tidy(self, ended: int) -> None:
+        """Delete the checkpoints that nobody can use after a trial has ended; the best trial's stays."""
+        if self.checkpoints.keeping == "keep":
+            return
+        history = self._history
+        best = {history.best(), history.best(ended=True)}  # a better one that still runs may yet fail
+        for number in sorted(history.with_checkpoint | {ended}):
+            state, checkpoint = history[number].state, history[number].row.checkpoint
+            if not state.is_final:  # its worker may be writing there
+                continue
+            if number in best:
+                self.checkpoints.clear(number, but=checkpoint)
+            elif checkpoint is None or self.store.drop_checkpoint(number, checkpoint):
+                self.checkpoints.clear(number)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it; leases stay with the process that has them."""
-        return _reopen, (self.study, self.store, self._root, self.retries, self._lease_seconds)
+        arguments = {"checkpoints": self.checkpoints, "retries": self.retries, "retry_on": self.retry_on}
+        return _reopen, (self.study, self.store, arguments | {"lease_seconds": self._lease_seconds})
 
 
-def _reopen(study: Study, store: StudyStore, root: str, retries: int, lease_seconds: float) -> Coordinator:
-    return Coordinator(study, store, checkpoint_root=root, retries=retries, lease_seconds=lease_seconds)
+def _reopen(study: Study, store: StudyStore, arguments: dict[str, Any]) -> Coordinator:
+    return Coordinator(study, store, **arguments)
 
 
-def _epoch(trial: Trial, epoch: Any, last: int) -> int:
-    try:
-        number = epoch.__index__()
-    except AttributeError:
-        number = 0
-    if isinstance(epoch, bool) or number < 1:
-        raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
-    if number < last:
-        raise InvalidReport(
-            f"epoch must not go backwards, but got epoch={number} after epoch={last} in trial {trial.number}. "
-            "One trial is one training: count on when a training is continued (Keras: initial_epoch), take one "
-            "trial for each training, and xgboost.cv for folds."
-        )
-    return int(number)
-
-
-_to_release: weakref.WeakSet[Coordinator] = weakref.WeakSet()
-_at_exit_in = 0
-
-
-def _release_at_exit(coordinator: Coordinator) -> None:
-    """Give leases back when this process ends in an orderly way; a forked child must not give back its parent's."""
-    global _at_exit_in  # noqa: PLW0603 - the process's own
-    _to_release.add(coordinator)
-    if _at_exit_in != os.getpid():
-        _at_exit_in = os.getpid()
-        atexit.register(_release_in, os.getpid())
-
-
-def _release_in(pid: int) -> None:
-    if pid != os.getpid():
-        return
-    for coordinator in list(_to_release):
-        try:
-            coordinator.release_all()
-        except StorageError as error:
-            logger.warning("leases were not given back, and run out by themselves: %s", error)
+def _held(attempt: int, start_epoch: int) -> Held:
+    return Held(attempt, epoch=start_epoch, has_objective=start_epoch > 0)

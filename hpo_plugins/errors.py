@@ -5,6 +5,8 @@ HpoError
 ├── InvalidReport        an epoch or a metric value that cannot be recorded    (also a ValueError)
 │   └── MetricNotFound   the training does not report the objective's metric
 ├── NothingReported      trainings end without reporting anything
+├── CheckpointError      a checkpoint cannot be used: missing, damaged, of another model, or left out
+├── WorkerError          workers cannot be started, or die before they train
 ├── StorageError         the storage cannot be opened, read or written
 │   ├── StudyNotFound    no study of that name is stored                       (also a LookupError)
 │   └── StudyMismatch    the stored study was defined differently
@@ -50,6 +52,14 @@ class MetricNotFound(InvalidReport):
 
 class NothingReported(HpoError):
     """The first trainings of a search all ended without reporting anything."""
+
+
+class CheckpointError(HpoError):
+    """A checkpoint cannot be used; the trial is given back unharmed, and the message names the ways out."""
+
+
+class WorkerError(HpoError):
+    """Workers cannot be started, or die before they train anything."""
 
 
 class StorageError(HpoError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import Changes, Metrics, ReportRow, TrialRecord, TrialRow, TrialState, decode_metrics
 from hpo_plugins.space import FloatArray, Params, Space
+from hpo_plugins.training_times import TrainingTimes
 
 
 class Curve:
@@ -28,7 +30,7 @@ class Curve:
         """Start empty."""
         self.epochs = array("q")
         self.losses = array("d")
-        self.seconds = array("d")  # of training, when the epoch was reported
+        self.seconds = array("d")  # of training up to the epoch, over all attempts, without starting up
         self._best = array("d")
         self._sum = array("d")
 
@@ -54,6 +56,12 @@ class Curve:
             del column[at:]
         for row in [(epoch, loss, seconds), *rows]:
             self.put(*row)
+
+    def set_seconds(self, epoch: int, seconds: float) -> None:
+        """Correct the seconds of an epoch, if it is there."""
+        at = bisect_left(self.epochs, epoch)
+        if at < len(self.epochs) and self.epochs[at] == epoch:
+            self.seconds[at] = seconds
 
     def reached(self, epoch: int) -> bool:
         """Return whether the curve has a loss at this epoch or later."""
@@ -90,7 +98,7 @@ class TrialHistory:
         last_epoch: The last epoch that the present attempt reported, 0 before its first.
     """
 
-    __slots__ = ("_metrics", "_record", "_reported", "curve", "last_epoch", "point", "row")
+    __slots__ = ("_metrics", "_record", "_reported", "_times", "curve", "last_epoch", "point", "row")
 
     def __init__(self, row: TrialRow, point: FloatArray) -> None:
         """Start without reports."""
@@ -99,6 +107,7 @@ class TrialHistory:
         self.curve = Curve()
         self.last_epoch = 0
         self._reported = array("q")
+        self._times = TrainingTimes(self._reported)
         self._metrics: list[dict[str, float] | str] = []
         self._record: TrialRecord | None = None
 
@@ -112,6 +121,31 @@ class TrialHistory:
         """Whether any epoch was reported, with or without the objective's metric."""
         return bool(self._reported)
 
+    @property
+    def startup_seconds(self) -> float | None:
+        """What the newest attempt to report took before its training began: building the model, thawing.
+
+        None while it is not known: before the second report of the first attempt.
+        """
+        return self._times.startup
+
+    def put(self, report: ReportRow, loss: float | None) -> None:
+        """Add an epoch, or add to what the epoch has already."""
+        epoch, metrics, reported = report.epoch, report.metrics, self._reported
+        self._record = None
+        if report.attempt == self.row.attempts and epoch > self.last_epoch:
+            self.last_epoch = epoch
+        at = len(reported) if not reported or epoch > reported[-1] else bisect_left(reported, epoch)
+        if at < len(reported) and reported[at] == epoch:
+            self._metrics[at] = decode_metrics(self._metrics[at]) | decode_metrics(metrics)
+        else:
+            reported.insert(at, epoch)
+            self._metrics.insert(at, metrics)
+        for known, seconds in self._times.put(report, at):
+            self.curve.set_seconds(known, seconds)
+        if loss is not None:
+            self.curve.put(epoch, loss, self._times.trained[at])
+
 
 class History(Sequence[TrialHistory]):
     """All trials of a study by number.
@@ -120,17 +154,22 @@ class History(Sequence[TrialHistory]):
         space: Encodes configurations to points.
         objective: Turns values into losses.
         limit: How many trials there will be at the most, None for no limit.
+        checkpoint_root: The folder to which stored checkpoints are relative.
     """
 
-    def __init__(self, space: Space, objective: Objective, limit: int | None = None) -> None:
+    def __init__(
+        self, space: Space, objective: Objective, limit: int | None = None, checkpoint_root: Path | None = None
+    ) -> None:
         """Start empty, at revision 0."""
         self.space = space
         self.objective = objective
         self.limit = limit
+        self.checkpoint_root = Path() if checkpoint_root is None else checkpoint_root
         self.revision = 0
         self.hand_outs = 0
         self.now = 0.0
         self.unfinished: set[int] = set()
+        self.with_checkpoint: set[int] = set()
         self._trials: list[TrialHistory] = []
 
     def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]
@@ -173,27 +212,15 @@ class History(Sequence[TrialHistory]):
             self.unfinished.discard(row.number)
         else:
             self.unfinished.add(row.number)
+        if row.checkpoint is None:
+            self.with_checkpoint.discard(row.number)
+        else:
+            self.with_checkpoint.add(row.number)
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or to what the epoch has already."""
-        number, attempt, epoch, value, metrics, seconds = report
-        trial = self._trials[number]
-        trial._record = None
-        if value is not None:
-            trial.curve.put(epoch, self.objective.loss(value), seconds)
-        if attempt == trial.row.attempts and epoch > trial.last_epoch:
-            trial.last_epoch = epoch
-        reported = trial._reported
-        if not reported or epoch > reported[-1]:
-            reported.append(epoch)
-            trial._metrics.append(metrics)
-            return
-        at = bisect_left(reported, epoch)
-        if reported[at] == epoch:
-            trial._metrics[at] = decode_metrics(trial._metrics[at]) | decode_metrics(metrics)
-        else:
-            reported.insert(at, epoch)
-            trial._metrics.insert(at, metrics)
+        value = report.value
+        self._trials[report.number].put(report, None if value is None else self.objective.loss(value))
 
     def loss(self, number: int) -> float | None:
         """Return the loss that the objective gives a trial, None without reports and for failed trials."""
@@ -208,10 +235,15 @@ class History(Sequence[TrialHistory]):
         """Return the configuration of a trial."""
         return self._trials[number].row.params
 
-    def best(self) -> int | None:
-        """Return the number of the trial with the smallest loss, the earliest of equals, None without any."""
+    def best(self, *, ended: bool = False) -> int | None:
+        """Return the number of the trial with the smallest loss, the earliest of equals, None without any.
+
+        With ``ended`` only trials that are over count.
+        """
         losses = [
-            (loss, trial.row.number) for trial in self._trials if (loss := self.loss(trial.row.number)) is not None
+            (loss, trial.row.number)
+            for trial in self._trials
+            if (trial.state.is_final or not ended) and (loss := self.loss(trial.row.number)) is not None
         ]
         return min(losses)[1] if losses else None
 
@@ -229,7 +261,7 @@ class History(Sequence[TrialHistory]):
                 epochs=trial._reported[-1] if trial._reported else 0,
                 curve={e: self.objective.loss(v) for e, v in zip(curve.epochs, curve.losses, strict=True)},
                 metrics=Metrics(trial._reported, trial._metrics),
-                checkpoint=row.checkpoint,
+                checkpoint=None if row.checkpoint is None else str(self.checkpoint_root / row.checkpoint),
                 stop_reason=row.stop_reason,
                 error=row.error,
                 started_at=row.started_at,

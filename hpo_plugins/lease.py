@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import secrets
 import socket
@@ -10,6 +12,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+
+from hpo_plugins.errors import StorageError
+
+logger = logging.getLogger("hpo_plugins")
 
 LEASE_SECONDS = 60.0
 """How long a worker may be silent before its trials go to others."""
@@ -49,7 +56,10 @@ def _place() -> str:
 
 
 class Heartbeat:
-    """A thread that calls ``beat`` every so often, until it is stopped or its owner is gone."""
+    """A thread that calls ``beat`` every so often, until it is stopped or its owner is gone.
+
+    It beats also while there is nothing to renew: a thread that ended itself then could miss the next hand-out.
+    """
 
     def __init__(self, beat: Callable[[], None], interval: float) -> None:
         """Prepare; ``beat`` must be a bound method, and its object is held weakly."""
@@ -75,3 +85,33 @@ class Heartbeat:
             if beat is None:
                 return
             beat()
+
+
+class Holder(Protocol):
+    """Something that holds leases."""
+
+    def release_all(self) -> None:
+        """Give them all back."""
+
+
+_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+_at_exit_in = 0
+
+
+def release_at_exit(holder: Holder) -> None:
+    """Give leases back when this process ends in an orderly way; a forked child must not give back its parent's."""
+    global _at_exit_in  # noqa: PLW0603 - the process's own
+    _holders.add(holder)
+    if _at_exit_in != os.getpid():
+        _at_exit_in = os.getpid()
+        atexit.register(_release_in, os.getpid())
+
+
+def _release_in(pid: int) -> None:
+    if pid != os.getpid():
+        return
+    for holder in list(_holders):
+        try:
+            holder.release_all()
+        except StorageError as error:
+            logger.warning("leases were not given back, and run out by themselves: %s", error)

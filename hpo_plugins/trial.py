@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +60,45 @@ class Trial:
         return self._coordinator.study.objective
 
     @property
+    def attempt(self) -> int:
+        """How often it was handed out, this time included: above 1 when it goes on or is tried again."""
+        return self._attempt
+
+    @property
     def checkpoint_dir(self) -> Path:
         """The trial's own folder for checkpoints, made when first asked for."""
-        folder = self._coordinator.checkpoint_dir(self.number)
+        folder = self._coordinator.checkpoints.folder(self.number)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @property
+    def save_is_due(self) -> bool:
+        """Whether to ``save`` now, after a report.
+
+        True when the trial is to be paused, when it is complete and the best so far, and, where another process could
+        go on with it, when the last save's cost is under 5 % of the time since then and a second has passed.
+        """
+        return self._coordinator.save_is_due(self)
+
+    def save(self, write: Callable[[Path], object], *, suffix: str = "") -> bool:
+        """Write a checkpoint of the last reported epoch, from which the trial goes on after a pause or a crash.
+
+        The trial's next hand-out has its path in ``resume_from`` and its epoch in ``start_epoch``; the one before is
+        deleted. A process that is killed while it writes leaves the one before.
+
+        Args:
+            write: Called with a path, to write the checkpoint there.
+            suffix: What the path ends with, for libraries that insist on it.
+
+        Returns:
+            Whether it is in place. False when the disk or the storage refused it (a warning says so), or the trial is
+            another worker's by now: a training goes on without.
+
+        Raises:
+            InvalidArgument: Nothing was reported yet.
+            CheckpointError: ``write`` wrote nothing at its path.
+        """
+        return self._coordinator.save(self, write, suffix)
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
         """Record an epoch's metrics and return whether to stop the training now.
@@ -82,12 +116,24 @@ class Trial:
         """
         return self._coordinator.report(self, epoch, metrics, objective_follows=objective_follows)
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether the strategy pauses trainings, so that this one must be able to go on from a checkpoint."""
+        return self._coordinator.study.strategy.pauses
+
+    def start_over(self) -> None:
+        """Say that this training begins at its first epoch, although the trial has a checkpoint."""
+        self._coordinator.start_over(self)
+
     def end(self) -> None:
         """Say that the body is over; whether the trial completed or was stopped is known from its reports."""
         self._coordinator.end(self)
 
     def fail(self, error: BaseException | str) -> None:
-        """Say that the body ended with an error; the search goes on."""
+        """Say that the body ended with an error; the search goes on.
+
+        The trial is FAILED, or handed out again when the error is one of the tuner's ``retry_on``.
+        """
         self._coordinator.fail(self, error)
 
     def __reduce__(self) -> tuple[Any, ...]:

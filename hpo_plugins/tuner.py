@@ -8,21 +8,24 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hpo_plugins import loop_exit, relay
+from hpo_plugins.checkpoints import Checkpoints, Keeping, folder_name
 from hpo_plugins.coordinator import Coordinator
 from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
-from hpo_plugins.storage import Storage, StudyStore, open_storage
+from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.strategies import Judge, Random, Strategy
 from hpo_plugins.strategies.base import whole_number
 from hpo_plugins.study import Study, check_same
 from hpo_plugins.summary import summarize
 from hpo_plugins.trial import Trial
+from hpo_plugins.workers import Engine, LocalWorkers, Train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +51,13 @@ class Tuner:
         max_trials: How many trials to start in all, by all workers and runs together; None sets no limit.
         early_stopping: ``MedianRule()`` beside Grid or Random.
         retries: How often a trial is handed out again after its worker vanished; then it is FAILED.
+        retry_on: Exceptions of your own code after which a trial is handed out again too, such as an out-of-memory
+            error; none by default. They share the count of ``retries``.
+        checkpoints: ``"auto"``: trainings are saved when they are paused, and from time to time while they run where
+            another process could go on with them, at a cost of at most 5 %; what can no longer be used is deleted,
+            except the best trial's last. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+        checkpoint_dir: The folder for checkpoints, one that all machines see when several train; by default beside
+            a SQLite file, in the working directory for a server.
         seed: Fixes every suggestion; None draws one and stores it with the study.
         storage: A path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
         name: The study's name; one storage holds many.
@@ -74,12 +84,16 @@ class Tuner:
         max_trials: int | None = None,
         early_stopping: Judge | None = None,
         retries: int = 3,
+        retry_on: tuple[type[Exception], ...] = (),
+        checkpoints: Keeping = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         seed: int | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
     ) -> None:
         """Check everything, and open the study or make it."""
         whole_number("retries", retries, 0)
+        _check_exceptions(retry_on)
         if seed is not None:
             whole_number("seed", seed, 0)
         if not isinstance(name, str) or not name:
@@ -96,7 +110,8 @@ class Tuner:
         self._key = f"{name} in {storage}"
         self._leader = relay.leader()
         if self._leader is not None:  # a further rank of rank 0's script: rank 0's study is this one's
-            self._bind(study, self._leader.store(self._key), "", retries)
+            store = self._leader.store(self._key)
+            self._bind(Coordinator(study, store, checkpoints=Checkpoints("", checkpoints), retries=retries))
             return
         place = open_storage(storage)
         store = place.open(name, study.to_json())
@@ -104,23 +119,34 @@ class Tuner:
         check_same(store.definition, given, name)
         if store.definition["max_trials"] != max_trials:
             store.define(given)
-        self._storage = place
-        self._bind(Study.from_json(given), store, place.checkpoint_root(name), retries)
+        root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
+        kept = Checkpoints(Path(root).absolute(), checkpoints)
+        study = Study.from_json(given)
+        self._storage = place  # a study in memory is gone with it
+        self._bind(Coordinator(study, store, checkpoints=kept, retries=retries, retry_on=retry_on))
 
-    def _bind(self, study: Study, store: StudyStore, checkpoint_root: str, retries: int) -> None:
+    def _bind(self, coordinator: Coordinator) -> None:
+        study = coordinator.study
         self.space, self.objective, self.strategy, self.seed = study.space, study.objective, study.strategy, study.seed
-        self._coordinator = Coordinator(study, store, checkpoint_root=checkpoint_root, retries=retries)
+        self._coordinator = coordinator
         self._followed = 0
         self._changed = threading.Event()
-        self._hand_outs = relay.LEADER.open(self._key, store)
+        self._hand_outs = relay.LEADER.open(self._key, coordinator.store)
 
     @classmethod
-    def load(cls, storage: str | os.PathLike[str] | Storage, name: str | None = None) -> Tuner:
+    def load(
+        cls,
+        storage: str | os.PathLike[str] | Storage,
+        name: str | None = None,
+        *,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+    ) -> Tuner:
         """Return a stored study: its definition and its trials.
 
         Args:
             storage: Where it was stored.
             name: Its name; None where the storage holds one study only.
+            checkpoint_dir: The folder for checkpoints, if the study was given one.
 
         Raises:
             StudyNotFound: There is no such study, or ``name`` is None and there are several.
@@ -141,9 +167,15 @@ class Tuner:
         store = place.open(name, None)
         tuner = cls.__new__(cls)
         tuner.name, tuner._key, tuner._leader = name, f"{name} in {storage}", None
+        root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
+        study = Study.from_json(store.definition)
         tuner._storage = place
-        tuner._bind(Study.from_json(store.definition), store, place.checkpoint_root(name), retries=3)
+        tuner._bind(Coordinator(study, store, checkpoints=Checkpoints(Path(root).absolute()), retries=3))
         return tuner
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Work on the same study in the process that unpickles it."""
+        return _attach, (self.name, self._key, self._coordinator)
 
     # The loop.
 
@@ -173,6 +205,53 @@ class Tuner:
             if trial is not None or self.done:
                 return trial
             self._changed.wait(POLL_SECONDS)  # only another worker's end, or death, can bring work
+
+    def run(self, train: Train, workers: int | Engine = 1) -> None:
+        """Train the whole search: ``train(trial)`` is the body of the loop.
+
+        Args:
+            train: Trains one trial. With several workers it is a function that other processes can import.
+            workers: How many processes train. 1 is this one; more are started here, each with its share of the cores,
+                and replaced when they die. Or an engine, such as ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
+
+        Raises:
+            InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several.
+            WorkerError: Workers cannot be started.
+            Exception: What ``train`` raised, unless it is one of ``retry_on``; its trial is FAILED, and the other
+                workers have finished theirs. To leave a configuration out, call ``trial.fail(error)`` in ``train``.
+        """
+        if not callable(train):
+            raise InvalidArgument(f"train must be a function of a trial, but got train={train!r}.")
+        if hasattr(workers, "run"):
+            workers.run(self, train)
+            return
+        whole_number("workers", workers, 1)
+        if workers == 1 or self._leader is not None:
+            self.work(train)
+        else:
+            LocalWorkers(workers).run(self, train)
+
+    def work(self, train: Train) -> None:
+        """Train trials in this process until the search is over: what each worker of ``run`` does."""
+        if self._leader is not None:
+            for trial in self._follow():
+                train(trial)
+            return
+        try:
+            while (trial := self._next()) is not None:  # type: ignore[assignment]
+                relay.LEADER.announce(self._hand_outs, trial)
+                try:
+                    train(trial)
+                except Exception as error:
+                    if not self._coordinator.fail(trial, error):
+                        raise
+                except BaseException as interrupt:
+                    self._left(trial, interrupt)
+                    raise
+                else:
+                    self._coordinator.end(trial)
+        finally:
+            relay.LEADER.announce(self._hand_outs, None)
 
     def _left(self, trial: Trial, error: BaseException | None) -> None:
         """End the trial whose body was left before its end; nothing may be raised from here."""
@@ -220,6 +299,26 @@ class Tuner:
         """Hand out no more trials in this process; trainings under way go on to their own end."""
         self._coordinator.stopped = True
         self._changed.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called in this process."""
+        return self._coordinator.stopped
+
+    def restart(self, number: int) -> None:
+        """Let a trial train from its start the next time it is handed out: the way out when its checkpoint is lost.
+
+        Raises:
+            InvalidArgument: There is no such trial, or it is over.
+        """
+        history = self._history()
+        whole_number("number", number, 0)
+        if number not in history.unfinished:
+            raise InvalidArgument(
+                f"number must name a trial that is paused or running, but got number={number}. "
+                f"Those are: {', '.join(map(str, sorted(history.unfinished))) or 'none'}."
+            )
+        self._coordinator.restart(number)
 
     # Results.
 
@@ -278,3 +377,17 @@ class Tuner:
             for t in self.trials
         ]
         return pd.DataFrame(rows)
+
+
+def _attach(name: str, key: str, coordinator: Coordinator) -> Tuner:
+    tuner = Tuner.__new__(Tuner)
+    tuner.name, tuner._key, tuner._leader = name, key, None
+    tuner._bind(coordinator)
+    return tuner
+
+
+def _check_exceptions(retry_on: object) -> None:
+    if not isinstance(retry_on, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in retry_on):
+        raise InvalidArgument(
+            f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={retry_on!r}."
+        )

@@ -4,6 +4,10 @@
 
 Works on one process and with ``ddp``, ``ddp_spawn`` and ``ddp_fork``: the objective's metric is averaged over the
 ranks, rank 0 reports, and all ranks stop at the same step.
+
+A trial goes on after a pause or a crash with ``fit(..., ckpt_path=trial.resume_from)``, which is None for a fresh one;
+``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored: on the CPU the
+weights are the uninterrupted training's to the last bit.
 """
 
 from __future__ import annotations
@@ -11,10 +15,14 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import pickle
 import sys
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins.errors import HpoError, MissingDependency
+from hpo_plugins import random_state
+from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency
 from hpo_plugins.trial import Trial, TrialReference
 
 __all__ = ["TrialCallback"]
@@ -35,6 +43,7 @@ class _Reporter:
     def __init__(self, trial: Trial) -> None:
         self._trial = TrialReference(trial)
         self._metric = trial.objective.metric
+        self._saving: str | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -50,8 +59,28 @@ class _Reporter:
     def state_key(self) -> str:
         return "hpo_plugins.TrialCallback"
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"random": random_state.capture()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        random_state.restore(state["random"])
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
+        if stage == "fit" and self._trial().resume_from is not None:
+            _check(Path(self._trial().resume_from), self._trial().number, pl_module)
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
+        trial = self._trial()
+        if trial.start_epoch and trainer.current_epoch != trial.start_epoch:
+            if trial.can_pause or trainer.current_epoch:
+                raise CheckpointError(
+                    f"Trial {trial.number} goes on after epoch {trial.start_epoch}, but this training begins after "
+                    f"epoch {trainer.current_epoch}. Give fit the argument ckpt_path=trial.resume_from; it is None for "
+                    "a fresh trial."
+                )
+            if trainer.is_global_zero:
+                trial.start_over()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -78,9 +107,51 @@ class _Reporter:
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._batches_before = trainer.fit_loop.total_batch_idx
         self._take_late_metrics(trainer)
+        self._save(trainer, epoch_begun=True)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._take_late_metrics(trainer)
+        if trainer.fit_loop.total_batch_idx != self._batches_before:  # else saved when the empty epoch began
+            self._save(trainer, epoch_begun=False)
+
+    def _save(self, trainer: Any, *, epoch_begun: bool) -> None:
+        """Save if it is due: after everything that belongs to an epoch, schedulers included."""
+        trial = self._trial()
+        if not _agreed(trainer, trial.save_is_due if trainer.is_global_zero else None):
+            return
+        self._saving = "begun" if epoch_begun else "ended"
+        written = False
+
+        def write(path: Path | None) -> None:
+            nonlocal written
+            written = True
+            place = _agreed(trainer, None if path is None else str(path))
+            if place is None:
+                return
+            try:
+                trainer.save_checkpoint(place, weights_only=False)
+            except Exception as error:  # PyTorch raises RuntimeError when a disk is full
+                raise OSError(f"{type(error).__name__}: {error}") from error
+
+        try:
+            if trainer.is_global_zero:
+                trial.save(write, suffix=".ckpt")
+            if not written:
+                write(None)
+        finally:
+            self._saving = None
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        if self._saving is None:
+            return
+        loop = checkpoint["loops"]["fit_loop"]
+        if self._saving == "begun":  # the hook comes when the next epoch is counted as ready already
+            for count in loop["epoch_progress"].values():
+                count["ready"] -= 1
+        if trainer.max_steps != -1:  # else Lightning 2.6 goes on with an empty epoch, and counts it
+            progress = loop["epoch_loop.batch_progress"]
+            progress["current"] = dict.fromkeys(progress["current"], 0)
+            progress["is_last_batch"] = False
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
         if trainer.world_size > 1:
@@ -117,8 +188,7 @@ class _Reporter:
                 outcome = self._trial().report(epoch, metrics, objective_follows=self._objective_follows(trainer))
             except HpoError as error:
                 outcome = error
-        if trainer.world_size > 1:
-            outcome = strategy.broadcast(outcome, src=0)
+        outcome = _agreed(trainer, outcome)
         if isinstance(outcome, HpoError):
             raise outcome
         trainer.should_stop = trainer.should_stop or outcome
@@ -141,6 +211,37 @@ def _leave_process_group() -> None:
     if torch.distributed.is_initialized():
         gc.collect()  # a model that is only a cycle of references by now would keep the group's threads
         torch.distributed.destroy_process_group()
+
+
+def _check(path: Path, number: int, pl_module: Any) -> None:
+    """Raise CheckpointError when a checkpoint is damaged or of another model, before Lightning loads it.
+
+    A model that makes its layers later (``configure_model``) is compared as far as it is there.
+    """
+    again = f"Put the right file back, or train the trial from its start again: tuner.restart({number})."
+    if path.is_dir():  # sharded: its own strategy reads it
+        return
+    try:
+        import torch
+
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            return  # holds what only the user's own weights_only=False reads
+        raise CheckpointError(f"The checkpoint {path} is damaged or not Lightning's: {error}. {again}") from error
+    there = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
+    here = {name: tuple(value.shape) for name, value in pl_module.state_dict().items() if hasattr(value, "shape")}
+    other = sorted(name for name, shape in here.items() if there.get(name, shape) != shape)
+    if other:
+        raise CheckpointError(
+            f"The checkpoint {path} is of another model: {other[0]} has shape {there[other[0]]} in it, and "
+            f"{here[other[0]]} in this training. {again}"
+        )
+
+
+def _agreed(trainer: Any, answer: Any) -> Any:
+    """Return rank 0's answer on every rank."""
+    return answer if trainer.world_size == 1 else trainer.strategy.broadcast(answer, src=0)
 
 
 def _callback_class() -> type:

@@ -5,13 +5,23 @@
 Metrics are named ``<data>-<metric>``: ``validation-logloss`` here, ``validation_0-logloss`` with the scikit-learn
 classes' ``eval_set``, ``test-logloss`` with ``cv``, whose value is the mean over folds (``test-logloss-std`` is
 recorded beside it).
+
+A trial that goes on after a pause or a crash needs no change: its model, its evaluation history and the counters of
+early stopping are restored, and ``num_boost_round`` stays the total. The result is the uninterrupted training's to
+the last bit, except where XGBoost draws random numbers (``subsample``, ``colsample_*``, ``num_parallel_tree``, and
+``dart`` without ``seed_per_iteration``): it cannot save its generator, so the rounds after go on with new draws.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from hpo_plugins.errors import MissingDependency
+from hpo_plugins.errors import CheckpointError, MissingDependency
 from hpo_plugins.trial import Trial
 
 try:
@@ -21,11 +31,17 @@ except ModuleNotFoundError as error:
 
 __all__ = ["TrialCallback"]
 
+_IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
+_STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
+"""What early stopping has counted so far, all of it public and in JSON's types."""
+
 
 class TrialCallback(xgboost.callback.TrainingCallback):
     """Report every boosting round to a trial, and end the training when the trial is to stop.
 
-    Rounds are counted absolutely: a training continued with ``xgb_model=`` counts on from that model's rounds.
+    Rounds are counted absolutely: a training continued with ``xgb_model=`` counts on from that model's rounds. An
+    ``EarlyStopping`` in ``callbacks`` stands after this one, as ``early_stopping_rounds=`` does by itself. The table
+    that ``cv`` returns holds the rounds since the trial went on.
 
     Args:
         trial: What the tuner yielded.
@@ -35,18 +51,42 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         """Bind to the trial."""
         super().__init__()
         self._trial = trial
+        self._start()
+
+    def _start(self) -> None:
+        self._boosters: list[Any] = []
+        self._early_stopping: list[Any] = []
+        self._model: dict[str, Any] = {}
         self._rounds_before = 0
+        self._total: int | None = None
+        self._earlier_log: dict[str, Any] = {}
+        self._log: Any = {}
         self._stop = False
 
     def before_training(self, model: Any) -> Any:
-        """Count the rounds that the model has already; a model of ``cv`` is always fresh."""
-        self._rounds_before = model.num_boosted_rounds() if isinstance(model, xgboost.Booster) else 0
-        self._stop = False
+        """Restore a training that goes on, and count the rounds that the model has already."""
+        self._start()
+        self._boosters = [model] if isinstance(model, xgboost.Booster) else [fold.bst for fold in model.cvfolds]
+        arguments = _arguments()
+        stopping = xgboost.callback.EarlyStopping
+        self._early_stopping = [c for c in arguments.get("callbacks") or [] if isinstance(c, stopping)]
+        self._model = _model(arguments) | {"boosters": len(self._boosters)}
+        if self._trial.resume_from is not None:
+            self._total = arguments.get("num_boost_round")
+            self._restore(Path(self._trial.resume_from))
+        if isinstance(model, xgboost.Booster) or self._trial.resume_from is not None:
+            self._rounds_before = self._boosters[0].num_boosted_rounds()
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-        """End the training here: after the round, the callbacks that come later would not have seen it."""
-        return self._stop
+        """Save what the round before made due, and end the training here rather than after the round.
+
+        There, the callbacks that come later would not have seen it.
+        """
+        if self._earlier_log and not evals_log:
+            evals_log.update({data: {m: list(v) for m, v in log.items()} for data, log in self._earlier_log.items()})
+        self._save_if_due()
+        return self._stop or (self._total is not None and self._rounds_before + epoch >= self._total)
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Report the round."""
@@ -57,5 +97,92 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 if isinstance(value, tuple):
                     value, metrics[f"{data}-{metric}-std"] = value
                 metrics[f"{data}-{metric}"] = value
+        self._log = evals_log
         self._stop = self._trial.report(self._rounds_before + epoch + 1, metrics)
         return False
+
+    def after_training(self, model: Any) -> Any:
+        """Save what the last round made due, and leave no trace in the model."""
+        self._save_if_due()
+        for booster in self._boosters:
+            booster.__dict__.pop("update", None)
+        self._start()
+        return model
+
+    def _save_if_due(self) -> None:
+        if self._trial.save_is_due and self._log:
+            self._trial.save(self._write, suffix=".zip")
+
+    def _write(self, path: Path) -> None:
+        state = {
+            "model": self._model,
+            "log": self._log,
+            "early_stopping": [{name: getattr(c, name) for name in _STOPPING} for c in self._early_stopping],
+        }
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("state.json", json.dumps(state))
+            for number, booster in enumerate(self._boosters):
+                archive.writestr(f"{number}.ubj", bytes(booster.save_raw()))
+
+    def _restore(self, path: Path) -> None:
+        again = (
+            f"Put the right file back, or train the trial from its start again: tuner.restart({self._trial.number})."
+        )
+        try:
+            with zipfile.ZipFile(path) as archive:
+                state = json.loads(archive.read("state.json"))
+                models = [bytearray(archive.read(f"{number}.ubj")) for number in range(len(archive.namelist()) - 1)]
+        except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+            raise CheckpointError(f"The checkpoint {path} is damaged or not XGBoost's: {error}. {again}") from error
+        if state["model"] != self._model:
+            raise CheckpointError(
+                f"The checkpoint {path} is of another model: {state['model']}, and this training's is {self._model}. "
+                f"{again}"
+            )
+        for booster, raw in zip(self._boosters, models, strict=True):
+            _load(booster, raw)
+        self._earlier_log = {
+            data: {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in log.items()}
+            for data, log in state["log"].items()
+        }
+        for callback, counted in zip(self._early_stopping, state["early_stopping"], strict=False):
+            for name, value in counted.items():
+                setattr(callback, name, value)
+
+
+def _load(booster: Any, raw: bytearray) -> None:
+    """Put a saved model into a booster that was made for this training, and let its rounds count on.
+
+    Only before the training begins: later, loading would disturb it.
+    """
+    booster.load_model(raw)
+    start, update = booster.num_boosted_rounds(), booster.update
+    learner = json.loads(booster.save_config())["learner"]
+    generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
+    if kind != "gblinear" and generic["seed_per_iteration"] != "1":
+        booster.set_param("seed", int(generic["seed"]) + start)  # else these rounds draw the first rounds' rows again
+    booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + start, fobj)
+
+
+def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two trainings must have in common for one to go on from the other.
+
+    Read from the arguments: asking a booster would configure it, and it could not be loaded into any more.
+    """
+    parameters, data = dict(arguments.get("params") or {}), arguments.get("dtrain")
+    model = {name: str(parameters[name]) for name in _IDENTITY if name in parameters}
+    return model | {"features": None if data is None else data.num_col()}
+
+
+def _arguments() -> Mapping[str, Any]:
+    """Return the arguments of the ``train`` or ``cv`` under way, its own callbacks included.
+
+    XGBoost tells callbacks none of them. They are variables of the function that called us; not to find them there
+    only means that a training which goes on ends by its verdict, and that early stopping starts counting anew.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in ("train", "cv") and "num_boost_round" in frame.f_locals:
+            return frame.f_locals
+        frame = frame.f_back
+    return {}

@@ -12,13 +12,15 @@ import hpo_plugins
 ROOT = Path(hpo_plugins.__file__).parent
 FLOORS = [
     {"errors"},
-    {"space", "relay", "loop_exit", "lease"},
+    {"space", "relay", "loop_exit", "lease", "checkpoints", "random_state"},
     {"objective"},
     {"records"},
-    {"history", "surrogate"},
+    {"training_times"},
+    {"history", "held", "surrogate"},
     {"storage", "strategies"},
     {"study"},
     {"trial", "coordinator", "summary"},
+    {"workers"},
     {"tuner"},
     {"integrations"},
 ]

@@ -12,6 +12,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins import lease
+from hpo_plugins.checkpoints import Checkpoints
 from hpo_plugins.coordinator import Coordinator
 from hpo_plugins.storage import open_storage
 from hpo_plugins.study import Study
@@ -107,7 +108,7 @@ def make_coordinator(tmp_path):
     def make(lease_seconds=1e-9, retries=1):
         store = open_storage(tmp_path / "a.db").open("a", study.to_json())
         made.append(
-            Coordinator(study, store, checkpoint_root=str(tmp_path), retries=retries, lease_seconds=lease_seconds)
+            Coordinator(study, store, checkpoints=Checkpoints(tmp_path), retries=retries, lease_seconds=lease_seconds)
         )
         made[-1]._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
         return made[-1]

@@ -44,13 +44,19 @@ class StudyStore(Protocol):
         """Return everything with a revision after ``since``; 0 for all."""
 
     def hand_out(self, offer: HandOut, expected: int) -> bool:
-        """Write the hand-out and return True, or return False when there were not ``expected`` hand-outs before."""
+        """Write the hand-out and return True, or return False when there were not ``expected`` hand-outs before.
+
+        What judges said of an earlier attempt goes with it.
+        """
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report and return its revision, or None when the trial's lease is lost."""
 
     def update(self, number: int, attempt: int, **fields: Any) -> bool:
         """Rewrite fields of a running trial's row, ``ended_at=True`` for now; False when the lease is lost."""
+
+    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
+        """Clear a trial's checkpoint, whatever its state, and return True; False when it is another by now."""
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are still held to ``lease`` seconds from now."""

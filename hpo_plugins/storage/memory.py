@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins import relay
+from hpo_plugins.checkpoints import folder_name
 from hpo_plugins.errors import StorageError, StudyNotFound
 from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState
 from hpo_plugins.storage.base import Definition
@@ -68,6 +69,8 @@ class MemoryStudyStore:
                     lost=offer.lost,
                     worker=offer.worker,
                     lease_until=now + offer.lease,
+                    verdict=None,
+                    stop_reason=None,
                 )
             self._hand_outs += 1
             self._put(row)
@@ -91,6 +94,15 @@ class MemoryStudyStore:
             if fields.get("ended_at"):
                 fields["ended_at"] = time.time()
             self._put(replace(self._trials[number][1], **fields))
+            return True
+
+    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
+        """Clear a trial's checkpoint if it is still this one."""
+        with self._lock:
+            row = self._trials[number][1]
+            if row.checkpoint != checkpoint:
+                return False
+            self._put(replace(row, checkpoint=None))
             return True
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
@@ -119,7 +131,7 @@ class MemoryStudyStore:
 class ProxyStudyStore:
     """A study in another process's memory, reached on the first use."""
 
-    outlives_process = False
+    outlives_process = True  # the process that uses this one may die, and the study stays
 
     def __init__(self, definition: Definition, address: relay.Address) -> None:
         """Remember where the study is; nothing is opened yet."""
@@ -147,6 +159,10 @@ class ProxyStudyStore:
     def update(self, number: int, attempt: int, **fields: Any) -> bool:
         """Rewrite fields of a trial's row while the lease is held."""
         return bool(self._call("update", number, attempt, **fields))
+
+    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
+        """Clear a trial's checkpoint if it is still this one."""
+        return bool(self._call("drop_checkpoint", number, checkpoint))
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
         """Extend leases that are still held."""
@@ -193,7 +209,7 @@ class MemoryStorage:
 
     def checkpoint_root(self, name: str) -> str:
         """Return a temporary folder that goes with the storage."""
-        return str(self._folder / name)
+        return str(self._folder / folder_name(name))
 
 
 def _remove(folder: Path, pid: int) -> None:

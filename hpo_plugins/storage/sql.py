@@ -21,6 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
+from hpo_plugins.checkpoints import folder_name
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState, encode_metrics
 from hpo_plugins.storage.base import Definition
@@ -210,7 +211,7 @@ class SqlStorage:
     def checkpoint_root(self, name: str) -> str:
         """Return the folder beside a SQLite file, or one in the working directory for a server."""
         root = Path(f"{self._path}.checkpoints") if self._path is not None else Path("hpo-plugins.checkpoints")
-        return str(root.absolute() / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))
+        return str(root.absolute() / folder_name(name))
 
     def now(self) -> Any:
         """Return the database's clock as an expression, in seconds since 1970."""
@@ -310,6 +311,7 @@ class SqlStudyStore:
                 }
                 connection.execute(_trials.insert().values(**key, **values))
             else:
+                values |= {"verdict": None, "stop_reason": None}
                 connection.execute(_trials.update().where(*self._is(offer.number)).values(**values))
             return True
 
@@ -343,6 +345,13 @@ class SqlStudyStore:
             changed = _trials.update().where(*self._held(number, attempt, TrialState.RUNNING, TrialState.PAUSED))
             changed = changed.values(revision=revision, **values)
             return connection.execute(changed).rowcount == 1
+
+    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
+        """Clear a trial's checkpoint if it is still this one."""
+        with self._lock, self._storage.write() as connection:
+            revision = self._advance(connection)
+            cleared = _trials.update().where(*self._is(number), _trials.c.checkpoint == checkpoint)
+            return connection.execute(cleared.values(revision=revision, checkpoint=None)).rowcount == 1
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
         """Extend leases that are still held."""

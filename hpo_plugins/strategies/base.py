@@ -61,6 +61,11 @@ class Strategy(Judge):
     stops_trainings: ClassVar[bool] = False
     """Whether it judges trainings itself, so that no other early-stopping rule may stand beside it."""
 
+    @property
+    def pauses(self) -> bool:
+        """Whether it pauses trainings to go on with them later: those that can have an argument ``pause``."""
+        return bool(getattr(self, "pause", False))
+
     def check(self, space: Space, max_trials: int | None) -> None:
         """Raise InvalidArgument when the strategy does not fit the space or the limits."""
 

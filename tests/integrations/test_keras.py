@@ -158,3 +158,108 @@ def test_weights_are_the_same_as_without_the_callback(data):
     tuned, _ = fit(tuner_for("loss").ask(), data, epochs=3, validate=False, model=build())
     for one, other in zip(plain.weights, tuned.weights, strict=True):
         assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other))
+
+
+# Pause and resume.
+
+
+def pausing(at=3, total=99, **arguments):
+    """A tuner whose one trial is paused after ``at`` epochs."""
+    strategy = hpo.Hyperband(min_resource=at, max_resource=total, reduction_factor=99, pause=True)
+    arguments = {"max_trials": 1, "seed": 0} | arguments
+    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("val_loss"), strategy=strategy, **arguments)
+
+
+def build_deep(seed, units=16):
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((64,)),
+            layers.Dense(units, activation="relu"),
+            layers.Dropout(0.3),
+            layers.BatchNormalization(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def fit_deep(model, data, *callbacks, epochs=9):
+    x, y, xv, yv = data
+    return model.fit(x, y, validation_data=(xv, yv), epochs=epochs, batch_size=32, verbose=0, callbacks=list(callbacks))
+
+
+def counting():
+    return [
+        keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.5),
+        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True),
+    ]
+
+
+def same_weights(one, other):
+    return all(
+        np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+        for a, b in zip(one.weights, other.weights, strict=True)
+    )
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["before the others", "after the others"])
+@pytest.mark.parametrize("at", [1, 4])
+def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(at, place, data):
+    """Dropout, batch normalisation, Adam, shuffling, and callbacks that count; resumed under another seed."""
+    expected = build_deep(0)
+    history = fit_deep(expected, data, *counting())
+    tuner, starts = pausing(at), []
+    for trial in tuner:
+        starts.append(trial.start_epoch)
+        callbacks = counting()
+        callbacks.insert(place, TrialCallback(trial))
+        model = build_deep(len(starts) - 1)
+        resumed = fit_deep(model, data, *callbacks)
+    assert starts == [0, at]
+    assert same_weights(model, expected)
+    assert (resumed.epoch, resumed.history) == (history.epoch, history.history)
+    fit_deep(model, data, epochs=2)
+    assert model.history.epoch == [0, 1]  # the next fit starts where it says
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch):
+    from hpo_plugins.checkpoints import SaveClock
+
+    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    expected = build_deep(0)
+    fit_deep(expected, data)
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if len(tuner.trials[0].curve) == 5:
+                raise KeyboardInterrupt
+
+    tuner = pausing(storage=tmp_path / "a.db", at=99)
+    with pytest.raises(KeyboardInterrupt):
+        for trial in tuner:
+            fit_deep(build_deep(0), data, TrialCallback(trial), Interrupt())
+    tuner = pausing(storage=tmp_path / "a.db", at=99)
+    for trial in tuner:
+        assert trial.start_epoch == 5
+        model = build_deep(1)
+        fit_deep(model, data, TrialCallback(trial))
+    assert same_weights(model, expected)
+
+
+def test_damaged_or_foreign_checkpoint_is_an_error_and_the_trial_stays(data, tmp_path):
+    tuner = pausing(storage=tmp_path / "a.db")
+    trial = tuner.ask()
+    fit_deep(build_deep(0), data, TrialCallback(trial))
+    trial.end()
+    with pytest.raises(hpo.CheckpointError, match=r"is of another model: its model has .* tuner.restart\(0\)"):
+        for trial in tuner:
+            fit_deep(build_deep(0, units=8), data, TrialCallback(trial))
+    assert tuner.trials[0].state is hpo.TrialState.RUNNING
+    path = next(tmp_path.rglob("epoch-*"))
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(hpo.CheckpointError, match="is damaged or not Keras's"):
+        for trial in tuner:
+            fit_deep(build_deep(0), data, TrialCallback(trial))

@@ -236,3 +236,146 @@ def test_either_package_alone_will_do():
             f"assert {other!r} not in sys.modules\n"
         )
         subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# Pause and resume.
+
+
+def pausing(metric="val_loss", at=3, **arguments):
+    """A tuner whose one trial is paused after ``at`` epochs."""
+    strategy = hpo.Hyperband(min_resource=at, max_resource=99, reduction_factor=99, pause=True)
+    arguments = {"max_trials": 1, "seed": 0} | arguments
+    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize(metric), strategy=strategy, **arguments)
+
+
+def deep_model(pl, scheduler, seed, width=16):
+    """A module with everything that must be restored; it logs its loss once more, late, as ``late``."""
+    nn, optim = torch.nn, torch.optim
+
+    class Deep(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(64, width), nn.ReLU(), nn.Dropout(0.3), nn.BatchNorm1d(width), nn.Linear(width, 10)
+            )
+            self.steps = 0
+
+        def training_step(self, batch, _):
+            self.steps += 1
+            return nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+        def validation_step(self, batch, _):
+            self.log("val_loss", nn.functional.cross_entropy(self.layers(batch[0]), batch[1]))
+
+        def on_train_epoch_end(self):
+            self.log("late", self.trainer.callback_metrics["val_loss"])
+
+        def configure_optimizers(self):
+            optimizer = optim.Adam(self.parameters(), lr=0.05)
+            if scheduler == "cycle":
+                cycle = optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=60)
+                return [optimizer], [{"scheduler": cycle, "interval": "step"}]
+            plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+
+    pl.seed_everything(seed, verbose=False)
+    return Deep()
+
+
+def fit_deep(pl, model, data, callbacks, checkpoint=None, **arguments):
+    train = torch.utils.data.DataLoader(data[0].dataset, batch_size=32, shuffle=True)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=callbacks, **({"max_epochs": 6} | arguments),
+    )  # fmt: skip
+    trainer.fit(model, train, data[1], ckpt_path=checkpoint)
+    return trainer
+
+
+def same_weights(one, other):
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "late"])
+@pytest.mark.parametrize("limit", [{}, {"max_steps": 38}], ids=["epochs", "steps"])
+@pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
+def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(scheduler, limit, metric, data):
+    pl = lightning.pytorch
+    expected = deep_model(pl, scheduler, seed=0)
+    fit_deep(pl, expected, data, [], **limit)
+    tuner, steps = pausing(metric), []
+    for trial in tuner:
+        model = deep_model(pl, scheduler, seed=len(steps))
+        fit_deep(pl, model, data, [TrialCallback(trial)], trial.resume_from, **limit)
+        steps.append(model.steps)
+    assert steps == [21, expected.steps - 21]
+    assert same_weights(model, expected)
+    assert list(tuner.trials[0].curve)[:5] == [1, 2, 3, 4, 5]  # 38 steps end within the sixth
+
+
+@pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
+def test_killed_training_goes_on_from_its_last_checkpoint(pl, scheduler, data, tmp_path, monkeypatch):
+    """Saved while it runs, between two epochs."""
+    from hpo_plugins.checkpoints import SaveClock
+
+    class Crash(pl.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            if trainer.current_epoch == 4 and index == 3:
+                raise RuntimeError("crash")
+
+    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    expected = deep_model(pl, scheduler, seed=0)
+    fit_deep(pl, expected, data, [])
+    tuner = pausing(at=98, storage=tmp_path / "a.db", retry_on=(RuntimeError,))
+    trial = tuner.ask()
+    with pytest.raises(RuntimeError, match="crash") as caught:
+        fit_deep(pl, deep_model(pl, scheduler, seed=0), data, [TrialCallback(trial), Crash()])
+    trial.fail(caught.value)
+    for trial in tuner:
+        assert trial.start_epoch == 4
+        model = deep_model(pl, scheduler, seed=1)
+        fit_deep(pl, model, data, [TrialCallback(trial)], trial.resume_from)
+    assert same_weights(model, expected)
+
+
+def test_left_out_ckpt_path_is_an_error_that_says_so(pl, data):
+    tuner = pausing()
+    with pytest.raises(hpo.CheckpointError, match="after epoch 3, but .* Give fit the argument ckpt_path=trial.resume"):
+        for trial in tuner:
+            fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)])
+    assert tuner.trials[0].state is hpo.TrialState.RUNNING
+
+
+def test_left_out_ckpt_path_after_a_crash_starts_afresh_where_nothing_pauses(pl, data, tmp_path, caplog):
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=1)
+    trial = tuner.ask()
+    trial.report(1, {"loss": 1.0})
+    trial.save(lambda path: torch.save({"state_dict": {}}, path))
+    tuner._coordinator.release(trial)
+    trial = tuner.ask()
+    assert trial.start_epoch == 1
+
+    class Log(pl.Callback):
+        def on_validation_end(self, trainer, module):
+            trainer.callback_metrics["loss"] = trainer.callback_metrics["val_loss"]
+
+    fit_deep(pl, deep_model(pl, "cycle", 0), data, [Log(), TrialCallback(trial)], max_epochs=2)
+    assert "trial 0 starts afresh: its training did not go on from its checkpoint" in caplog.text
+    assert list(tuner.trials[0].curve) == [1, 2]
+
+
+def test_damaged_or_foreign_checkpoint_is_an_error_and_the_trial_stays(pl, data, tmp_path):
+    tuner = pausing(storage=tmp_path / "a.db")
+    trial = tuner.ask()
+    fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)])
+    trial.end()
+    with pytest.raises(hpo.CheckpointError, match=r"is of another model: layers.0.bias has shape \(16,\) in it"):
+        for trial in tuner:
+            fit_deep(pl, deep_model(pl, "cycle", 0, width=8), data, [TrialCallback(trial)], trial.resume_from)
+    path = next(tmp_path.rglob("epoch-*"))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(hpo.CheckpointError, match=r"is damaged or not Lightning's: .* tuner.restart\(0\)"):
+        for trial in tuner:
+            fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)], trial.resume_from)
+    assert tuner.trials[0].state is hpo.TrialState.RUNNING

@@ -192,3 +192,155 @@ def test_result_is_the_same_as_without_the_callback(matrices):
     plain = xgboost.train(parameters, matrices[0], 12)
     tuned = train(tuner_for().ask(), matrices, params=parameters)
     assert np.array_equal(plain.predict(matrices[1]), tuned.predict(matrices[1]))
+
+
+# Pause and resume.
+
+TREES = {"objective": "binary:logistic", "nthread": 1, "eta": 0.3, "max_depth": 3}
+
+
+def pausing(metric="validation-logloss", at=4, total=12, **arguments):
+    """A tuner whose one trial is paused after ``at`` rounds."""
+    strategy = hpo.Hyperband(min_resource=at, max_resource=total, reduction_factor=total, pause=True)
+    arguments = {"max_trials": 1, "seed": 0} | arguments
+    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize(metric), strategy=strategy, **arguments)
+
+
+def train_plainly(matrices, params, rounds=12, callbacks=(), **arguments):
+    dtrain, dvalid = matrices
+    return xgboost.train(
+        params, dtrain, rounds, evals=[(dvalid, "validation")], verbose_eval=False, callbacks=callbacks, **arguments
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"tree_method": "exact"},
+        {"tree_method": "approx"},
+        {"multi_strategy": "multi_output_tree"},
+        {"booster": "gblinear", "max_depth": None},
+        {"booster": "dart", "rate_drop": 0.3, "seed_per_iteration": True},
+    ],
+    ids=str,
+)
+def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(change, matrices):
+    params = {name: value for name, value in (TREES | change).items() if value is not None}
+    whole, resumed = {}, {}
+    expected = train_plainly(matrices, params, evals_result=whole)
+    starts = []
+    for trial in pausing():
+        starts.append(trial.start_epoch)
+        model = train_plainly(matrices, params, callbacks=[TrialCallback(trial)], evals_result=resumed)
+    assert starts == [0, 4]
+    assert model.num_boosted_rounds() == 12
+    assert np.array_equal(model.predict(matrices[1]), expected.predict(matrices[1]))
+    assert resumed == whole
+
+
+def test_resumed_training_with_sampling_draws_anew(matrices):
+    """XGBoost cannot save its generator: not the same rows, but not those of the first rounds again either."""
+    params = TREES | {"subsample": 0.5, "seed": 3}
+    for trial in pausing(total=8):
+        model = train_plainly(matrices, params, rounds=8, callbacks=[TrialCallback(trial)])
+    counts = model.trees_to_dataframe().query("ID.str.endswith('-0')")["Cover"].tolist()
+    assert len(counts) == 8
+    assert counts[:4] != counts[4:]
+
+
+def test_early_stopping_counts_on(matrices):
+    params = TREES | {"eta": 1.5}
+    expected = train_plainly(matrices, params, rounds=60, early_stopping_rounds=4)
+    at = expected.num_boosted_rounds() - 2
+    for trial in pausing(at=at, total=60):
+        model = train_plainly(matrices, params, rounds=60, callbacks=[TrialCallback(trial)], early_stopping_rounds=4)
+    assert model.num_boosted_rounds() == expected.num_boosted_rounds()
+    assert (model.best_iteration, model.best_score) == (expected.best_iteration, expected.best_score)
+
+
+def test_num_boost_round_stays_the_total_below_max_resource(matrices):
+    tuner = pausing(total=50)
+    for trial in tuner:
+        model = train_plainly(matrices, TREES, rounds=9, callbacks=[TrialCallback(trial)])
+    assert model.num_boosted_rounds() == tuner.trials[0].epochs == 9
+
+
+def test_sklearn_class_goes_on(data):
+    expected = xgboost.XGBClassifier(n_estimators=12, n_jobs=1).fit(*data[0], eval_set=[data[1]], verbose=False)
+    for trial in pausing("validation_0-logloss"):
+        model = xgboost.XGBClassifier(n_estimators=12, n_jobs=1, callbacks=[TrialCallback(trial)])
+        model.fit(*data[0], eval_set=[data[1]], verbose=False)
+    assert np.array_equal(model.predict_proba(data[1][0]), expected.predict_proba(data[1][0]))
+    assert model.evals_result() == expected.evals_result()
+    pickle.dumps(model)
+
+
+def test_cv_goes_on(matrices):
+    expected = xgboost.cv(TREES, matrices[0], 12, nfold=3, seed=1)
+    tuner = pausing("test-logloss")
+    for trial in tuner:
+        table = xgboost.cv(TREES, matrices[0], 12, nfold=3, seed=1, callbacks=[TrialCallback(trial)])
+    assert list(tuner.trials[0].curve.values()) == list(expected["test-logloss-mean"])
+    assert len(table) == 8
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(matrices, tmp_path, monkeypatch):
+    from hpo_plugins.checkpoints import SaveClock
+
+    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    expected = train_plainly(matrices, TREES)
+
+    class Interrupt(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            if epoch == 6:
+                raise KeyboardInterrupt
+            return False
+
+    def make():
+        return pausing(storage=tmp_path / "a.db", at=12)
+
+    with pytest.raises(KeyboardInterrupt):
+        for trial in make():
+            train_plainly(matrices, TREES, callbacks=[TrialCallback(trial), Interrupt()])
+    for trial in make():
+        assert trial.start_epoch == 6  # round 7 was reported and not yet saved
+        model = train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
+    assert np.array_equal(model.predict(matrices[1]), expected.predict(matrices[1]))
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    path.write_bytes(
+        {"truncated": content[: len(content) // 2], "flipped": content[:200] + b"\xff" + content[201:]}[how]
+    )
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_damaged_checkpoint_is_an_error_and_the_trial_stays(how, matrices, tmp_path):
+    tuner = pausing(storage=tmp_path / "a.db")
+    trial = tuner.ask()
+    train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
+    trial.end()
+    damage(next(tmp_path.rglob("epoch-*")), how)
+    with pytest.raises(hpo.CheckpointError, match=r"is damaged or not XGBoost's: .* tuner.restart\(0\)"):
+        for trial in tuner:
+            train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
+    assert tuner.trials[0].state is hpo.TrialState.RUNNING
+    tuner.restart(0)
+    for trial in tuner:
+        train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+
+
+def test_checkpoint_of_another_model_is_an_error(matrices, data):
+    tuner = pausing()
+    trial = tuner.ask()
+    train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
+    trial.end()
+    with pytest.raises(hpo.CheckpointError, match="is of another model: .*'objective': 'binary:logistic'"):
+        train_plainly(matrices, TREES | {"booster": "dart"}, callbacks=[TrialCallback(tuner.ask())])
+    tuner._coordinator.release_all()
+    fewer = [xgboost.DMatrix(x[:, :5], y, nthread=1) for x, y in data]
+    with pytest.raises(hpo.CheckpointError, match="'features': 30.*'features': 5"):
+        train_plainly(fewer, TREES, callbacks=[TrialCallback(tuner.ask())])
