@@ -23,7 +23,7 @@ from hpo_plugins.held import Held, next_epoch
 from hpo_plugins.history import History
 from hpo_plugins.records import HandOut, ReportRow, TrialRow, TrialState, decode_metrics, plain_metrics
 from hpo_plugins.storage import StudyStore
-from hpo_plugins.strategies import Resume, Start, Verdict
+from hpo_plugins.strategies import Judge, Resume, Start, Verdict
 from hpo_plugins.study import Study
 from hpo_plugins.trial import Trial
 
@@ -211,12 +211,13 @@ class Coordinator:
             held.has_objective |= value is not None
             held.epoch = epoch
             stored = value if value is not None and math.isfinite(value) else None
-            seconds = time.perf_counter() - held.since
-            held.unsaved.append(ReportRow(trial.number, held.attempt, epoch, stored, values, seconds))
+            now = time.perf_counter()
+            held.unsaved.append(ReportRow(trial.number, held.attempt, epoch, stored, values, now - held.since))
             try:
                 self._flush(held)
             except StorageError as error:  # must not end somebody's training of hours: it waits for the next report
                 logger.warning("trial %d: epoch %d waits to be recorded: %s", trial.number, epoch, error)
+            held.since += time.perf_counter() - now  # writing and judging are not training
             return held.stopping
 
     def _holding(self, trial: Trial) -> Held | None:
@@ -263,10 +264,20 @@ class Coordinator:
             reason = f"{self.study.objective.metric} was {value} at epoch {epoch}"
             verdict = Verdict(TrialState.FAILED, reason)
         for judge in self.study.judges:
-            verdict = verdict or judge.judge(self._history, number, epoch)
+            verdict = verdict or self._ask(judge, number, epoch)
         if verdict is not None:
             held.stopping, held.verdict = True, verdict.state
             self.store.update(number, held.attempt, verdict=verdict.state, stop_reason=verdict.reason)
+
+    def _ask(self, judge: Judge, number: int, epoch: int) -> Verdict | None:
+        """Return a judge's verdict; a defect of the judge's own must not end somebody's training of hours."""
+        try:
+            return judge.judge(self._history, number, epoch)
+        except Exception:
+            logger.exception(
+                "trial %d goes on: %s could not judge epoch %d; please report this", number, type(judge).__name__, epoch
+            )
+            return None
 
     # The way of a checkpoint.
 
@@ -484,4 +495,4 @@ def _reopen(study: Study, store: StudyStore, arguments: dict[str, Any]) -> Coord
 
 
 def _held(attempt: int, start_epoch: int) -> Held:
-    return Held(attempt, epoch=start_epoch, has_objective=start_epoch > 0)
+    return Held(attempt, since=time.perf_counter(), epoch=start_epoch, has_objective=start_epoch > 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ class Held:
     """A trial that this process trains, or that came here through a process boundary."""
 
     attempt: int
-    since: float = field(default_factory=time.perf_counter)
+    since: float
     epoch: int = 0
     has_objective: bool = False
     stopping: bool = False

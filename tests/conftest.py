@@ -1,10 +1,18 @@
 """What several test files need: both storages, and a search that is cheap to run."""
 
+import logging
 import math
 
 import pytest
 
 import hpo_plugins as hpo
+
+
+@pytest.fixture(autouse=True)
+def no_defect_is_swallowed(caplog):
+    """A judge that stumbles is logged as an error, for the training to go on: here, that is a failure."""
+    yield
+    assert not [r for r in caplog.get_records("call") if r.name == "hpo_plugins" and r.levelno >= logging.ERROR]
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -247,3 +247,19 @@ def test_paused_trials_that_nobody_wants_are_stopped_in_the_end(storage):
                 break
     assert [(t.state, t.stop_reason) for t in tuner.trials] == [(hpo.TrialState.STOPPED, "waits")] * 2
     assert tuner.done
+
+
+class Stumbling(hpo.Random):
+    """Raises when it is asked to judge."""
+
+    def judge(self, history, number, epoch):
+        raise ZeroDivisionError("a defect of ours")
+
+
+def test_defect_of_a_judge_ends_no_training(caplog, train):
+    tuner = hpo.Tuner(X, LOSS, strategy=Stumbling(), max_trials=1)
+    for trial in tuner:
+        assert not trial.report(1, {"loss": 1.0})
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    assert "trial 0 goes on: Stumbling could not judge epoch 1" in caplog.text
+    caplog.clear()

@@ -4,7 +4,8 @@ Notation
     option    train one configuration from the epoch it stands at to a later epoch of the grid
     worth     how far the best loss is expected to fall for it: by what is learned (knowledge gradient at the last
               epoch), or at once, when the training comes to its end (expected improvement)
-    rate      worth divided by the epochs it takes; the option of the highest rate is taken
+    cost      the epochs it takes, see ``pace``
+    rate      worth divided by cost; the option of the highest rate is taken
 
 References:
     Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", arXiv 1406.3896, 2014 (trainings go on where the
@@ -23,6 +24,7 @@ import numpy as np
 
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
+from hpo_plugins.strategies import pace
 from hpo_plugins.strategies.model import Model
 from hpo_plugins.strategies.observations import grid
 
@@ -78,13 +80,16 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     return np.vstack([found[: CANDIDATES // 2], found[CANDIDATES // 2 :: max(1, len(found) // (CANDIDATES // 2))]])
 
 
-def choose(model: Model, choices: list[Training], others: tuple[int, ...]) -> Choice | None:
+def choose(model: Model, choices: list[Training], own: int | None, *, timed: bool) -> Choice | None:
     """Return the training whose next epochs are expected to bring most each; None when there is none.
+
+    Trials that run elsewhere count as what is expected of them at their end.
 
     Args:
         model: The surrogate, where curves are modelled.
         choices: What there is.
-        others: Trials that run elsewhere: they count as what is expected of them at their end.
+        own: The trial that is trained here, which needs no start; None at a hand-out.
+        timed: Whether an epoch costs the time it takes, instead of 1.
     """
     from hpo_plugins.surrogate.acquisition import chance_of_improvement, log_expected_improvement
     from hpo_plugins.surrogate.worth import knowledge_gradient
@@ -96,8 +101,9 @@ def choose(model: Model, choices: list[Training], others: tuple[int, ...]) -> Ch
     options = [(index, epoch) for index, it in enumerate(choices) for epoch in epochs if epoch > it.trained]
     index, target = (np.array(column) for column in zip(*options, strict=True))
     points = np.array([it.point for it in choices])
-    cost = target - np.array([it.trained for it in choices])[index]
-    posterior = model.posterior.with_expected(model.at(model.points[np.array(others, dtype=np.intp)], last))
+    cost = _costs(model, choices, own, timed=timed)
+    others = np.array(model.running(but=own), dtype=np.intp)
+    posterior = model.posterior.with_expected(model.at(model.points[others], last))
     reachable = np.vstack([model.points, points])
     means, _ = posterior.at(model.at(reachable, last))
     representatives = reachable[np.argsort(means, kind="stable")[:REPRESENTATIVES]]
@@ -107,6 +113,25 @@ def choose(model: Model, choices: list[Training], others: tuple[int, ...]) -> Ch
     worth = knowledge_gradient(mean_r, between, deviation, posterior.h.noise)
     improvement = np.exp(log_expected_improvement(mean, deviation, model.best))
     worth = np.where(target == last, np.maximum(worth, improvement), worth)
-    best = int(np.argmax(worth / cost))
+    trained = np.array([it.trained for it in choices])
+    best = int(np.argmax(worth / (cost.start[index] + cost.epoch[index] * (target - trained[index]))))
     chances = chance_of_improvement(mean, deviation, model.best)
     return Choice(choices[index[best]], float(chances[index == index[best]].max()))
+
+
+class _Costs(NamedTuple):
+    """What each choice costs, in mean epochs, shape ``(n_choices,)`` each: to start it, and an epoch of it."""
+
+    start: FloatArray
+    epoch: FloatArray
+
+
+def _costs(model: Model, choices: list[Training], own: int | None, *, timed: bool) -> _Costs:
+    paces = pace.measured(model.history)
+    starting = np.full(len(choices), float(pace.startup(model.history, paces)))
+    starting[[it.number is not None and it.number == own for it in choices]] = 0
+    if not timed:
+        return _Costs(starting, np.ones(len(choices)))
+    known = model.features.inputs(model.points[list(paces)])
+    inputs = model.features.inputs(np.array([it.point for it in choices]))
+    return _Costs(starting, pace.relative(paces, known, inputs, [it.number for it in choices]))

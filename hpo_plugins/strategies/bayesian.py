@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
@@ -39,18 +40,25 @@ class Bayesian(Strategy):
             any other. Without it, nothing is stopped (``Tuner(early_stopping=)`` may).
         pause: What becomes of a training that is judged to wait: False stops it for good, True freezes it with a
             checkpoint, and it goes on from there when its next epochs are worth most.
+        cost: What an epoch costs when the worth of epochs is compared: ``"epochs"``, all the same, so that a seed
+            fixes the search; or ``"seconds"``, the time they take, measured while trainings run and predicted for
+            new configurations. What starting or thawing a training takes counts with both.
 
     Raises:
-        InvalidArgument: ``max_resource`` is not a whole number of at least 1, or ``pause`` comes without it.
+        InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` comes without it, or ``cost``
+            is another word.
     """
 
     max_resource: int | None = None
     pause: bool = False
+    cost: Literal["epochs", "seconds"] = "epochs"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         if not isinstance(self.pause, bool):
             raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
+        if self.cost not in ("epochs", "seconds"):
+            raise InvalidArgument(f"cost must be 'epochs' or 'seconds', but got cost={self.cost!r}.")
         if self.max_resource is not None:
             whole_number("max_resource", self.max_resource, 1)
         elif self.pause:
@@ -83,7 +91,7 @@ class Bayesian(Strategy):
             frozen = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
             return Start(unseen_draw(history, seed)) if may_start else Resume(frozen[0]) if frozen else None
         choices = allocation.trainings(model, None, may_start=may_start, may_thaw=self.pause)
-        choice = allocation.choose(model, choices, model.running())
+        choice = allocation.choose(model, choices, None, timed=self.cost == "seconds")
         if choice is None or (not may_start and choice.chance < allocation.HOPELESS):
             return Start(unseen_draw(history, seed)) if may_start else None
         if choice.training.number is not None:
@@ -108,7 +116,7 @@ class Bayesian(Strategy):
         if model is None:
             return None
         choices = allocation.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
-        choice = allocation.choose(model, choices, model.running(but=number))
+        choice = allocation.choose(model, choices, number, timed=self.cost == "seconds")
         hopeful = choice is not None and (history.may_start or choice.chance >= allocation.HOPELESS)
         if choice is not None and choice.training.number == number and hopeful:
             return None

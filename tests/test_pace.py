@@ -1,0 +1,76 @@
+"""What epochs cost: measured where they take long enough to tell, predicted for what was not tried."""
+
+import numpy as np
+import pytest
+
+import hpo_plugins as hpo
+from hpo_plugins.history import History
+from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
+from hpo_plugins.space import Space
+from hpo_plugins.strategies import pace
+
+
+def history_of(paces, startup=0.0):
+    """Trials of three epochs each, at these paces, each after so many seconds of starting up."""
+    history = History(Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"))
+    for number, seconds in enumerate(paces):
+        row = TrialRow(number, {"x": number / 10}, TrialState.COMPLETED, 1, 0, "w", 0.0, 0.0)
+        reports = [ReportRow(number, 1, e, 1.0 / e, {"loss": 1.0 / e}, startup + e * seconds) for e in (1, 2, 3)]
+        history.apply(Changes(number + 1, number + 1, 0.0, [row], reports))
+    return history
+
+
+def test_pace_is_seconds_of_training_an_epoch():
+    assert pace.measured(history_of([2.0, 4.0, 6.0], startup=5.0)) == pytest.approx({0: 2.0, 1: 4.0, 2: 6.0})
+
+
+def test_epochs_that_pass_in_no_time_cost_all_the_same():
+    assert pace.measured(history_of([1e-4, 4e-4, 9e-4])) == {}
+    assert pace.startup(history_of([1e-4] * 3, startup=5.0), {}) == 0
+
+
+@pytest.mark.parametrize(("startup", "epochs"), [(0.0, 0), (0.8, 0), (2.0, 1), (6.0, 4), (30.0, 16)])
+def test_startup_is_counted_in_rounded_epochs(startup, epochs):
+    history = history_of([2.0] * 4, startup=startup)
+    assert pace.startup(history, pace.measured(history)) == epochs
+
+
+def test_paces_of_new_configurations_are_predicted_by_factors():
+    """Pace doubles every 0.1: known trials keep their own, new ones follow the trend, inside what was seen."""
+    paces = {n: 2.0**n for n in range(8)}
+    known = np.arange(8)[:, None] / 10
+    points = np.array([[0.3], [0.35], [0.9]])
+    found = pace.relative(paces, known, points, [3, None, None])
+    mean = np.mean(list(paces.values()))
+    assert found[0] == pytest.approx(8 / mean)
+    assert 4 / mean < found[1] < 24 / mean
+    assert found[2] <= 128 / mean + 1e-9
+
+
+def test_dear_epochs_are_avoided_when_seconds_count(monkeypatch):
+    """Two kinds of trainings, equally good, one ten times slower: most epochs go to the fast one."""
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def slow_epochs(cost):
+        tuner = hpo.Tuner(
+            {"x": hpo.Continuous(0, 1), "slow": hpo.Categorical([False, True])},
+            hpo.Minimize("loss"),
+            strategy=hpo.Bayesian(max_resource=27, pause=True, cost=cost),
+            max_trials=30,
+            seed=0,
+        )
+        count = {True: 0, False: 0}
+        for _ in range(60):
+            trial = tuner.ask()
+            if trial is None:
+                break
+            for epoch in range(trial.start_epoch + 1, 28):
+                clock[0] += 10.0 if trial["slow"] else 1.0
+                count[trial["slow"]] += 1
+                if trial.report(epoch, {"loss": abs(trial["x"] - 0.4) + 1 / epoch}):
+                    break
+            trial.end()
+        return count[True] / (count[True] + count[False])
+
+    assert slow_epochs("seconds") < slow_epochs("epochs")
