@@ -80,7 +80,7 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     return np.vstack([found[: CANDIDATES // 2], found[CANDIDATES // 2 :: max(1, len(found) // (CANDIDATES // 2))]])
 
 
-def choose(model: Model, choices: list[Training], own: int | None, *, timed: bool) -> Choice | None:
+def choose(model: Model, choices: list[Training], own: int | None, *, timed: bool, favour: float = 1.0) -> Choice | None:
     """Return the training whose next epochs are expected to bring most each; None when there is none.
 
     Trials that run elsewhere count as what is expected of them at their end.
@@ -90,6 +90,7 @@ def choose(model: Model, choices: list[Training], own: int | None, *, timed: boo
         choices: What there is.
         own: The trial that is trained here, which needs no start; None at a hand-out.
         timed: Whether an epoch costs the time it takes, instead of 1.
+        favour: How many times as much as the own training another one must be worth to be preferred.
     """
     from hpo_plugins.surrogate.acquisition import chance_of_improvement, log_expected_improvement
     from hpo_plugins.surrogate.worth import knowledge_gradient
@@ -114,7 +115,9 @@ def choose(model: Model, choices: list[Training], own: int | None, *, timed: boo
     improvement = np.exp(log_expected_improvement(mean, deviation, model.best))
     worth = np.where(target == last, np.maximum(worth, improvement), worth)
     trained = np.array([it.trained for it in choices])
-    best = int(np.argmax(worth / (cost.start[index] + cost.epoch[index] * (target - trained[index]))))
+    rate = worth / (cost.start[index] + cost.epoch[index] * (target - trained[index]))
+    rate[[choices[i].number is not None and choices[i].number == own for i in index]] *= favour
+    best = int(np.argmax(rate))
     chances = chance_of_improvement(mean, deviation, model.best)
     return Choice(choices[index[best]], float(chances[index == index[best]].max()))
 
