@@ -29,7 +29,7 @@ from hpo_plugins.strategies.model import Model
 from hpo_plugins.strategies.observations import grid
 
 REPRESENTATIVES = 30
-"""Configurations among which the best at the last epoch is looked for."""
+"""Configurations among which the best at the last epoch is looked for; those stopped for good are not among them."""
 CANDIDATES = 12
 """New configurations that are looked at."""
 HOPELESS = 0.01
@@ -105,7 +105,7 @@ def choose(model: Model, choices: list[Training], own: int | None, *, timed: boo
     cost = _costs(model, choices, own, timed=timed)
     others = np.array(model.running(but=own), dtype=np.intp)
     posterior = model.posterior.with_expected(model.at(model.points[others], last))
-    reachable = np.vstack([model.points, points])
+    reachable = np.vstack([model.points[model.can_improve()], points])
     means, _ = posterior.at(model.at(reachable, last))
     representatives = reachable[np.argsort(means, kind="stable")[:REPRESENTATIVES]]
     mean, deviation, mean_r, between = posterior.jointly(

@@ -100,6 +100,11 @@ class Model:
         _, first = np.unique(numbers, return_index=True)
         return numbers[np.sort(first)][:most]
 
+    def can_improve(self) -> NDArray[np.intp]:
+        """Return the numbers of the trials that are complete or may be trained further: not those lost for good."""
+        lost = (TrialState.STOPPED, TrialState.FAILED)
+        return np.array([trial.row.number for trial in self.history if trial.state not in lost], dtype=np.intp)
+
     def running(self, *, but: int | None = None) -> tuple[int, ...]:
         """Return the numbers of the trials that run now, without one's own."""
         return tuple(
@@ -130,7 +135,7 @@ class Model:
         rivals = np.array(running, dtype=np.intp)
         posterior = self.posterior.with_expected(self.at(self.points[rivals], last))
         if self.last is not None:  # the best seen may have seen few epochs, and more may be expected of it
-            rivals = np.append(rivals, self.leaders(20))
+            rivals = np.append(rivals, np.intersect1d(self.leaders(20), self.can_improve()))
         means, _ = posterior.at(self.at(self.points[rivals], last))
         best = float(np.min([self.best, *means]))
         rng = np.random.default_rng(len(self.seen.loss))
