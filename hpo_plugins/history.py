@@ -67,6 +67,16 @@ class Curve:
         """Return whether the curve has a loss at this epoch or later."""
         return bool(self.epochs) and self.epochs[-1] >= epoch
 
+    def reported_by(self, epoch: int) -> int | None:
+        """Return the last epoch with a loss up to and including ``epoch``, None when there is none."""
+        at = bisect_right(self.epochs, epoch)
+        return self.epochs[at - 1] if at else None
+
+    def passed(self, epoch: int, milestones: Sequence[int]) -> int | None:
+        """Return the last milestone that ``epoch`` is the first report at or after, None when there is none."""
+        before = self.reported_by(epoch - 1) or 0
+        return next((milestone for milestone in reversed(milestones) if before < milestone <= epoch), None)
+
     def loss(self, epoch: int | None = None, *, at: Literal["best", "last"]) -> float | None:
         """Return the best or last loss up to and including ``epoch`` (None: all), None when there is none yet."""
         count = len(self.epochs) if epoch is None else bisect_right(self.epochs, epoch)

@@ -186,6 +186,16 @@ def test_frozen_trainings_go_on_where_they_stood():
     assert not any(t.state is hpo.TrialState.PAUSED for t in tuner.trials)
 
 
+def test_trainings_that_report_every_fifth_epoch_are_judged_all_the_same():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=30), max_trials=15, seed=0)
+    for trial in tuner:
+        for epoch in range(5, 31, 5):
+            if trial.report(epoch, {"loss": bowl(trial.params) + 1 / epoch}):
+                break
+    assert {t.epochs for t in tuner.trials} <= {5, 10, 15, 25, 30}
+    assert min(t.epochs for t in tuner.trials) < 30
+
+
 @pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)])
 def test_early_stopping_beside_the_judging_model_is_an_error(strategy):
     with pytest.raises(hpo.InvalidArgument, match="early_stopping must be None with Bayesian"):

@@ -80,7 +80,9 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     return np.vstack([found[: CANDIDATES // 2], found[CANDIDATES // 2 :: max(1, len(found) // (CANDIDATES // 2))]])
 
 
-def choose(model: Model, choices: list[Training], own: int | None, *, timed: bool, favour: float = 1.0) -> Choice | None:
+def choose(
+    model: Model, choices: list[Training], own: int | None, *, timed: bool, favour: float = 1.0
+) -> Choice | None:
     """Return the training whose next epochs are expected to bring most each; None when there is none.
 
     Trials that run elsewhere count as what is expected of them at their end.

@@ -109,7 +109,8 @@ class Bayesian(Strategy):
             # A look at each of the first, as far as it takes to see how curves go on.
             enough = min(LOOK, self.max_resource)
             return Verdict(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
-        return self._judge(history, number) if epoch in grid(self.max_resource) else None
+        is_due = history[number].curve.passed(epoch, grid(self.max_resource)) is not None
+        return self._judge(history, number) if is_due else None
 
     @on_one_core
     def _judge(self, history: History, number: int) -> Verdict | None:

@@ -130,7 +130,7 @@ class Hyperband(Strategy):
         """Compare the trial with all others that came as far, when it has passed a rung."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        rung = self._passed(history, number, epoch)
+        rung = history[number].curve.passed(epoch, self.rungs(self.bracket(number)))
         if rung is None:
             return None
         results = _results(history, rung)
@@ -149,13 +149,6 @@ class Hyperband(Strategy):
             f"rung {rung}: {shown(own):.6g} is rank {rank} of {count}, and the best "
             f"{'one goes' if go_on == 1 else f'{go_on} go'} on{best}",
         )
-
-    def _passed(self, history: History, number: int, epoch: int) -> int | None:
-        """Return the rung that ``epoch`` is the first report at or after, None when there is none."""
-        epochs = history[number].curve.epochs
-        before = next((earlier for earlier in reversed(epochs) if earlier < epoch), 0)
-        passed = [rung for rung in self.rungs(self.bracket(number)) if before < rung <= epoch]
-        return passed[-1] if passed else None
 
     def rungs(self, bracket: int) -> tuple[int, ...]:
         """Return the epochs at which trials of a bracket are compared, without the last, ``max_resource``."""

@@ -91,15 +91,15 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[tuple[i
         return
     newest = curve.epochs[-1]
     settled = trial.row.start_epoch if trial.state is TrialState.RUNNING else newest
-    for epoch in grid(last):
-        if epoch >= newest:
-            break
-        if (loss := curve.loss(epoch, at=history.objective.at)) is not None:
-            yield number, epoch, loss, epoch <= settled
     ended = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value holds to the end
-    loss = curve.loss(at=history.objective.at)
-    if loss is not None and (ended or newest >= grid(last)[0]):
-        yield number, last if ended else min(newest, last), loss, newest <= settled
+    # Where not every epoch is reported, a report stands for itself alone: at its own epoch.
+    marks = (*grid(last), settled, newest)
+    read = {epoch for mark in marks if (epoch := curve.reported_by(mark)) is not None}
+    for epoch in sorted(read):
+        loss = curve.loss(epoch, at=history.objective.at)
+        if loss is not None and (epoch >= grid(last)[0] or ended):
+            at = last if ended and epoch == newest else min(epoch, last)
+            yield number, at, loss, epoch <= settled
 
 
 def _value(history: History, trial: TrialHistory) -> float | None:
