@@ -26,7 +26,7 @@ from hpo_plugins.strategies.model import INITIAL_CURVES, Model, model_of, propos
 from hpo_plugins.strategies.observations import grid
 from hpo_plugins.surrogate.threads import on_one_core
 
-IRREVOCABLE = 1.0
+IRREVOCABLE = 4.0
 LOOK = 3
 """Epochs that each of the first, random configurations is trained before the model has a say."""
 
@@ -118,9 +118,10 @@ class Bayesian(Strategy):
         if model is None:
             return None
         choices = allocation.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
-        choice = allocation.choose(
-            model, choices, number, timed=self.cost == "seconds", favour=1.0 if self.pause else IRREVOCABLE
-        )
+        # What is stopped is lost with all its epochs: the more they are, the surer it must be. What is paused is not.
+        spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
+        favour = 1.0 if self.pause else 1.0 + IRREVOCABLE * spent
+        choice = allocation.choose(model, choices, number, timed=self.cost == "seconds", favour=favour)
         hopeful = choice is not None and (history.may_start or choice.chance >= allocation.HOPELESS)
         if choice is not None and choice.training.number == number and hopeful:
             return None
