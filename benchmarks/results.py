@@ -50,7 +50,7 @@ class Results:
 
     def write(self, path: Path) -> None:
         """Write them as JSON, rounded."""
-        runs = [run._replace(regrets=[round(value, 5) for value in run.regrets]) for run in self.runs]
+        runs = [run._replace(regrets=[round(value, 6) for value in run.regrets]) for run in self.runs]
         data = asdict(self) | {"runs": [run._asdict() for run in runs]}
         path.write_text(json.dumps(data) + "\n")
 
