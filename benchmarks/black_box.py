@@ -1,6 +1,8 @@
 """Regret against evaluations where a training gives one value: 50 evaluations, one worker.
 
-Usage: python benchmarks/black_box.py [--seeds 10] [--tasks dev|NAME,NAME] [method ...]
+Usage: python benchmarks/black_box.py [--seeds 10] [--tasks dev|NAME,NAME] [--json FILE] [method ...]
+
+Ours and every installed peer (``peers/``) are compared; ``--json`` keeps the runs, for ``plot.py``.
 
 Normalised regret = (best so far - best known) / (median of random - best known), by the mean score of what was
 evaluated; the mean over seeds, then over tasks, with the median over tasks beside it.
@@ -19,14 +21,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from black_box_tasks import DEV, Task, known, task
-from numpy.typing import NDArray
+import peers
+import results
+from black_box_tasks import DEV, known, task
+from interfaces import EVALUATIONS, Method, Stopwatch, Task
 
 import hpo_plugins as hpo
 
-EVALUATIONS = 50
-MARKS = (10, 20, 30, 50)
-Method = Callable[[Task, int], Iterator[dict[str, Any]]]
+MARKS = [10, 20, 30, 50]
 
 
 def ours(make: Callable[[], hpo.Random]) -> Method:
@@ -46,38 +48,39 @@ def ours(make: Callable[[], hpo.Random]) -> Method:
 METHODS: dict[str, Method] = {"random": ours(hpo.Random), "bayesian": ours(hpo.Bayesian)}
 
 
-def regrets(method: Method, name: str, seed: int) -> NDArray[np.float64]:
-    """Return the normalised regret after each evaluation."""
-    problem, scale = task(name), known(name)
-    run = method(problem, seed)
-    scores = np.array([problem.score(next(run)) for _ in range(EVALUATIONS)])
-    result: NDArray[np.float64] = (np.minimum.accumulate(scores) - scale["best"]) / (scale["median"] - scale["best"])
-    return result
+def run(method: Method, name: str, seed: int) -> tuple[list[float], float, int]:
+    """Return the normalised regret after each evaluation, the method's CPU seconds, and the number of evaluations."""
+    problem, scale, clock = task(name), known(name), Stopwatch()
+    start = time.process_time()
+    asked = method(problem._replace(observe=clock(problem.observe)), seed)
+    evaluated = [next(asked) for _ in range(EVALUATIONS)]
+    seconds = time.process_time() - start - clock.seconds
+    scores = np.minimum.accumulate([problem.score(params) for params in evaluated])
+    return list((scores - scale["best"]) / (scale["median"] - scale["best"])), seconds, EVALUATIONS
 
 
 def main() -> None:
     """Print one row a method."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("methods", nargs="*")
     parser.add_argument("--tasks", default="dev")
     parser.add_argument("--each", action="store_true", help="print each task's regrets, too")
+    results.add_arguments(parser, seeds=10)
     arguments = parser.parse_args()
+    methods = results.chosen(arguments.methods, METHODS | peers.black_box_methods())
     tasks = DEV if arguments.tasks == "dev" else tuple(arguments.tasks.split(","))
-    for name in tasks:
-        known(name)
-    print("| method | " + " | ".join(f"@{m}" for m in MARKS) + " | median over tasks @50 | CPU ms a suggestion |")
-    print("|---" * (len(MARKS) + 3) + "|")
-    for method in arguments.methods:
-        start = time.process_time()
-        curves = np.array([[regrets(METHODS[method], t, s) for s in range(arguments.seeds)] for t in tasks])
-        milliseconds = (time.process_time() - start) / (len(tasks) * arguments.seeds * EVALUATIONS) * 1e3
-        by_task = curves.mean(axis=1)[:, [mark - 1 for mark in MARKS]]
+    found = results.Results(
+        suite="Black box",
+        unit="evaluations",
+        marks=[float(k) for k in range(1, EVALUATIONS + 1)],
+        shown=[float(mark) for mark in MARKS],
+        versions=results.versions(peers.versions()),
+    )
+    print(found.header(), flush=True)
+    for name in results.measure(found, methods, tasks, arguments, run):
         if arguments.each:
-            for name, row in zip(tasks, by_task, strict=True):
-                print(f"|   {name} | " + " | ".join(f"{value:.3f}" for value in row) + " | | |")
-        shown = [f"{value:.3f}" for value in by_task.mean(axis=0)] + [f"{np.median(by_task[:, -1]):.3f}"]
-        print(f"| {method} | " + " | ".join(shown) + f" | {milliseconds:.1f} |", flush=True)
+            print(found.each(name))
+        print(found.row(name), flush=True)
 
 
 if __name__ == "__main__":

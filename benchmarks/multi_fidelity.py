@@ -1,7 +1,8 @@
 """Regret against what was spent on LCBench: 20 full trainings' worth of epochs, or simulated time on several workers.
 
-Usage: python benchmarks/multi_fidelity.py [--seeds 10] [--instances dev|ID,ID] [--workers 1] [method ...]
+Usage: python benchmarks/multi_fidelity.py [--seeds 10] [--instances dev|ID,ID] [--workers 1] [--json FILE] [method ...]
 
+Ours and every installed peer (``peers/``) are compared; ``--json`` keeps the runs, for ``plot.py``.
 With one worker the budget is counted in epochs. With more it is simulated time: an epoch lasts as long as the
 surrogate says, and each worker has the time of five mean full trainings. A training that goes on does not pay again.
 Normalised regret = (best known - best so far) / (best known - median of random), from ``optima.json``; the mean over
@@ -21,41 +22,30 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+import peers
+import results
+from interfaces import Ask, Searcher, Stopwatch, Trial
 from lcbench import DEV, EPOCHS, SPACE, curves
 from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 
 TRAININGS = 20
-FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+FRACTIONS = [0.1, 0.25, 0.5, 1.0]
 OPTIMA = Path(__file__).with_name("optima.json")
 
 
 class Curve(NamedTuple):
-    """A training: accuracy in % and cumulative seconds after each epoch."""
+    """A training: after each epoch its accuracy in %, the cumulative seconds, and the accuracy that is reported."""
 
     accuracy: NDArray[np.float64]
     seconds: NDArray[np.float64]
+    reported: NDArray[np.float64]
 
 
-class Trial(Protocol):
-    """What a searcher hands out: a configuration, and the epochs that it has behind it."""
-
-    params: dict[str, Any]
-    start_epoch: int
-
-    def report(self, epoch: int, accuracy: float) -> bool:
-        """Take a result, and return whether the training ends here."""
-
-    def end(self) -> None:
-        """Learn that the training has ended."""
-
-
-Searcher = Callable[[int], Callable[[], Trial | None]]
-"""From a seed to a function that hands out the next trial, or None while there is nothing to do."""
 Problem = Callable[[dict[str, Any]], Curve]
 
 
@@ -75,7 +65,7 @@ class OurTrial:
 def ours(strategy: Callable[[], Any]) -> Searcher:
     """Return our tuner with a strategy."""
 
-    def start(seed: int) -> Callable[[], Trial | None]:
+    def start(seed: int) -> Ask:
         tuner = hpo.Tuner(SPACE, hpo.Maximize("val_accuracy"), strategy=strategy(), seed=seed)
 
         def ask() -> Trial | None:
@@ -103,19 +93,22 @@ def lcbench(instance: str) -> Problem:
 
     def train(params: dict[str, Any]) -> Curve:
         output = curves(instance, [params])[0].astype(float)
-        return Curve(output[:, 1], np.maximum.accumulate(output[:, 0]))
+        return Curve(output[:, 1], np.maximum.accumulate(output[:, 0]), output[:, 1])
 
     return train
 
 
-def best_by_budget(ask: Callable[[], Trial | None], train: Problem, workers: int, budget: float) -> list[float]:
+def best_by_budget(
+    ask: Ask, train: Problem, budget: float, *, workers: int = 1, in_seconds: bool = False
+) -> NDArray[np.float64]:
     """Return the best accuracy at 0.1 %, 0.2 %, ... of the budget.
 
     Args:
         ask: Hands out trials.
         train: The problem.
-        workers: How many trainings run at once. With one, an epoch costs 1, else what it lasts.
         budget: Of each worker.
+        workers: How many trainings run at once.
+        in_seconds: Whether an epoch costs what it lasts, else 1.
     """
     marks = np.linspace(0, budget, 1001)[1:]
     best = np.full(1000, -np.inf)
@@ -129,7 +122,7 @@ def best_by_budget(ask: Callable[[], Trial | None], train: Problem, workers: int
             trial, curve, epoch = running[worker]
             first = int(np.searchsorted(marks, now * (1 - 1e-12)))
             best[first:] = np.maximum(best[first:], curve.accuracy[epoch - 1])
-            if trial.report(epoch, float(curve.accuracy[epoch - 1])) or epoch == EPOCHS:
+            if trial.report(epoch, float(curve.reported[epoch - 1])) or epoch == EPOCHS:
                 trial.end()
                 del running[worker]
         if worker not in running:
@@ -140,8 +133,8 @@ def best_by_budget(ask: Callable[[], Trial | None], train: Problem, workers: int
         trial, curve, epoch = running[worker]
         before = curve.seconds[epoch - 1] if epoch else 0.0
         running[worker] = (trial, curve, epoch + 1)
-        heapq.heappush(free, (now + (1.0 if workers == 1 else curve.seconds[epoch] - before), worker))
-    return list(best)
+        heapq.heappush(free, (now + (curve.seconds[epoch] - before if in_seconds else 1.0), worker))
+    return best
 
 
 def full_training_seconds(train: Problem) -> float:
@@ -151,37 +144,42 @@ def full_training_seconds(train: Problem) -> float:
     return float(np.mean([train(space.decode(rng.random(len(space)))).seconds[-1] for _ in range(200)]))
 
 
-def regret_curve(searcher: Searcher, instance: str, seed: int, workers: int = 1) -> NDArray[np.float64]:
-    """Return the normalised regret at 0.1 %, 0.2 %, ... of the budget, shape ``(1000,)``."""
+def regret(instance: str, best: NDArray[np.float64]) -> list[float]:
+    """Return the normalised regret at 1 %, 2 %, ... of the budget, from the best at 0.1 %, 0.2 %, ..."""
     known = json.loads(OPTIMA.read_text())[instance]
-    train = lcbench(instance)
+    curve = (known["best"] - np.maximum(best, 0)) / (known["best"] - known["median"])
+    return [float(value) for value in curve[9::10]]
+
+
+def run(searcher: Searcher, instance: str, seed: int, workers: int = 1) -> tuple[list[float], float, int]:
+    """Return the regrets, the searcher's CPU seconds (with the simulation's own few), and how many trials it gave."""
+    train, clock = lcbench(instance), Stopwatch()
     budget = TRAININGS * EPOCHS if workers == 1 else 5 * full_training_seconds(train)
-    best = np.array(best_by_budget(searcher(seed), train, workers, budget))
-    return (known["best"] - np.maximum(best, 0)) / (known["best"] - known["median"])
+    start = time.process_time()
+    best = best_by_budget(searcher(seed), clock(train), budget, workers=workers, in_seconds=workers > 1)
+    return regret(instance, best), time.process_time() - start - clock.seconds, clock.calls
 
 
 def main() -> None:
     """Print one row a method."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("methods", nargs="*")
     parser.add_argument("--instances", default="dev")
     parser.add_argument("--workers", type=int, default=1)
+    results.add_arguments(parser, seeds=10)
     arguments = parser.parse_args()
+    methods = results.chosen(arguments.methods, METHODS | peers.multi_fidelity_methods())
     instances = DEV if arguments.instances == "dev" else tuple(arguments.instances.split(","))
-    print("| method | " + " | ".join(f"@{f:.0%}" for f in FRACTIONS) + " | medians over instances | CPU s a run |")
-    print("|---" * (len(FRACTIONS) + 3) + "|")
-    at = [round(1000 * fraction) - 1 for fraction in FRACTIONS]
-    for name in arguments.methods:
-        start = time.process_time()
-        runs = [
-            [regret_curve(METHODS[name], i, s, arguments.workers) for s in range(arguments.seeds)] for i in instances
-        ]
-        seconds = (time.process_time() - start) / (len(instances) * arguments.seeds)
-        by_instance = np.array(runs).mean(axis=1)[:, at]
-        means = " | ".join(f"{value:.3f}" for value in by_instance.mean(axis=0))
-        medians = " ".join(f"{value:.3f}" for value in np.median(by_instance, axis=0))
-        print(f"| {name} | {means} | {medians} | {seconds:.2f} |", flush=True)
+    found = results.Results(
+        suite=f"LCBench, workers: {arguments.workers}",
+        unit="epochs" if arguments.workers == 1 else "simulated time",
+        marks=[round(0.01 * k, 2) for k in range(1, 101)],
+        shown=FRACTIONS,
+        versions=results.versions(peers.versions()),
+    )
+    print(found.header(), flush=True)
+    for name in results.measure(found, methods, instances, arguments, lambda m, i, s: run(m, i, s, arguments.workers)):
+        print(found.row(name), flush=True)
 
 
 if __name__ == "__main__":
