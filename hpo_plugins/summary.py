@@ -34,7 +34,7 @@ def _best(study: Study, history: History) -> list[str]:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
     value, epoch = history.record(number).value, history[number].curve.epoch_of(study.objective.at)
     lines = [f"Best: trial {number}, {study.objective.metric} = {value:.6g} at epoch {epoch}"]
-    return lines + [f"    {name} = {value!r}" for name, value in history.params(number).items()]
+    return lines + [f"    {name} = {value!r}" for name, value in history.record(number).params.items()]
 
 
 def _cost(study: Study, history: History) -> list[str]:

@@ -14,15 +14,16 @@ FLOORS = [
     {"errors"},
     {"space", "relay", "loop_exit", "lease", "checkpoints", "random_state"},
     {"objective"},
-    {"records"},
+    {"definitions", "records"},
     {"training_times"},
     {"history", "held", "surrogate"},
-    {"storage", "strategies"},
+    {"storage", "strategies", "warm_start"},
+    {"criteria"},
     {"study"},
     {"trial", "coordinator", "summary"},
     {"workers"},
     {"tuner"},
-    {"integrations"},
+    {"integrations", "sagemaker"},
 ]
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 FRAMEWORKS = {
