@@ -22,6 +22,8 @@ from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner
 from hpo_plugins.warm_start import WarmStart
 
+from hpo_plugins import sagemaker  # isort: skip - it is made of the above
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -54,4 +56,5 @@ __all__ = [
     "Tuner",
     "WarmStart",
     "WorkerError",
+    "sagemaker",
 ]

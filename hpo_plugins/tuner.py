@@ -141,6 +141,7 @@ class Tuner:
         given = study.to_json() | ({"seed": store.definition["seed"]} if seed is None else {})
         check_same(store.definition, given, name)
         given["parents"] = store.definition["parents"]  # as they were when the study was made
+        given["notes"] = store.definition["notes"] if notes is None else given["notes"]
         if any(store.definition[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
         root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
@@ -345,6 +346,11 @@ class Tuner:
         self._coordinator.restart(number)
 
     # Results.
+
+    @property
+    def study(self) -> Study:
+        """The study's whole definition, as it is stored."""
+        return self._coordinator.study
 
     def _history(self) -> History:
         """Return the history, in step with the storage; a further rank keeps what it knew when rank 0 has ended."""

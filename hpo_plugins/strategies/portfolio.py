@@ -78,7 +78,7 @@ class Portfolio(Strategy):
     def suggest(self, history: History, seed: int) -> Params:
         """Return a configuration of the definition whose turn it is."""
         parts = _parts(history)
-        part = next(parts[name] for name in _turns(parts) if parts[name].may_grow)
+        part = next(parts[name] for name in _turns(parts) if parts[name].may_start)
         return part.definition.qualify(self.strategies[part.definition.name].suggest(part, _seed(part, seed)))
 
     def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
@@ -87,7 +87,7 @@ class Portfolio(Strategy):
         for name in _turns(parts):
             part = parts[name]
             strategy = self.strategies[name]
-            match strategy.next(part, _seed(part, seed), may_start=may_start and part.may_grow):
+            match strategy.next(part, _seed(part, seed), may_start=may_start and part.may_start):
                 case Start(params):
                     return Start(part.definition.qualify(params))
                 case Resume(number):
@@ -124,12 +124,13 @@ class _Part(History):
         self.definition = definition
         self._whole = whole
         self.numbers: list[int] = []
+        self.search_may_start = True
         self._rows: list[TrialRow | None] = []
 
     @property
-    def may_grow(self) -> bool:
-        """Whether there is a configuration that no trial has."""
-        return self.space.size is None or len(self) < self.space.size
+    def may_start(self) -> bool:
+        """Whether the search may start another trial, and there is a configuration that no trial has."""
+        return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
 
     def follow(self, trials: Sequence[TrialHistory]) -> None:
         """Bring this in step with the whole search's ``trials`` of the definition, in the order of their numbers.
@@ -161,7 +162,7 @@ def _parts(history: History) -> dict[str, _Part]:
     )
     for name, part in parts.items():
         part.follow([trial for trial in history if space.definition_of(trial.row.params) == name])
-        part.hand_outs, part.now = history.hand_outs, history.now
+        part.hand_outs, part.now, part.search_may_start = history.hand_outs, history.now, history.may_start
     return parts
 
 
