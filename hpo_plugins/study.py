@@ -12,6 +12,7 @@ from hpo_plugins.definitions import DefinitionSpace, space_from_json
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Space, real_number
 from hpo_plugins.strategies import Judge, Strategy, judge_from_json
 from hpo_plugins.strategies.base import whole_number
@@ -93,6 +94,18 @@ class Study:
         if isinstance(self.space, DefinitionSpace) and definition is not None:
             return self.space.definitions[definition].objective
         return self.objective
+
+    def best(self, history: History) -> TrialRecord | None:
+        """Return the best trial of this study and of identical parents, the earliest of equals, None without any."""
+        number = history.best()
+        own = None if number is None else history.record(number)
+        earlier = None if self.parents is None else self.parents.best(self.objective)
+        found = [
+            (self.objective.loss(record.value), record)
+            for record in (earlier, own)
+            if record is not None and record.value is not None
+        ]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
 
     def enough(self, history: History, runtime: float) -> str | None:
         """Return why no training need go on that is not under way, in words, or None while it should.

@@ -376,15 +376,7 @@ class Tuner:
         Raises:
             NothingReported: No trial has a value yet.
         """
-        history, study = self._history(), self._coordinator.study
-        number = history.best()
-        own = None if number is None else history.record(number)
-        earlier = None if study.parents is None else study.parents.best(study.objective)
-        best = min(
-            (record for record in (earlier, own) if record is not None and record.value is not None),
-            key=lambda record: study.objective.loss(record.value),  # type: ignore[arg-type]
-            default=None,
-        )
+        best = self.study.best(self._history())
         if best is None:
             raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
         return best

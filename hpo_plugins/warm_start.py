@@ -266,6 +266,10 @@ def _place(space: Space, params: Mapping[str, Value]) -> tuple[FloatArray | None
     exact = all(_text(params[name]) == _text(value) for name, value in space.fixed.items())
     units = []
     for name, parameter in space.items():
+        if parameter.size == 1:
+            exact &= _text(params[name]) == _text(parameter.from_unit(0.5))
+            units.append(0.5)
+            continue
         if isinstance(parameter, Categorical):
             same = [value for value in parameter.values if _text(value) == _text(params[name])]
             if not same:

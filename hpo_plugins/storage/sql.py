@@ -242,7 +242,6 @@ class SqlStudyStore:
         self._name = name
         self._study = study
         self._lock = threading.Lock()  # one connection a process is all that SQLite can use for writing
-        self._work = _NEXT_REVISION.values(**self._worked())
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
@@ -393,7 +392,7 @@ class SqlStudyStore:
         if not work and connection.dialect.update_returning:
             revision: int = connection.execute(_ADVANCE, study).scalar_one()
         else:
-            connection.execute(self._work if work else _NEXT_REVISION, study)
+            connection.execute(_NEXT_REVISION.values(**self._worked()) if work else _NEXT_REVISION, study)
             revision = connection.execute(_REVISION, study).scalar_one()
         return revision
 

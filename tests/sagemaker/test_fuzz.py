@@ -19,7 +19,9 @@ JUNK = st.one_of(
     st.booleans(),
     st.integers(-2, 40_000),
     st.sampled_from([10**30, 15_768_000, 119, 0.0, -0.5, float("nan"), float("inf"), b"x", {1: 2}, {"": ""}, {"x"}]),
-    st.sampled_from(["", "Auto", "Hyperband", "Grid", "Enabled", "1", "-1", "1e400", "0.5", "x" * 3000, "a b", "\n", "ü"]),
+    st.sampled_from(
+        ["", "Auto", "Hyperband", "Grid", "Enabled", "1", "-1", "1e400", "0.5", "x" * 3000, "a b", "\n", "ü"]
+    ),
     st.text(max_size=5),
     st.sampled_from([[], {}, [{}], [[]], ["a", "a"], {"a": "b"}]),
 )

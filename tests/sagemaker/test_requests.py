@@ -171,7 +171,9 @@ def test_limits_of_the_service_hold_on_the_way_out():
     path = "HyperParameterTuningJobConfig"
     with pytest.raises(hpo.InvalidArgument, match=f"{path}.ResourceLimits.MaxRuntimeInSeconds must be .* at least 120"):
         write(max_runtime=60)
-    with pytest.raises(hpo.InvalidArgument, match="MaxNumberOfTrainingJobsNotImproving must be .* at least 3, but got 2"):
+    with pytest.raises(
+        hpo.InvalidArgument, match="MaxNumberOfTrainingJobsNotImproving must be .* at least 3, but got 2"
+    ):
         write(stop_when=[hpo.NotImproving(2)])
     with pytest.raises(hpo.InvalidArgument, match="HyperParameterTuningJobName must be a string that matches"):
         write("no_underscores")

@@ -40,7 +40,12 @@ def with_ranges(**lists):
         ("1_0", "20", "Auto", "[2].MinValue must be a number in a string"),
         ("", "1", "Auto", "[2].MinValue must be a number in a string"),
         (0, "1", "Auto", '[2].MinValue must be a string, but got 0. Write it as "0".'),
-        ("0", "1", "Log", "[2].ScalingType must be one of Auto, Linear, Logarithmic, ReverseLogarithmic, but got 'Log'"),
+        (
+            "0",
+            "1",
+            "Log",
+            "[2].ScalingType must be one of Auto, Linear, Logarithmic, ReverseLogarithmic, but got 'Log'",
+        ),
     ],
 )
 def test_continuous_ranges(low, high, scaling, message):
@@ -59,7 +64,7 @@ def test_continuous_ranges(low, high, scaling, message):
         ("1", "9", "Logarithmic", None),
         ("0", "9", "Logarithmic", "MinValue must be > 0"),
         ("0", "9", "ReverseLogarithmic", "ScalingType must be Auto, Linear or Logarithmic for an integer"),
-        ("1.0", "9", "Auto", 'MinValue must be a whole number in a string, such as "8", but got \'1.0\''),
+        ("1.0", "9", "Auto", "MinValue must be a whole number in a string, such as \"8\", but got '1.0'"),
         ("1", "1e3", "Auto", "MaxValue must be a whole number in a string"),
         ("9", "1", "Auto", "MinValue must be at most MaxValue"),
         ("-9", "9", "Linear", None),
@@ -76,12 +81,18 @@ def test_integer_ranges(low, high, scaling, message):
 
 def test_names_come_once():
     where = f"{CONFIG}.ParameterRanges"
-    refuses(with_ranges(Integer=[X], Continuous=[X]), f"{where}.ContinuousParameterRanges[0].Name must be a name that no")
-    refuses(with_ranges(Continuous=[X | {"Name": ""}]), f"{where}.ContinuousParameterRanges[0].Name must be a non-empty")
+    refuses(
+        with_ranges(Integer=[X], Continuous=[X]), f"{where}.ContinuousParameterRanges[0].Name must be a name that no"
+    )
+    refuses(
+        with_ranges(Continuous=[X | {"Name": ""}]), f"{where}.ContinuousParameterRanges[0].Name must be a non-empty"
+    )
     twice = with_ranges(Categorical=[{"Name": "x", "Values": ["a", "b", "a"]}])
     refuses(twice, f"{where}.CategoricalParameterRanges[0].Values[2] must be a value that does not come twice")
     request = changed(load("xgboost_bayesian"), ("TrainingJobDefinition", "StaticHyperParameters"), {"eta": "1"})
-    refuses(request, f"{where}.ContinuousParameterRanges[0].Name must be a name that is not static too, but got 'eta'. It")
+    refuses(
+        request, f"{where}.ContinuousParameterRanges[0].Name must be a name that is not static too, but got 'eta'. It"
+    )
 
 
 @pytest.mark.parametrize(("count", "fine"), [(30, True), (31, False)])
@@ -138,7 +149,9 @@ def test_jobs_are_limited_by_strategy(strategy, jobs, fine):
 def test_parallel_jobs_are_a_hundred():
     path = (CONFIG, "ResourceLimits", "MaxParallelTrainingJobs")
     assert make(changed(load("smallest"), path, 100)).study.max_parallel == 100
-    refuses(changed(load("smallest"), path, 101), f"{CONFIG}.ResourceLimits.MaxParallelTrainingJobs must be at most 100")
+    refuses(
+        changed(load("smallest"), path, 101), f"{CONFIG}.ResourceLimits.MaxParallelTrainingJobs must be at most 100"
+    )
 
 
 def test_grid_needs_categories_and_its_own_number_of_jobs():
@@ -152,11 +165,15 @@ def test_hyperband_must_know_its_length():
     where = "StrategyConfig.HyperbandStrategyConfig"
     request = load("hyperband_epochs")
     static = ("TrainingJobDefinition", "StaticHyperParameters")
-    refuses(changed(request, static, {"rounds": "9"}), f"{CONFIG}.{where}.MaxResource must be given, since none of epochs")
+    refuses(
+        changed(request, static, {"rounds": "9"}), f"{CONFIG}.{where}.MaxResource must be given, since none of epochs"
+    )
     refuses(load("config_only") | {"Strategy": "Hyperband"}, f"{where}.MaxResource must be given, since none of")
     for value in ("ten", "0", "1.5", "", "-3", "²"):
         epochs = changed(request, static, {"epochs": value})
-        refuses(epochs, "TrainingJobDefinition.StaticHyperParameters.epochs must be a whole number of epochs of at least")
+        refuses(
+            epochs, "TrainingJobDefinition.StaticHyperParameters.epochs must be a whole number of epochs of at least"
+        )
     for name in ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs"):
         assert make(changed(request, static, {name: "20000"})).strategy.max_resource == 20_000
     dashed = changed(request, static, {"n-epochs": "20001"})
@@ -172,7 +189,9 @@ def test_hyperband_must_know_its_length():
 
 def test_early_stopping_is_off_with_hyperband():
     path = (CONFIG, "TrainingJobEarlyStoppingType")
-    refuses(changed(load("hyperband"), path, "Auto"), f"{CONFIG}.TrainingJobEarlyStoppingType must be Off with Strategy H")
+    refuses(
+        changed(load("hyperband"), path, "Auto"), f"{CONFIG}.TrainingJobEarlyStoppingType must be Off with Strategy H"
+    )
     assert make(changed(load("xgboost_bayesian"), path, "Auto")).study.early_stopping == hpo.MedianRule()
 
 
@@ -271,7 +290,10 @@ def test_parent_jobs_are_the_studies_of_their_names(name, tmp_path):
     request = load(name)
     storage = parents(request, storage=tmp_path / "a.db")
     study = tuner_from_request(request, storage=storage).study
-    assert [(parent.name, len(parent.records)) for parent in study.parents.studies] == [("parent-1", 2), ("parent-2", 2)]
+    assert [(parent.name, len(parent.records)) for parent in study.parents.studies] == [
+        ("parent-1", 2),
+        ("parent-2", 2),
+    ]
     assert study.parents.identical is name.endswith("identical")
 
 
@@ -315,6 +337,8 @@ def test_parents_jobs_count_against_the_limit(tmp_path):
     request = load("warm_start_transfer")
     storage = parents(request, storage=tmp_path / "a.db")
     path = (CONFIG, "ResourceLimits", "MaxNumberOfTrainingJobs")
-    message = f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be at most 750 with Strategy Bayesian, parents' jobs"
+    message = (
+        f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be at most 750 with Strategy Bayesian, parents' jobs"
+    )
     refuses(changed(request, path, 747), message, storage=storage)
     assert tuner_from_request(changed(request, path, 746), storage=storage).study.max_trials == 746
