@@ -45,8 +45,9 @@ class MedianRule(Judge):
         current = history[number].curve.loss(epoch, at="last")
         if current is None or epoch < self.min_epochs:
             return None
-        before = chain(*(parent.trials for parent in history.parents if parent.identical), islice(history, number))
-        averages = [mean for earlier in before if (mean := earlier.curve.running_mean(epoch)) is not None]
+        identical = (trial.curve for parent in history.parents if parent.identical for trial in parent.trials)
+        before = chain(identical, (trial.curve for trial in islice(history, number)))
+        averages = [mean for curve in before if (mean := curve.running_mean(epoch)) is not None]
         if len(averages) < self.min_trials:
             return None
         median = statistics.median(averages)
