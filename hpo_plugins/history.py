@@ -7,6 +7,8 @@ Notation
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -237,6 +239,17 @@ class History(Sequence[TrialHistory]):
     def __iter__(self) -> Iterator[TrialHistory]:
         """Iterate over the trials by number."""
         return iter(self._trials)
+
+    @functools.cached_property
+    def parents_digest(self) -> str:
+        """A text that differs where parents' trials do."""
+        digest = hashlib.sha256()
+        for parent in self.parents:
+            digest.update(f"{parent.name!r} {parent.identical}".encode())
+            for trial in parent.trials:
+                digest.update(trial.state.encode() + trial.point.tobytes())
+                digest.update(trial.curve.epochs.tobytes() + trial.curve.losses.tobytes())
+        return digest.hexdigest()
 
     @property
     def may_start(self) -> bool:
