@@ -17,6 +17,7 @@ B = Definition("b", Space({"x": hpo.Continuous(0, 1), "k": hpo.Categorical(["p",
 SPACE = DefinitionSpace([A, B])
 STRATEGIES = {
     "Random": hpo.Random,
+    "Bayesian, pausing": lambda: hpo.Bayesian(max_resource=9, pause=True),
     "Hyperband": lambda: hpo.Hyperband(max_resource=9, search="random"),
     "Hyperband, pausing": lambda: hpo.Hyperband(max_resource=9, pause=True, search="random"),
 }

@@ -183,20 +183,16 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
             return Random()
         case "Bayesian":
             return Bayesian()
-    least = 1 if hyperband is None else hyperband.value.get("MinResource", 1)
     given = None if hyperband is None else hyperband.get("MaxResource")
     most = _epochs(config, static, definition) if given is None else given
     epochs = int(most.value)
     if epochs > MAX_EPOCHS:
         raise most.refusal(f"at most {MAX_EPOCHS} epochs with Strategy Hyperband")
-    if least > epochs:
-        raise InvalidArgument(
-            f"{config.path or 'StrategyConfig'}: MinResource must be at most MaxResource, but got {least} and {epochs}."
-            if hyperband is None
-            else f"{join(hyperband.path, 'MinResource')} must be at most MaxResource, {epochs}, but got {least}."
-        )
+    least = None if hyperband is None else hyperband.get("MinResource")
+    if least is not None and least.value > epochs:
+        raise least.refusal(f"at most MaxResource, {epochs}")
     # The service's Hyperband draws at random; hpo_plugins.Hyperband can do better.
-    return Hyperband(min_resource=least, max_resource=epochs, search="random")
+    return Hyperband(min_resource=1 if least is None else least.value, max_resource=epochs, search="random")
 
 
 def _epochs(config: Node, static: Node | None, definition: Node | None) -> Node:

@@ -50,8 +50,7 @@ def request_from_tuner(
     """
     study = tuner.study
     kept = (study.notes or {}).get(KEPT)
-    request = _anew(study) if kept is None else _brought_up_to_date(kept, study)
-    request = {"HyperParameterTuningJobName": job_name} | request | {"HyperParameterTuningJobName": job_name}
+    request = _anew(study, job_name) if kept is None else _brought_up_to_date(kept, study, job_name)
     if training_job_definition is not None:
         if "TrainingJobDefinitions" in request:
             raise InvalidArgument(
@@ -61,17 +60,17 @@ def request_from_tuner(
     if study.space.fixed and kept is None:
         _add_fixed(request, study)
     read(request)
-    lost = [] if kept is not None and study.strategy == read(request).arguments["strategy"] else list(_lost(study))
-    if lost:
+    if lost := list(_lost(study)):
         logger.warning("the service has no setting for, and the request leaves out: %s", "; ".join(lost))
     return request
 
 
-def _brought_up_to_date(kept: Mapping[str, Any], study: Study) -> dict[str, Any]:
+def _brought_up_to_date(kept: Mapping[str, Any], study: Study, job_name: str) -> dict[str, Any]:
     """Return a kept request, with the parts rewritten that no longer say what the study says."""
-    request = copy.deepcopy(dict(kept))
+    parts = {name: part for name, part in kept.items() if name != "HyperParameterTuningJobName"}
+    request = copy.deepcopy({"HyperParameterTuningJobName": job_name, **parts})
     config = request["HyperParameterTuningJobConfig"]
-    then = read(kept if "HyperParameterTuningJobName" in kept else config).arguments
+    then = read(request).arguments
     for argument, sections in _SECTIONS.items():
         if then[argument] == getattr(study, argument):
             continue
@@ -83,8 +82,11 @@ def _brought_up_to_date(kept: Mapping[str, Any], study: Study) -> dict[str, Any]
     return request
 
 
-def _anew(study: Study) -> dict[str, Any]:
-    request: dict[str, Any] = {"HyperParameterTuningJobConfig": _config(study)}
+def _anew(study: Study, job_name: str) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "HyperParameterTuningJobName": job_name,
+        "HyperParameterTuningJobConfig": _config(study),
+    }
     if study.parents is not None:
         request["WarmStartConfig"] = {
             "ParentHyperParameterTuningJobs": [

@@ -54,12 +54,18 @@ def guides(history: History) -> list[int]:
 def lead(history: History, features: Features) -> FloatArray | None:
     """Return a configuration that was good for a parent and is new here, or None when it is not a parent's turn.
 
-    It is every other time; the trials between are draws that owe nothing to any parent, by which parents are judged.
+    It is every other time; the trials between are draws that owe nothing to any parent, by which parents are judged:
+    one whose last configuration did worse than a draw has no second turn.
     """
     parents = guides(history)
     turn, odd = divmod(len(history), 2)
     if not parents or odd:
         return None
+    if turn >= len(parents):
+        before = history.loss(2 * (turn - len(parents)))
+        draws = [loss for number in range(1, len(history), 2) if (loss := history.loss(number)) is not None]
+        if before is not None and draws and min(draws) < before:
+            return None
     points, _ = _known(history, history.parents[parents[turn % len(parents)]])
     taken = features.snap(history.points())
     for point in features.snap(points):

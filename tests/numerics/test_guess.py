@@ -13,7 +13,7 @@ from hpo_plugins.strategies.observations import known_points, observe_identical
 from hpo_plugins.strategies.transfer import agreement, guides, lead
 from hpo_plugins.surrogate.features import Features
 from hpo_plugins.surrogate.gp import Posterior
-from hpo_plugins.surrogate.guess import GuidedPosterior, Guess
+from hpo_plugins.surrogate.guess import Guess, GuidedPosterior
 
 SPACE = Space({"a": hpo.Continuous(0, 1), "b": hpo.Continuous(0, 1), "k": hpo.Categorical(["x", "y", "z"])})
 RNG = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def parent(losses_at, *, identical=False, trials=25, failed=0):
 
 
 def history(parents, trials=8):
-    made = History(SPACE, hpo.Minimize("loss"), None, parents)
+    made = History(SPACE, hpo.Minimize("loss"), parents=parents)
     points = np.random.default_rng(2).random((trials, 3))
     rows, reports = [], []
     for number, point in enumerate(points):
@@ -159,10 +159,22 @@ def test_identical_parents_trials_are_observations():
 
 
 def test_every_other_trial_of_the_opening_is_a_parents_best():
-    good = parent(loss_at)
+    good, features = parent(loss_at), Features(SPACE)
     best = good.trials[int(np.argmin([trial.curve.losses[0] for trial in good.trials]))].point
-    features = Features(SPACE)
     assert np.array_equal(lead(history((good,), trials=0), features), best)
     assert lead(history((good,), trials=1), features) is None
     assert lead(history((), trials=0), features) is None
     assert guides(history((good, parent(loss_at, identical=True), parent(loss_at, trials=2)))) == [0]
+
+
+@pytest.mark.parametrize(("sign", "leads"), [(1, True), (-1, False)])
+def test_parent_that_did_worse_than_a_draw_has_no_second_turn(sign, leads):
+    objective = hpo.Minimize("loss")
+    tuner = hpo.Tuner(SPACE, objective, strategy=hpo.Random(), max_trials=20, seed=3)
+    for trial in tuner:
+        trial.report(1, {"loss": sign * float(loss_at(SPACE.encode(trial.params)[None])[0])})
+    child = hpo.Tuner(SPACE, objective, strategy=hpo.Bayesian(), max_trials=3, seed=0, warm_start=[tuner])
+    for trial in child:
+        trial.report(1, {"loss": float(loss_at(SPACE.encode(trial.params)[None])[0])})
+    tried = [record.params for record in tuner.trials]
+    assert [trial.params in tried for trial in child.trials] == [True, False, leads]

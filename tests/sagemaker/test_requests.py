@@ -138,6 +138,7 @@ def definition():
     "arguments",
     [
         {"strategy": hpo.Random()},
+        {"strategy": hpo.Bayesian()},
         {"strategy": hpo.Random(), "max_trials": 9, "early_stopping": hpo.MedianRule(), "max_parallel": 4},
         {"strategy": hpo.Hyperband(2, 54, search="random"), "max_runtime": 3600.0, "seed": 0},
         {"strategy": hpo.Random(), "stop_when": [hpo.TargetReached(0.1), hpo.NotImproving(10), hpo.Converged()]},
