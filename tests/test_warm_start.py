@@ -199,3 +199,24 @@ def test_parents_must_be_at_rest(tmp_path):
     trial.report(1, {"loss": 1.0})
     trial.end()
     assert len(seen(child([parent]))[0].trials) == 1
+
+
+@pytest.mark.parametrize("identical", [True, False])
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(), hpo.Bayesian(max_resource=9, pause=True)])
+def test_restart_suggests_the_same_with_parents(strategy, identical, tmp_path):
+    parent = searched(trials=12)
+
+    def run(until=None, **arguments):
+        tuner = child([parent], identical=identical, strategy=strategy, max_trials=10, **arguments)
+        for handed, trial in enumerate(tuner):
+            if handed == until:
+                break  # before a report: it is given back
+            for epoch in range(trial.start_epoch + 1, 10):
+                if trial.report(epoch, {"loss": abs(trial["x"] - 0.3) + 1.0 / epoch}):
+                    break
+        return [record.params for record in tuner.trials]
+
+    whole = run()
+    run(4, storage=tmp_path / "a.db")
+    assert run(storage=tmp_path / "a.db") == whole
+    assert whole != [t.params for t in searched(trials=10).trials]
