@@ -1,5 +1,6 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
+from hpo_plugins.criteria import Converged, NotImproving, TargetReached
 from hpo_plugins.errors import (
     CheckpointError,
     HpoError,
@@ -19,6 +20,9 @@ from hpo_plugins.space import Categorical, Continuous, Integer
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner
+from hpo_plugins.warm_start import WarmStart
+
+from hpo_plugins import sagemaker  # isort: skip - it is made of the above
 
 __version__ = "0.1.0"
 
@@ -27,6 +31,7 @@ __all__ = [
     "Categorical",
     "CheckpointError",
     "Continuous",
+    "Converged",
     "Grid",
     "HpoError",
     "Hyperband",
@@ -38,14 +43,18 @@ __all__ = [
     "MetricNotFound",
     "Minimize",
     "MissingDependency",
+    "NotImproving",
     "NothingReported",
     "Random",
     "StorageError",
     "StudyMismatch",
     "StudyNotFound",
+    "TargetReached",
     "Trial",
     "TrialRecord",
     "TrialState",
     "Tuner",
+    "WarmStart",
     "WorkerError",
+    "sagemaker",
 ]

@@ -64,7 +64,8 @@ class Coordinator:
         self.stopped = False
         self.retry_on = retry_on
         self.checkpoints = checkpoints
-        self._history = History(study.space, study.objective, study.trial_limit, checkpoints.root)
+        self._history = study.new_history(checkpoints.root)
+        self._read_at = time.perf_counter()
         self._lock = threading.RLock()
         self._held: dict[int, Held] = {}
         self._silent: int | None = 0  # trials that ended without a report; None once one has reported
@@ -78,6 +79,7 @@ class Coordinator:
         """Return the history, in step with the storage."""
         with self._lock:
             self._history.apply(self.store.changes(self._history.revision))
+            self._read_at = time.perf_counter()
             return self._history
 
     @property
@@ -90,11 +92,38 @@ class Coordinator:
         limit = self.study.trial_limit
         if self.stopped:
             return "stop() was called"
+        if (reason := self._enough()) is not None:
+            return reason
         if limit is None or len(self._history) < limit:
             return None
         if limit == self.study.space.size:
             return f"space exhausted: all {limit} configurations have been tried"
         return f"max_trials={limit} have been started"
+
+    def _enough(self) -> str | None:
+        """Return the completion criterion that is met, or that the time is used up."""
+        return self.study.enough(self._history, self._runtime())
+
+    def _runtime(self) -> float:
+        """Return how long the study has been worked on, in seconds; it goes on while a trial is held here."""
+        return self._history.runtime + (time.perf_counter() - self._read_at if self._held else 0.0)
+
+    def running(self) -> list[int]:
+        """Return the trials that are trained now: held here, or by a worker elsewhere whose lease runs."""
+        rows = [self._history[number].row for number in sorted(self._history.unfinished)]
+        return [
+            row.number
+            for row in rows
+            if row.state is TrialState.RUNNING and (row.number in self._held or not self._is_let_go(row))
+        ]
+
+    def _is_let_go(self, row: TrialRow) -> bool:
+        """Return whether a running trial's worker gave it back or is gone."""
+        return row.lease_until == 0 or row.lease_until < self._history.now or lease.is_gone(row.worker)
+
+    def _is_full(self) -> bool:
+        most = self.study.max_parallel
+        return most is not None and len(self.running()) >= most
 
     def done(self) -> bool:
         """Return whether the search is over: nothing to start, and nothing unfinished anywhere."""
@@ -113,6 +142,8 @@ class Coordinator:
         with self._lock:
             while True:
                 history = self.history()
+                if self._is_full():
+                    return None
                 offer = self._abandoned() or self._next()
                 if offer is None:
                     return None
@@ -128,7 +159,8 @@ class Coordinator:
                 return Trial(
                     self,
                     row.number,
-                    dict(row.params),
+                    self.study.space.params_of(row.params),
+                    definition=self.study.space.definition_of(row.params),
                     attempt=row.attempts,
                     start_epoch=row.start_epoch,
                     resume_from=None if row.checkpoint is None else str(self._checkpoint(row)),
@@ -139,7 +171,11 @@ class Coordinator:
         if self.stopped:
             return None
         history = self._history
-        match self.study.strategy.next(history, self.study.seed, may_start=self.end_of_search() is None):
+        may_start = self.end_of_search() is None
+        decision = (
+            self.study.strategy.next(history, self.study.seed, may_start=may_start) if self._enough() is None else None
+        )
+        match decision:
             case Start(params):
                 return HandOut(len(history), params, 1, 0, self._worker, self._lease())
             case Resume(number):
@@ -167,15 +203,14 @@ class Coordinator:
             return None
         for number in sorted(self._history.unfinished - self._held.keys()):
             row = self._history[number].row
-            released = row.lease_until == 0
-            if row.state is not TrialState.RUNNING or not (
-                released or row.lease_until < self._history.now or lease.is_gone(row.worker)
-            ):
+            if row.state is not TrialState.RUNNING or not self._is_let_go(row):
                 continue
-            lost = row.lost if released else row.lost + 1
+            lost = row.lost if row.lease_until == 0 else row.lost + 1
             frozen = row.start_epoch == self._history[number].last_epoch
             if row.verdict is not None and (row.verdict is not TrialState.PAUSED or frozen):
                 self._finish(row, Verdict(row.verdict, row.stop_reason or ""))
+            elif (enough := self._enough()) is not None:
+                self._finish(row, Verdict(TrialState.STOPPED, enough))
             elif lost > self.retries:
                 reason = f"its worker was lost {lost} times, and retries={self.retries}"
                 self._finish(row, Verdict(TrialState.FAILED, reason))
@@ -205,9 +240,9 @@ class Coordinator:
             if held is None:
                 return False
             epoch = next_epoch(trial.number, epoch, held.epoch)
-            value = values.get(self.study.objective.metric)
+            value = values.get(trial.objective.metric)
             if value is None and not (held.has_objective or objective_follows):
-                raise MetricNotFound(self.study.objective.metric, values)
+                raise MetricNotFound(trial.objective.metric, values)
             held.has_objective |= value is not None
             held.epoch = epoch
             stored = value if value is not None and math.isfinite(value) else None
@@ -249,7 +284,7 @@ class Coordinator:
                 self._history.revision = revision
             else:
                 self.history()
-            value = decode_metrics(row.metrics).get(self.study.objective.metric)
+            value = decode_metrics(row.metrics).get(self._metric(row.number))
             if value is not None and not held.stopping:
                 self._judge(row.number, held, row.epoch, value)
 
@@ -261,10 +296,12 @@ class Coordinator:
     def _judge(self, number: int, held: Held, epoch: int, value: float) -> None:
         verdict: Verdict | None = None
         if not math.isfinite(value):
-            reason = f"{self.study.objective.metric} was {value} at epoch {epoch}"
+            reason = f"{self._metric(number)} was {value} at epoch {epoch}"
             verdict = Verdict(TrialState.FAILED, reason)
         for judge in self.study.judges:
             verdict = verdict or self._ask(judge, number, epoch)
+        if verdict is None and (over := self.study.out_of_time(self._runtime())) is not None:
+            verdict = Verdict(TrialState.STOPPED, over)
         if verdict is not None:
             held.stopping, held.verdict = True, verdict.state
             self.store.update(number, held.attempt, verdict=verdict.state, stop_reason=verdict.reason)
@@ -386,11 +423,15 @@ class Coordinator:
                 )
 
     def _silence(self, number: int) -> str:
-        metric = self.study.objective.metric
+        metric = self._metric(number)
         names = {name for metrics in self._history.record(number).metrics.values() for name in metrics}
         if names:
             return str(MetricNotFound(metric, names))
         return f"the training ended without one report of {metric!r}"
+
+    def _metric(self, number: int) -> str:
+        definition = self.study.space.definition_of(self._history[number].row.params)
+        return self.study.objective_of(definition).metric
 
     def fail(self, trial: Trial, error: BaseException | str) -> bool:
         """End a trial whose body raised, or give it back when the error is one to retry on; return whether it was."""
@@ -465,7 +506,7 @@ class Coordinator:
         )
         level = logging.WARNING if failed else logging.INFO
         loss = self.history().loss(row.number)
-        shown = "" if loss is None else f" {self.study.objective.metric}={self.study.objective.loss(loss):.6g}"
+        shown = "" if loss is None else f" {self._metric(row.number)}={self.study.objective.loss(loss):.6g}"
         logger.log(level, "trial %d %s%s: %s", row.number, verdict.state.value, shown, verdict.reason)
         self._tidy(row.number)
 

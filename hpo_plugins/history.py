@@ -7,9 +7,12 @@ Notation
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -126,6 +129,10 @@ class TrialHistory:
         """Where the trial is in its life."""
         return self.row.state
 
+    def share(self, other: TrialHistory) -> None:
+        """See what ``other`` sees of reports, now and later: another view of the same trial."""
+        self.curve, self._reported, self._metrics = other.curve, other._reported, other._metrics
+
     @property
     def reported(self) -> bool:
         """Whether any epoch was reported, with or without the objective's metric."""
@@ -157,6 +164,37 @@ class TrialHistory:
             self.curve.put(epoch, loss, self._times.trained[at])
 
 
+@dataclass(frozen=True, slots=True)
+class ParentTrial:
+    """A trial of an earlier study, as strategies see it.
+
+    Attributes:
+        point: Its configuration in *this* study's unit cube, shape ``(d,)``.
+        curve: Its losses by epoch, by this study's objective.
+        state: How it ended, or how far it had come.
+    """
+
+    point: FloatArray
+    curve: Curve
+    state: TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class ParentTrials:
+    """Trials of one earlier study; a study's parents never change.
+
+    Attributes:
+        name: The earlier study's name.
+        identical: True where data and algorithm are this study's, so that the trials count as its own observations;
+            False where they only say which configurations may be good.
+        trials: They lie within this study's space: clipped to its ranges where ``identical`` is false.
+    """
+
+    name: str
+    identical: bool
+    trials: Sequence[ParentTrial]
+
+
 class History(Sequence[TrialHistory]):
     """All trials of a study by number.
 
@@ -165,19 +203,27 @@ class History(Sequence[TrialHistory]):
         objective: Turns values into losses.
         limit: How many trials there will be at the most, None for no limit.
         checkpoint_root: The folder to which stored checkpoints are relative.
+        parents: What earlier studies found (``warm_start``).
     """
 
     def __init__(
-        self, space: Space, objective: Objective, limit: int | None = None, checkpoint_root: Path | None = None
+        self,
+        space: Space,
+        objective: Objective,
+        limit: int | None = None,
+        checkpoint_root: Path | None = None,
+        parents: tuple[ParentTrials, ...] = (),
     ) -> None:
         """Start empty, at revision 0."""
         self.space = space
         self.objective = objective
         self.limit = limit
         self.checkpoint_root = Path() if checkpoint_root is None else checkpoint_root
+        self.parents = parents
         self.revision = 0
         self.hand_outs = 0
         self.now = 0.0
+        self.runtime = 0.0
         self.unfinished: set[int] = set()
         self.with_checkpoint: set[int] = set()
         self._trials: list[TrialHistory] = []
@@ -194,6 +240,17 @@ class History(Sequence[TrialHistory]):
         """Iterate over the trials by number."""
         return iter(self._trials)
 
+    @functools.cached_property
+    def parents_digest(self) -> str:
+        """A text that differs where parents' trials do."""
+        digest = hashlib.sha256()
+        for parent in self.parents:
+            digest.update(f"{parent.name!r} {parent.identical}".encode())
+            for trial in parent.trials:
+                digest.update(trial.state.encode() + trial.point.tobytes())
+                digest.update(trial.curve.epochs.tobytes() + trial.curve.losses.tobytes())
+        return digest.hexdigest()
+
     @property
     def may_start(self) -> bool:
         """Whether the limit leaves room for another trial."""
@@ -208,6 +265,7 @@ class History(Sequence[TrialHistory]):
         self.revision = max(self.revision, changes.revision)
         self.hand_outs = max(self.hand_outs, changes.hand_outs)
         self.now = changes.now
+        self.runtime = changes.runtime
 
     def put_trial(self, row: TrialRow) -> None:
         """Add or update a trial."""
@@ -265,7 +323,7 @@ class History(Sequence[TrialHistory]):
             curve = trial.curve
             trial._record = TrialRecord(
                 number=number,
-                params=dict(row.params),
+                params=self.space.params_of(row.params),
                 state=row.state,
                 value=None if loss is None else self.objective.loss(loss),
                 epochs=trial._reported[-1] if trial._reported else 0,
@@ -277,5 +335,6 @@ class History(Sequence[TrialHistory]):
                 started_at=row.started_at,
                 ended_at=row.ended_at,
                 attempts=row.attempts,
+                definition=self.space.definition_of(row.params),
             )
         return trial._record

@@ -52,6 +52,8 @@ class TrialRecord:
         started_at: Seconds since 1970, by the storage's clock, of the first hand-out.
         ended_at: The same of its end, None while it runs.
         attempts: How often it was handed out: 1, and 1 more each time it went on.
+        definition: Which training definition it belongs to, where the search has several.
+        parent: The study it was trained in, when it comes from an earlier one (``warm_start``).
     """
 
     number: int
@@ -67,6 +69,8 @@ class TrialRecord:
     started_at: float
     ended_at: float | None
     attempts: int
+    definition: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,17 @@ class ReportRow(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What is new since a revision; reports in the order in which they were written, to be read once."""
+    """What is new since a revision; reports in the order in which they were written, to be read once.
+
+    ``runtime`` is how long the study has been worked on, in seconds, up to ``now``.
+    """
 
     revision: int
     hand_outs: int
     now: float
     trials: Sequence[TrialRow]
     reports: Iterable[ReportRow]
+    runtime: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

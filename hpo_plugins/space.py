@@ -56,7 +56,7 @@ class Continuous:
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
-            object.__setattr__(self, name, _real(name, getattr(self, name)))
+            object.__setattr__(self, name, real_number(name, getattr(self, name)))
         _check_order(self.low, self.high)
         _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log", "reverse_log"))
 
@@ -251,12 +251,13 @@ class Space(Mapping[str, Parameter]):
 
     Args:
         parameters: Name to parameter; the order is kept and is the order of the unit cube's coordinates.
+        fixed: Name to value of what is not searched but belongs to every configuration. No strategy sees it.
 
     Raises:
-        InvalidArgument: The mapping is empty, a name is not a string, or a value is not a parameter.
+        InvalidArgument: The mapping is empty, a name is not a string or is fixed too, or a value is not a parameter.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, Parameter], fixed: Mapping[str, Value] | None = None) -> None:
         """Check names and parameters."""
         if not isinstance(parameters, Mapping) or not parameters:
             raise InvalidArgument(f"space must map at least one name to a parameter, but got space={parameters!r}.")
@@ -269,6 +270,10 @@ class Space(Mapping[str, Parameter]):
                     "A value that is not tuned stays in your own code."
                 )
         self._parameters = dict(parameters)
+        self.fixed: Params = dict(fixed or {})
+        for name in self.fixed:
+            if name in self._parameters:
+                raise InvalidArgument(f"{name!r} must be tuned or fixed, but got both: {self[name]!r} and a value.")
 
     def __getitem__(self, name: str) -> Parameter:
         """Return the parameter of that name."""
@@ -294,7 +299,8 @@ class Space(Mapping[str, Parameter]):
 
     def decode(self, point: Sequence[float] | FloatArray) -> Params:
         """Return the configuration at a point of the unit cube, shape ``(d,)``."""
-        return {name: parameter.from_unit(float(u)) for (name, parameter), u in zip(self.items(), point, strict=True)}
+        tuned = {name: parameter.from_unit(float(u)) for (name, parameter), u in zip(self.items(), point, strict=True)}
+        return tuned | self.fixed
 
     def encode(self, params: Mapping[str, Any]) -> FloatArray:
         """Return the point of a configuration, shape ``(d,)``, in the unit cube."""
@@ -311,7 +317,15 @@ class Space(Mapping[str, Parameter]):
                 params[name] = parameter.values[position]
             else:
                 params[name] = parameter.low if isinstance(parameter, Continuous) else parameter.low + position
-        return {name: params[name] for name in self}
+        return {name: params[name] for name in self} | self.fixed
+
+    def params_of(self, configuration: Mapping[str, Value]) -> Params:
+        """Return what a training is given of a configuration, in a dict of the caller's own."""
+        return dict(configuration)
+
+    def definition_of(self, configuration: Mapping[str, Value]) -> str | None:  # noqa: ARG002
+        """Return which of several training definitions a configuration belongs to, None where there is but one."""
+        return None
 
     @staticmethod
     def key(params: Mapping[str, Value]) -> str:
@@ -320,16 +334,19 @@ class Space(Mapping[str, Parameter]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``from_json`` reads."""
-        return {name: parameter.to_json() for name, parameter in self.items()}
+        fixed = {name: {"kind": "fixed", "value": value} for name, value in self.fixed.items()}
+        return {name: parameter.to_json() for name, parameter in self.items()} | fixed
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Space:
         """Return the space that ``to_json`` described; no code is run."""
-        return cls(
+        return Space(
             {
                 name: _KINDS[fields["kind"]](**{key: value for key, value in fields.items() if key != "kind"})
                 for name, fields in data.items()
-            }
+                if fields["kind"] != "fixed"
+            },
+            {name: fields["value"] for name, fields in data.items() if fields["kind"] == "fixed"},
         )
 
 
@@ -342,7 +359,8 @@ def _part(low: float, high: float, value: float) -> float:
     return min(max(part, 0.0), 1.0)
 
 
-def _real(name: str, value: object) -> float:
+def real_number(name: str, value: object) -> float:
+    """Return ``value`` as a float, or raise InvalidArgument unless it is a finite number."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidArgument(f"{name} must be a finite number, but got {name}={value!r}.")

@@ -29,12 +29,15 @@ def summarize(study: Study, history: History, *, name: str, ended: str | None) -
 
 
 def _best(study: Study, history: History) -> list[str]:
-    number = history.best()
-    if number is None:
+    best = study.best(history)
+    if best is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
-    value, epoch = history.record(number).value, history[number].curve.epoch_of(study.objective.at)
-    lines = [f"Best: trial {number}, {study.objective.metric} = {value:.6g} at epoch {epoch}"]
-    return lines + [f"    {name} = {value!r}" for name, value in history.params(number).items()]
+    at = [epoch for epoch, value in best.curve.items() if value == best.value]
+    epoch = at[0] if study.objective.at == "best" else at[-1]
+    of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""
+    metric = study.objective_of(best.definition).metric
+    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g} at epoch {epoch}"]
+    return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
 
 
 def _cost(study: Study, history: History) -> list[str]:

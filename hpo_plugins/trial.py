@@ -24,6 +24,7 @@ class Trial:
     Attributes:
         number: Its place in the search, from 0.
         params: Its configuration, plain Python values.
+        definition: Which training definition it belongs to, where the search has several, else None.
         start_epoch: Epochs that were already trained, 0 when fresh.
         resume_from: Path of the checkpoint to go on from, else None.
     """
@@ -34,6 +35,7 @@ class Trial:
         number: int,
         params: Params,
         *,
+        definition: str | None = None,
         attempt: int = 1,
         start_epoch: int = 0,
         resume_from: str | None = None,
@@ -43,6 +45,7 @@ class Trial:
         self._attempt = attempt
         self.number = number
         self.params = params
+        self.definition = definition
         self.start_epoch = start_epoch
         self.resume_from = resume_from
 
@@ -57,7 +60,7 @@ class Trial:
     @property
     def objective(self) -> Objective:
         """The objective: which metric is judged, and which way."""
-        return self._coordinator.study.objective
+        return self._coordinator.study.objective_of(self.definition)
 
     @property
     def attempt(self) -> int:
@@ -138,7 +141,12 @@ class Trial:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary: the other side opens the study anew, when it first needs it."""
-        arguments = {"attempt": self._attempt, "start_epoch": self.start_epoch, "resume_from": self.resume_from}
+        arguments = {
+            "definition": self.definition,
+            "attempt": self._attempt,
+            "start_epoch": self.start_epoch,
+            "resume_from": self.resume_from,
+        }
         return _rebuild, (self._coordinator, self.number, self.params, arguments)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trial:

@@ -7,13 +7,14 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins import loop_exit, relay
 from hpo_plugins.checkpoints import Checkpoints, Keeping, folder_name
 from hpo_plugins.coordinator import Coordinator
+from hpo_plugins.criteria import Criterion
 from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
@@ -22,9 +23,10 @@ from hpo_plugins.space import Parameter, Space
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.strategies import Judge, Random, Strategy
 from hpo_plugins.strategies.base import whole_number
-from hpo_plugins.study import Study, check_same
+from hpo_plugins.study import LIMITS, Study, check_same
 from hpo_plugins.summary import summarize
 from hpo_plugins.trial import Trial
+from hpo_plugins.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.workers import Engine, LocalWorkers, Train
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ class Tuner:
         objective: ``Minimize(metric)`` or ``Maximize(metric)``; the one place where the metric is named.
         strategy: ``Grid()``, ``Random()`` or ``Hyperband(...)``.
         max_trials: How many trials to start in all, by all workers and runs together; None sets no limit.
+        max_runtime: For how many seconds to work on the study, all runs together; None sets no limit. Time counts
+            while any process trains a trial, not between runs. Then trainings stop at their next report.
+        max_parallel: How many trials may be trained at once, by all processes together; None sets no limit.
+        stop_when: ``TargetReached(value)``, ``NotImproving(trials)``, ``Converged()``: any of them ends the search;
+            trainings under way go on to their own end, paused ones do not go on.
         early_stopping: ``MedianRule()`` beside Grid or Random.
         retries: How often a trial is handed out again after its worker vanished; then it is FAILED.
         retry_on: Exceptions of your own code after which a trial is handed out again too, such as an out-of-memory
@@ -61,6 +68,12 @@ class Tuner:
         seed: Fixes every suggestion; None draws one and stores it with the study.
         storage: A path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
         name: The study's name; one storage holds many.
+        warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
+            trials are copied when the study is made.
+        notes: JSON to keep with the study; the search does not look at it.
+
+    ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing what trial n
+    is, so they may differ from run to run. Everything else defines the study.
 
     Attributes:
         space: The search space.
@@ -71,7 +84,7 @@ class Tuner:
 
     Raises:
         InvalidArgument: An argument is wrong, or the strategy does not fit the space or the limits.
-        StudyMismatch: The stored study has another space, objective, strategy or seed.
+        StudyMismatch: The stored study has another space, objective, strategy, seed or other parents.
         StorageError: The storage cannot be opened.
     """
 
@@ -82,6 +95,9 @@ class Tuner:
         *,
         strategy: Strategy | None = None,
         max_trials: int | None = None,
+        max_runtime: float | None = None,
+        max_parallel: int | None = None,
+        stop_when: Sequence[Criterion] = (),
         early_stopping: Judge | None = None,
         retries: int = 3,
         retry_on: tuple[type[Exception], ...] = (),
@@ -90,6 +106,8 @@ class Tuner:
         seed: int | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
+        warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Check everything, and open the study or make it."""
         whole_number("retries", retries, 0)
@@ -105,6 +123,11 @@ class Tuner:
             early_stopping=early_stopping,
             seed=secrets.randbits(32) if seed is None else seed,
             max_trials=max_trials,
+            max_runtime=max_runtime,
+            max_parallel=max_parallel,
+            stop_when=stop_when,  # type: ignore[arg-type]  # the study makes a tuple of it
+            parents=_parents(warm_start),
+            notes=notes,
         )
         self.name = name
         self._key = f"{name} in {storage}"
@@ -117,7 +140,9 @@ class Tuner:
         store = place.open(name, study.to_json())
         given = study.to_json() | ({"seed": store.definition["seed"]} if seed is None else {})
         check_same(store.definition, given, name)
-        if store.definition["max_trials"] != max_trials:
+        given["parents"] = store.definition["parents"]  # as they were when the study was made
+        given["notes"] = store.definition["notes"] if notes is None else given["notes"]
+        if any(store.definition[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
         root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
         kept = Checkpoints(Path(root).absolute(), checkpoints)
@@ -322,6 +347,11 @@ class Tuner:
 
     # Results.
 
+    @property
+    def study(self) -> Study:
+        """The study's whole definition, as it is stored."""
+        return self._coordinator.study
+
     def _history(self) -> History:
         """Return the history, in step with the storage; a further rank keeps what it knew when rank 0 has ended."""
         try:
@@ -341,14 +371,15 @@ class Tuner:
     def best_trial(self) -> TrialRecord:
         """The trial with the best value, the earliest of equals; failed trials do not count.
 
+        It spans identical parents (``WarmStart``): where ``parent`` is not None, the trial is one of theirs.
+
         Raises:
             NothingReported: No trial has a value yet.
         """
-        history = self._history()
-        number = history.best()
-        if number is None:
+        best = self.study.best(self._history())
+        if best is None:
             raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
-        return history.record(number)
+        return best
 
     @property
     def stop_reason(self) -> str | None:
@@ -391,3 +422,16 @@ def _check_exceptions(retry_on: object) -> None:
         raise InvalidArgument(
             f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={retry_on!r}."
         )
+
+
+def _parents(given: object) -> Parents | None:
+    """Return the parents that ``warm_start`` names, as they are now."""
+    if given is None:
+        return None
+    wanted = given if isinstance(given, WarmStart) else WarmStart(given)  # type: ignore[arg-type]  # it checks
+    studies = []
+    for place in wanted.parents:
+        parent = place if isinstance(place, Tuner) else Tuner.load(place)
+        records, running = parent.trials, parent._coordinator.running()
+        studies.append(Parent.of(parent.name, parent.space, parent.objective, records, running))
+    return Parents(wanted.identical, tuple(studies))

@@ -74,3 +74,14 @@ def test_bad_arguments_are_named(arguments):
     (name,) = arguments
     with pytest.raises(hpo.InvalidArgument, match=f"{name} must be a whole number of at least 1"):
         hpo.MedianRule(**arguments)
+
+
+def test_identical_parents_are_earlier_trials():
+    space, objective = {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss")
+    parent = hpo.Tuner(space, objective, max_trials=3)
+    for trial in parent:
+        trial.report(1, {"loss": float(trial.number)})
+    for identical in (True, False):
+        warm_start = hpo.WarmStart([parent], identical=identical)
+        tuner = hpo.Tuner(space, objective, early_stopping=hpo.MedianRule(), warm_start=warm_start)
+        assert tuner.ask().report(1, {"loss": 1.5}) is identical  # the median is 1

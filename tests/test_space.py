@@ -131,6 +131,17 @@ def test_size_counts_configurations():
     assert Space({"a": hpo.Continuous(0, 1)}).size is None
 
 
+def test_fixed_values_are_in_every_configuration_and_in_no_coordinate():
+    space = Space({"a": hpo.Integer(1, 3)}, {"epochs": "10", "flag": True})
+    assert space.decode([0.5]) == {"a": 2, "epochs": "10", "flag": True} == space.at_index(1)
+    assert space.encode(space.at_index(1)).shape == (1,)
+    assert space.size == 3
+    again = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert (dict(again), again.fixed) == (dict(space), space.fixed)
+    with pytest.raises(hpo.InvalidArgument, match="'a' must be tuned or fixed, but got both"):
+        Space({"a": hpo.Integer(1, 3)}, {"a": 1})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -13,6 +13,10 @@ Two rules make many processes safe without a lock held across decisions:
   by somebody, nothing is written, and the caller learns that its lease is lost.
 
 Times are seconds since 1970 by the storage's own clock: clocks of workers are never compared.
+
+A study's *runtime* is how long it has been worked on. A process that holds a trial writes at least with every renewal
+of its lease; so at each write for a trial the time since the one before counts, at most ``LONGEST_SILENCE`` of it. A
+night between two runs of a script counts with that much and no more.
 """
 
 from __future__ import annotations
@@ -20,7 +24,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
+from hpo_plugins import lease
 from hpo_plugins.records import Changes, HandOut, ReportRow
+
+LONGEST_SILENCE = lease.LEASE_SECONDS / 2
+"""Seconds without a write that still count as runtime: two renewals, since a busy process may be late with one."""
 
 Definition: TypeAlias = dict[str, Any]
 """What a study was defined as, in JSON: see ``hpo_plugins.study``."""

@@ -33,6 +33,7 @@ class MemoryStudyStore:
         self._lock = threading.Lock()
         self._revision = 0
         self._hand_outs = 0
+        self._began: float | None = None
         self._trials: list[tuple[int, TrialRow]] = []
         self._reports: list[ReportRow] = []
         self._report_revisions: list[int] = []
@@ -44,11 +45,13 @@ class MemoryStudyStore:
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
         with self._lock:
+            now = time.time()
+            runtime = 0.0 if self._began is None else now - self._began  # it is worked on as long as it lives
             if since >= self._revision:
-                return Changes(self._revision, self._hand_outs, time.time(), (), ())
+                return Changes(self._revision, self._hand_outs, now, (), (), runtime)
             first = bisect_right(self._report_revisions, since)
             trials = [row for revision, row in self._trials if revision > since]
-            return Changes(self._revision, self._hand_outs, time.time(), trials, self._reports[first:])
+            return Changes(self._revision, self._hand_outs, now, trials, self._reports[first:], runtime)
 
     def hand_out(self, offer: HandOut, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
@@ -56,6 +59,7 @@ class MemoryStudyStore:
             if self._hand_outs != expected:
                 return False
             now = time.time()
+            self._began = now if self._began is None else self._began
             if offer.attempt == 1:
                 row = TrialRow(
                     offer.number, offer.params, TrialState.RUNNING, 1, offer.lost, offer.worker, now + offer.lease, now

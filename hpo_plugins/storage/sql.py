@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from hpo_plugins.checkpoints import folder_name
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState, encode_metrics
-from hpo_plugins.storage.base import Definition
+from hpo_plugins.storage.base import LONGEST_SILENCE, Definition
 
 SCHEMA_VERSION = 1
 LOCK_TIMEOUT = 60.0
@@ -45,6 +45,8 @@ _studies = sa.Table(
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("hand_outs", sa.BigInteger, nullable=False),
+    sa.Column("runtime", sa.Float(53), nullable=False, default=0.0),
+    sa.Column("last_write", sa.Float(53)),  # when the runtime was last added up; None before the first hand-out
 )
 _trials = sa.Table(
     "hpo_trials",
@@ -251,11 +253,13 @@ class SqlStudyStore:
 
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
-        state = sa.select(_studies.c.revision, _studies.c.hand_outs, self._storage.now().label("now"))
+        now = self._storage.now().label("now")
+        state = sa.select(_studies.c.revision, _studies.c.hand_outs, now, _studies.c.runtime, _studies.c.last_write)
         with self._storage.read() as connection:
             study = connection.execute(state.where(_studies.c.id == self._study)).one()
+            runtime = study.runtime + _counted(study.now, study.last_write)
             if study.revision <= since:
-                return Changes(study.revision, study.hand_outs, study.now, (), ())
+                return Changes(study.revision, study.hand_outs, study.now, (), (), runtime)
             # The study's row was read first: where reads do not share a snapshot, later rows come twice, not never.
             trials = connection.execute(
                 sa.select(*_TRIAL_COLUMNS).where(_trials.c.study == self._study, _trials.c.revision > since)
@@ -265,7 +269,8 @@ class SqlStudyStore:
         reports = (
             first if len(first) < _CHUNK else chain(first, self._later_reports(first[-1].revision, study.revision))
         )
-        return Changes(study.revision, study.hand_outs, study.now, rows, (ReportRow._make(row[:-1]) for row in reports))
+        made = (ReportRow._make(row[:-1]) for row in reports)
+        return Changes(study.revision, study.hand_outs, study.now, rows, made, runtime)
 
     def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:
         query = sa.select(*_REPORT_COLUMNS, _reports.c.revision).where(
@@ -290,7 +295,7 @@ class SqlStudyStore:
             taken = connection.execute(
                 _studies.update()
                 .where(_studies.c.id == self._study, _studies.c.hand_outs == expected)
-                .values(hand_outs=_studies.c.hand_outs + 1, revision=_studies.c.revision + 1)
+                .values(hand_outs=_studies.c.hand_outs + 1, revision=_studies.c.revision + 1, **self._worked())
             )
             if taken.rowcount == 0:
                 return False
@@ -340,7 +345,7 @@ class SqlStudyStore:
         if fields.get("ended_at"):
             fields["ended_at"] = self._storage.now()
         with self._lock, self._storage.write() as connection:
-            revision = self._advance(connection)
+            revision = self._advance(connection, work=True)
             values = {name: value.value if isinstance(value, TrialState) else value for name, value in fields.items()}
             changed = _trials.update().where(*self._held(number, attempt, TrialState.RUNNING, TrialState.PAUSED))
             changed = changed.values(revision=revision, **values)
@@ -356,7 +361,7 @@ class SqlStudyStore:
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
         """Extend leases that are still held."""
         with self._lock, self._storage.write() as connection:
-            revision = self._advance(connection)
+            revision = self._advance(connection, work=True)
             for number, attempt in held:
                 connection.execute(
                     _trials.update()
@@ -378,15 +383,26 @@ class SqlStudyStore:
     def _revision(self) -> Any:
         return sa.select(_studies.c.revision).where(_studies.c.id == self._study).scalar_subquery()
 
-    def _advance(self, connection: sa.Connection) -> int:
-        """Take the next revision; the study's row stays locked until the commit, so revisions commit in order."""
+    def _advance(self, connection: sa.Connection, *, work: bool = False) -> int:
+        """Take the next revision; the study's row stays locked until the commit, so revisions commit in order.
+
+        With ``work`` the runtime is added up too. Reports leave it: renewals are frequent enough, and reports hot.
+        """
         study = {"this_study": self._study}
-        if connection.dialect.update_returning:
+        if not work and connection.dialect.update_returning:
             revision: int = connection.execute(_ADVANCE, study).scalar_one()
         else:
-            connection.execute(_NEXT_REVISION, study)
+            connection.execute(_NEXT_REVISION.values(**self._worked()) if work else _NEXT_REVISION, study)
             revision = connection.execute(_REVISION, study).scalar_one()
         return revision
+
+    def _worked(self) -> dict[str, Any]:
+        """Return the new values of the columns that add up the runtime."""
+        now, last = self._storage.now(), _studies.c.last_write
+        counted = sa.case(
+            (last.is_(None), 0.0), (now - last > LONGEST_SILENCE, LONGEST_SILENCE), (now < last, 0.0), else_=now - last
+        )
+        return {"runtime": _studies.c.runtime + counted, "last_write": now}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it."""
@@ -395,6 +411,10 @@ class SqlStudyStore:
 
 def _reopen(storage: SqlStorage, name: str, study: int, definition: Definition) -> SqlStudyStore:
     return SqlStudyStore(storage, name, study, definition)
+
+
+def _counted(now: float, last_write: float | None) -> float:
+    return 0.0 if last_write is None else min(max(now - last_write, 0.0), LONGEST_SILENCE)
 
 
 def _trial(row: sa.Row[Any]) -> TrialRow:

@@ -5,6 +5,7 @@ from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
 from hpo_plugins.strategies.median_rule import MedianRule
+from hpo_plugins.strategies.portfolio import Portfolio
 from hpo_plugins.strategies.random_search import Random
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Hyperband",
     "Judge",
     "MedianRule",
+    "Portfolio",
     "Random",
     "Resume",
     "Start",

@@ -22,8 +22,8 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies import allocation
 from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
-from hpo_plugins.strategies.model import INITIAL_CURVES, Model, model_of, propose, unseen_draw
-from hpo_plugins.strategies.observations import grid
+from hpo_plugins.strategies.model import INITIAL_CURVES, Model, model_of, opening, propose, unseen_draw
+from hpo_plugins.strategies.observations import grid, known_points
 from hpo_plugins.surrogate.threads import on_one_core
 
 IRREVOCABLE = 4.0
@@ -81,8 +81,8 @@ class Bayesian(Strategy):
         """Return the new configuration or the frozen training whose next epochs are expected to bring most."""
         if self.max_resource is None:
             return super().next(history, seed, may_start=may_start)
-        if may_start and len(history) < INITIAL_CURVES:
-            return Start(unseen_draw(history, seed))
+        if may_start and len(known_points(history)) < INITIAL_CURVES:
+            return Start(opening(history, seed))
         return self._next(history, seed, may_start)
 
     @on_one_core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
@@ -17,7 +17,7 @@ class MedianRule(Judge):
 
     After each epoch, the running average of the objective up to that epoch is taken of every earlier trial (one with
     a smaller number) that has come as far. The training is stopped when its *current* value, not its best, is worse
-    than the median of those.
+    than the median of those. The trials of identical parents (``warm_start``) are earlier ones too.
 
     Args:
         min_trials: The rule rests until that many earlier trials have come as far.
@@ -45,9 +45,9 @@ class MedianRule(Judge):
         current = history[number].curve.loss(epoch, at="last")
         if current is None or epoch < self.min_epochs:
             return None
-        averages = [
-            mean for earlier in islice(history, number) if (mean := earlier.curve.running_mean(epoch)) is not None
-        ]
+        identical = (trial.curve for parent in history.parents if parent.identical for trial in parent.trials)
+        before = chain(identical, (trial.curve for trial in islice(history, number)))
+        averages = [mean for curve in before if (mean := curve.running_mean(epoch)) is not None]
         if len(averages) < self.min_trials:
             return None
         median = statistics.median(averages)

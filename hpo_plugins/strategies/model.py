@@ -23,16 +23,20 @@ from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.strategies.observations import (
     Observations,
     Standardization,
+    known_points,
     observe_curves,
+    observe_identical,
     observe_values,
     place,
 )
 from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.strategies.transfer import guides, lead, learn_guess
 from hpo_plugins.surrogate.threads import on_one_core
 
 if TYPE_CHECKING:
     from hpo_plugins.surrogate.features import Features
     from hpo_plugins.surrogate.gp import Posterior
+    from hpo_plugins.surrogate.guess import Guess
     from hpo_plugins.surrogate.kernel import Layout
 
 T = TypeVar("T")
@@ -48,11 +52,13 @@ STEPS = 30
 
 
 class Learned(NamedTuple):
-    """What the settled observations say: the hyperparameters, and the scale of the losses."""
+    """What the settled observations say: the hyperparameters, the scale of the losses, and whom to believe."""
 
     layout: Layout
     theta: FloatArray
     scale: Standardization
+    guess: Guess | None
+    """What earlier studies say, None where there are none or they are not believed."""
 
 
 class Model:
@@ -72,17 +78,26 @@ class Model:
         """Condition the process on the observations, or on those that matter most."""
         self.history, self.last, self.seen, self.features, self._learned = history, last, seen, features, learned
         self.scale = learned.scale
-        self.points = features.snap(history.points())
+        self.points = features.snap(known_points(history))
         self.y = self.scale(seen.loss)
 
     @functools.cached_property
     def posterior(self) -> Posterior:
         """The process, given the observations."""
         from hpo_plugins.surrogate.gp import Posterior
+        from hpo_plugins.surrogate.guess import GuidedPosterior
 
+        layout, theta, _, guess = self._learned
         kept = informative(self.seen, self.y, EXACT)
         x = self.at(self.points[self.seen.trial[kept]], self.seen.epoch[kept])
-        return Posterior(self._learned.layout, self._learned.theta, x, self.y[kept])
+        if guess is None:
+            return Posterior(layout, theta, x, self.y[kept])
+        return GuidedPosterior(layout, theta, x, self.y[kept], guess)
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether earlier studies are believed."""
+        return self._learned.guess is not None
 
     @property
     def best(self) -> float:
@@ -153,14 +168,15 @@ def model_of(history: History, last: int | None) -> Model | None:
     """
     from hpo_plugins.surrogate.features import Features
 
-    seen = observe_values(history) if last is None else observe_curves(history, last)
+    own = observe_values(history) if last is None else observe_curves(history, last)
+    seen = own.beside(observe_identical(history, last))
     features = Features(history.space)
     if np.isfinite(seen.loss).sum() < 2 or not features.columns:
         return None
     settled = _settled(seen)
-    points = features.snap(history.points())
+    points = features.snap(known_points(history))
     key = _key(history, last, settled, points)
-    learned = _remember(_lessons, key, lambda: _learn(settled, points[settled.trial], last, features))
+    learned = _remember(_lessons, key, lambda: _learn(history, settled, points, last, features))
     return Model(history, last, seen, learned, features)
 
 
@@ -171,7 +187,7 @@ def _settled(seen: Observations) -> Observations:
     return seen.only(seen.settled)
 
 
-def _learn(seen: Observations, points: FloatArray, last: int | None, features: Features) -> Learned:
+def _learn(history: History, seen: Observations, points: FloatArray, last: int | None, features: Features) -> Learned:
     from hpo_plugins.surrogate.gp import fit
 
     scale = Standardization.of(seen.loss)
@@ -179,8 +195,10 @@ def _learn(seen: Observations, points: FloatArray, last: int | None, features: F
     kept = informative(seen, y, FITTED)
     layout = features.layout(curves=last is not None)
     times = None if last is None else place(seen.epoch[kept], last)
-    theta = fit(layout, features.inputs(points[kept], times), y[kept], steps=STEPS)
-    return Learned(layout, theta, scale)
+    x = features.inputs(points[seen.trial[kept]], times)
+    guess = learn_guess(history, seen, y, points, features)
+    theta = fit(layout, x, y[kept] if guess is None else y[kept] - guess(x), steps=STEPS)
+    return Learned(layout, theta, scale, guess)
 
 
 _lessons: dict[Hashable, Learned] = {}
@@ -190,7 +208,7 @@ _proposals: dict[Hashable, FloatArray] = {}
 def _key(history: History, last: int | None, seen: Observations, points: FloatArray) -> Hashable:
     """Return what the surrogate depends on, and nothing else."""
     columns = (seen.trial, seen.epoch, seen.loss, points[seen.trial])
-    return (repr(history.space), last, *(column.tobytes() for column in columns))
+    return (repr(history.space), last, history.parents_digest, *(column.tobytes() for column in columns))
 
 
 def _remember(memory: dict[Hashable, T], key: Hashable, compute: Callable[[], T]) -> T:
@@ -218,9 +236,20 @@ def informative(seen: Observations, y: FloatArray, most: int) -> NDArray[np.intp
 @on_one_core
 def propose(history: History, seed: int, last: int | None = None) -> Params:
     """Return a new configuration: where the surrogate expects the largest improvement."""
-    model = model_of(history, last) if len(history) >= (INITIAL if last is None else INITIAL_CURVES) else None
-    found = model.propose(model.running(), model.points) if model is not None else np.empty((0, 0))
+    known, enough = len(known_points(history)), INITIAL if last is None else INITIAL_CURVES
+    model = model_of(history, last) if known >= (INITIAL_CURVES if guides(history) else enough) else None
+    if model is None or (known < enough and not model.is_guided):
+        return opening(history, seed)
+    found = model.propose(model.running(), model.points)
     return history.space.decode(found[0]) if len(found) else unseen_draw(history, seed)
+
+
+def opening(history: History, seed: int) -> Params:
+    """Return a configuration before the model has a say: one that was good for a parent, or a random draw."""
+    from hpo_plugins.surrogate.features import Features
+
+    point = lead(history, Features(history.space)) if len(history) < INITIAL_CURVES else None
+    return unseen_draw(history, seed) if point is None else history.space.decode(point)
 
 
 def unseen_draw(history: History, seed: int) -> Params:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.history import History, ParentTrial, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
@@ -43,6 +43,10 @@ class Observations(NamedTuple):
     loss: FloatArray
     settled: NDArray[np.bool_]
 
+    def beside(self, others: Observations) -> Observations:
+        """Return these and others after them."""
+        return Observations(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
+
     def only(self, chosen: NDArray[np.bool_]) -> Observations:
         """Return the chosen ones."""
         return Observations(self.trial[chosen], self.epoch[chosen], self.loss[chosen], self.settled[chosen])
@@ -64,6 +68,42 @@ def grid(last: int) -> tuple[int, ...]:
 def place(epoch: NDArray[np.intp] | float, last: int) -> FloatArray:
     """Return tau."""
     return np.log(np.maximum(epoch, 1)) / math.log(max(last, 2))
+
+
+def known_points(history: History) -> FloatArray:
+    """Return the trials' configurations by number, and after them those of identical parents' trials."""
+    earlier = [trial.point for trial in _identical(history)]
+    return np.vstack([history.points(), np.array(earlier).reshape(len(earlier), len(history.space))])
+
+
+def _identical(history: History) -> list[ParentTrial]:
+    """Return the parents' trials that count as the study's own."""
+    return [trial for parent in history.parents if parent.identical for trial in parent.trials]
+
+
+def observe_identical(history: History, last: int | None) -> Observations:
+    """Return what identical parents' trials teach, as if they were trials after the study's own."""
+    return _columns(
+        [
+            row
+            for number, trial in enumerate(_identical(history), len(history))
+            for row in _earlier(trial, number, last, history.objective.at)
+        ]
+    )
+
+
+def _earlier(
+    trial: ParentTrial, number: int, last: int | None, at: Literal["best", "last"]
+) -> Iterator[tuple[int, int, float, bool]]:
+    curve, end = trial.curve, last or 1
+    if trial.state is TrialState.FAILED:
+        yield number, end, math.nan, True
+    elif (loss := curve.loss(at=at)) is not None:
+        newest = end if last is None or trial.state is TrialState.COMPLETED else min(curve.epochs[-1], end)
+        for epoch in grid(end):
+            if epoch < min(newest, curve.epochs[-1]) and (known := curve.loss(epoch, at=at)) is not None:
+                yield number, epoch, known, True
+        yield number, newest, loss, True
 
 
 def observe_values(history: History) -> Observations:

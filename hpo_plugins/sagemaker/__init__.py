@@ -1,0 +1,12 @@
+"""SageMaker's tuning jobs: their requests in and out.
+
+    tuner = hpo_plugins.sagemaker.tuner_from_request(request, storage="tuning.db")
+    request = hpo_plugins.sagemaker.request_from_tuner(tuner, job_name="churn", training_job_definition={...})
+
+``request`` is the dict that boto3's ``create_hyper_parameter_tuning_job`` takes. Nothing here needs boto3.
+"""
+
+from hpo_plugins.sagemaker.importing import tuner_from_request
+from hpo_plugins.sagemaker.writing import request_from_tuner
+
+__all__ = ["request_from_tuner", "tuner_from_request"]
