@@ -181,3 +181,20 @@ def test_description_is_the_rung_table():
 def test_bad_resources_are_named(arguments, message):
     with pytest.raises(hpo.InvalidArgument, match=message):
         hpo.Hyperband(**arguments)
+
+
+def test_trials_of_an_identical_parent_count_at_the_rungs():
+    space, loss = {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss")
+    parent = hpo.Tuner(space, loss, strategy=hpo.Random(), max_trials=6, seed=0)
+    for trial in parent:
+        for epoch in range(1, 4):
+            trial.report(epoch, {"loss": 0.0})
+    tuner = hpo.Tuner(
+        space,
+        loss,
+        strategy=hpo.Hyperband(max_resource=9),
+        max_trials=1,
+        warm_start=hpo.WarmStart([parent], identical=True),
+    )
+    assert train_on(tuner, [5], 9) == {0: [1]}
+    assert "rank 7 of 7" in tuner.trials[0].stop_reason

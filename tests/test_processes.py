@@ -22,7 +22,7 @@ import json, sys
 import hpo_plugins as hpo
 tuner = hpo.Tuner(
     {"x": hpo.Continuous(0, 1), "c": hpo.Categorical([1, 2])}, hpo.Minimize("loss"),
-    strategy=hpo.Hyperband(max_resource=9), max_trials=30, storage=sys.argv[1], seed=0,
+    strategy=hpo.Hyperband(max_resource=9, search="random"), max_trials=30, storage=sys.argv[1], seed=0,
 )
 sys.stdin.readline()  # all start at once
 for trial in tuner:

@@ -33,11 +33,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Literal
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.history import History, ParentTrial, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
@@ -178,10 +180,17 @@ class Hyperband(Strategy):
 
 
 def _results(history: History, rung: int) -> dict[int, float]:
-    """Return by number the loss at a rung of every trial that came as far, or ended by itself before."""
+    """Return by number the loss at a rung of every trial that came as far, or ended by itself before.
+
+    The trials of identical parents (``warm_start``) are results like any other; their numbers are negative.
+    """
+    parents = [trial for parent in history.parents if parent.identical for trial in parent.trials]
+    trials: Iterable[tuple[int, TrialHistory | ParentTrial]] = chain(
+        enumerate(history), enumerate(parents, start=-len(parents))
+    )
     return {
-        trial.row.number: loss
-        for trial in history
+        number: loss
+        for number, trial in trials
         if trial.state is not TrialState.FAILED
         and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
         and (loss := trial.curve.loss(rung, at=history.objective.at)) is not None
