@@ -1,6 +1,6 @@
 """Kill workers at random while they search, and check that nothing is lost and nothing counted twice.
 
-Usage: python benchmarks/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--storage URL]
+Usage: python benchmarks/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--pause]
 
 So many processes work on one study. One of them, drawn at random, is killed with SIGKILL every so many seconds and
 replaced. A training is a chain: each epoch's value is made from the state after the epoch before, so a curve shows
@@ -107,23 +107,28 @@ def torment(options: argparse.Namespace) -> int:
 
     running = [start() for _ in range(options.processes)]
     kills, due = 0, time.monotonic() + options.kill_every
-    while running:
-        time.sleep(0.02)
-        for process in list(running):
-            code = process.poll()
-            if code is None:
-                continue
-            running.remove(process)
-            if code == -signal.SIGKILL:
-                running.append(start())
-            elif code != 0:
-                raise SystemExit(f"A worker ended with code {code}.")
-        if running and time.monotonic() >= due:
-            due += options.kill_every
-            victim = dice.choice(running)
-            if victim.poll() is None:
-                victim.kill()
-                kills += 1
+    try:
+        while running:
+            time.sleep(0.02)
+            for process in list(running):
+                code = process.poll()
+                if code is None:
+                    continue
+                running.remove(process)
+                if code == -signal.SIGKILL:
+                    running.append(start())
+                elif code != 0:
+                    raise SystemExit(f"A worker ended with code {code}.")
+            if running and time.monotonic() >= due:
+                due += options.kill_every
+                victim = dice.choice(running)
+                if victim.poll() is None:
+                    victim.kill()
+                    kills += 1
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
     return kills
 
 

@@ -119,7 +119,11 @@ class Coordinator:
 
     def _is_let_go(self, row: TrialRow) -> bool:
         """Return whether a running trial's worker gave it back or is gone."""
-        return row.lease_until == 0 or row.lease_until < self._history.now or lease.is_gone(row.worker)
+        if row.lease_until in (0, LONG_AGO) or lease.is_gone(row.worker):
+            return True
+        # While the storage could not be reached, nobody could renew a lease.
+        was_away = time.monotonic() - self.store.reachable_since <= self._lease_seconds
+        return row.lease_until < self._history.now and not was_away
 
     def _is_full(self) -> bool:
         most = self.study.max_parallel
@@ -144,10 +148,13 @@ class Coordinator:
                 history = self.history()
                 if self._is_full():
                     return None
-                offer = self._abandoned() or self._next()
+                try:
+                    offer = self._abandoned() or self._next()
+                except _OldView:
+                    continue
                 if offer is None:
                     return None
-                if not self.store.hand_out(offer, history.hand_outs):
+                if not self.store.hand_out(offer, history.hand_outs) and not self._was_handed_out(offer):
                     continue  # another process was handed something first: decide again
                 self.history()
                 row = history[offer.number].row
@@ -165,6 +172,14 @@ class Coordinator:
                     start_epoch=row.start_epoch,
                     resume_from=None if row.checkpoint is None else str(self._checkpoint(row)),
                 )
+
+    def _was_handed_out(self, offer: HandOut) -> bool:
+        """Return whether a hand-out that was refused is there: written before a lost connection, and tried again."""
+        history = self.history()
+        if offer.number >= len(history) or offer.number in self._held:
+            return False
+        row = history[offer.number].row
+        return (row.worker, row.attempts, row.state) == (offer.worker, offer.attempt, TrialState.RUNNING)
 
     def _next(self) -> HandOut | None:
         """Return what the strategy would do next: a new trial, or a paused one that goes on."""
@@ -195,7 +210,12 @@ class Coordinator:
         return HandOut(row.number, row.params, row.attempts + 1, lost, self._worker, self._lease())
 
     def _checkpoint(self, row: TrialRow) -> Path:
-        return self.checkpoints.find(row.number, row.checkpoint or "")
+        try:
+            return self.checkpoints.find(row.number, row.checkpoint or "")
+        except CheckpointError:
+            if self.history()[row.number].row == row:
+                raise
+        raise _OldView  # another process has saved the trial anew, and deleted this checkpoint
 
     def _abandoned(self) -> HandOut | None:
         """Return the first trial that nobody trains any more, after ending those that need no more training."""
@@ -529,6 +549,10 @@ class Coordinator:
         """Open the same study in the process that unpickles it; leases stay with the process that has them."""
         arguments = {"checkpoints": self.checkpoints, "retries": self.retries, "retry_on": self.retry_on}
         return _reopen, (self.study, self.store, arguments | {"lease_seconds": self._lease_seconds})
+
+
+class _OldView(Exception):
+    """A decision was begun on a view of the study that is no longer true: decide again."""
 
 
 def _reopen(study: Study, store: StudyStore, arguments: dict[str, Any]) -> Coordinator:

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import sql
+from hpo_plugins.storage import connecting
 
 
 def open_at(storage):
@@ -62,7 +62,7 @@ def test_damaged_file(tmp_path):
 
 
 def test_locked_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(sql, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", 0.01)
     tuner = open_at(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

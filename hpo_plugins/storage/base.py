@@ -45,6 +45,10 @@ class StudyStore(Protocol):
     outlives_process: bool
     """Whether other processes can go on when this one dies, so that leases must run out."""
 
+    @property
+    def reachable_since(self) -> float:
+        """When the storage came back from the last outage, by ``time.monotonic()``; ``-inf`` when there was none."""
+
     def define(self, definition: Definition) -> None:
         """Replace the definition, for what may change between runs of a script."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ class MemoryStudyStore:
     """One study in memory. Pickled, it becomes a proxy: the other process works on this one's data."""
 
     outlives_process = False
+    reachable_since = -math.inf
 
     def __init__(self, definition: Definition) -> None:
         """Start empty."""
@@ -136,6 +138,7 @@ class ProxyStudyStore:
     """A study in another process's memory, reached on the first use."""
 
     outlives_process = True  # the process that uses this one may die, and the study stays
+    reachable_since = -math.inf
 
     def __init__(self, definition: Definition, address: relay.Address) -> None:
         """Remember where the study is; nothing is opened yet."""

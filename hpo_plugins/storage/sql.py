@@ -13,99 +13,24 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hpo_plugins.checkpoints import folder_name
-from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
+from hpo_plugins.errors import StorageError, StudyNotFound
 from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState, encode_metrics
+from hpo_plugins.storage import connecting, tables
 from hpo_plugins.storage.base import LONGEST_SILENCE, Definition
+from hpo_plugins.storage.patience import Outage, Unreachable, patient
 
-SCHEMA_VERSION = 1
-LOCK_TIMEOUT = 60.0
-"""Seconds that a process waits for another's write before it gives up."""
-
-_metadata = sa.MetaData()
-_meta = sa.Table(
-    "hpo_meta",
-    _metadata,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_studies = sa.Table(
-    "hpo_studies",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(512), nullable=False, unique=True),
-    sa.Column("definition", sa.Text, nullable=False),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("hand_outs", sa.BigInteger, nullable=False),
-    sa.Column("runtime", sa.Float(53), nullable=False, default=0.0),
-    sa.Column("last_write", sa.Float(53)),  # when the runtime was last added up; None before the first hand-out
-)
-_trials = sa.Table(
-    "hpo_trials",
-    _metadata,
-    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("params", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("lost", sa.Integer, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("lease_until", sa.Float(53), nullable=False),
-    sa.Column("started_at", sa.Float(53), nullable=False),
-    sa.Column("ended_at", sa.Float(53)),
-    sa.Column("verdict", sa.String(16)),
-    sa.Column("stop_reason", sa.Text),
-    sa.Column("error", sa.Text),
-    sa.Column("checkpoint", sa.Text),
-    sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
-    sa.Index("hpo_trials_revision", "study", "revision"),
-)
-_reports = sa.Table(  # a log: appended only, in the order of its key, which is the order in which it is read
-    "hpo_reports",
-    _metadata,
-    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
-    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("value", sa.Float(53)),
-    sa.Column("metrics", sa.Text, nullable=False),
-    sa.Column("seconds", sa.Float(53), nullable=False),
-    sqlite_with_rowid=False,
-)
-_TRIAL_COLUMNS = [_trials.c[field.name] for field in fields(TrialRow)]
-_REPORT_COLUMNS = [_reports.c[name] for name in ReportRow._fields]
+_CREATING = 0x68706F
+"""The number of the lock under which PostgreSQL's tables are made."""
 _CHUNK = 20_000
 """Reports that are read at once, so that a large study is not in memory twice."""
-
-# The statements on the path of every report are built once: building one takes longer than running it.
-_THIS_STUDY = _studies.c.id == sa.bindparam("this_study")
-_NEXT_REVISION = _studies.update().where(_THIS_STUDY).values(revision=_studies.c.revision + 1)
-_ADVANCE = _NEXT_REVISION.returning(_studies.c.revision)
-_REVISION = sa.select(_studies.c.revision).where(_THIS_STUDY)
-_REPORT_VALUES = {
-    name: sa.bindparam(f"this_{name}", type_=_reports.c[name].type)
-    for name in ("study", "revision", *ReportRow._fields)
-}
-_APPEND_REPORT = _reports.insert().from_select(
-    list(_REPORT_VALUES),
-    sa.select(*_REPORT_VALUES.values()).where(
-        _trials.c.study == _REPORT_VALUES["study"],
-        _trials.c.number == _REPORT_VALUES["number"],
-        _trials.c.attempts == _REPORT_VALUES["attempt"],
-        _trials.c.state == TrialState.RUNNING.value,
-    ),
-)
-"""Appends a report if the trial's lease is held: one row is selected then, and none otherwise."""
 
 
 class SqlStorage:
@@ -120,11 +45,12 @@ class SqlStorage:
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
         """Open the database and make its tables when they are missing."""
-        self.url = _url(target)
+        self.url = connecting.url_of(target)
         self._path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
         with self._translated("opened"):
-            self.engine = _engine(self.url)
-            weakref.finalize(self, _close, self.engine, os.getpid())
+            self.engine = connecting.engine_of(self.url)
+            self.outage = Outage(str(self))
+            weakref.finalize(self, connecting.close, self.engine, os.getpid())
             self._prepare()
 
     def _prepare(self) -> None:
@@ -138,18 +64,30 @@ class SqlStorage:
                     f"storage cannot be made: the directory {self._path.parent} does not exist. Make it first."
                 )
         with self.engine.connect() as connection:
-            has_tables = sa.inspect(connection).has_table(_meta.name)
+            has_tables = sa.inspect(connection).has_table(tables.meta.name)
         if not has_tables:
             with self.write() as connection:
-                _metadata.create_all(connection)
-                if connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).first() is None:
-                    connection.execute(_meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+                if connection.dialect.name == "postgresql":  # else several first processes make the same tables
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATING)))
+                tables.metadata.create_all(connection)
+                if (
+                    connection.execute(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema")).first()
+                    is None
+                ):
+                    connection.execute(tables.meta.insert().values(key="schema", value=str(tables.SCHEMA_VERSION)))
         with self.engine.connect() as connection:
-            version = int(connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar_one())
-        if version > SCHEMA_VERSION:
+            version = int(
+                connection.execute(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema")).scalar_one()
+            )
+        if version < tables.SCHEMA_VERSION:
+            raise StorageError(
+                f"{self} was written by an older version of hpo-plugins (format {version}; this one reads "
+                f"{tables.SCHEMA_VERSION}). Finish it with that version, or give another path or database."
+            )
+        if version > tables.SCHEMA_VERSION:
             raise StorageError(
                 f"{self} was written by a newer version of hpo-plugins (format {version}; this one reads up to "
-                f"{SCHEMA_VERSION}). Upgrade with: pip install -U hpo-plugins"
+                f"{tables.SCHEMA_VERSION}). Upgrade with: pip install -U hpo-plugins"
             )
 
     def __str__(self) -> str:
@@ -161,9 +99,9 @@ class SqlStorage:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            raise StorageError(
-                f"storage {self} could not be {what}: {_cause(error)}. {_cure(_cause(error))}"
-            ) from error
+            cause = connecting.cause(error)
+            kind = Unreachable if connecting.is_outage(error, self.url) else StorageError
+            raise kind(f"storage {self} could not be {what}: {cause}. {connecting.cure(cause)}") from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -184,7 +122,7 @@ class SqlStorage:
     def names(self) -> list[str]:
         """Return the names of the studies."""
         with self.read() as connection:
-            return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.id)).scalars())
+            return list(connection.execute(sa.select(tables.studies.c.name).order_by(tables.studies.c.id)).scalars())
 
     def open(self, name: str, definition: Definition | None) -> SqlStudyStore:
         """Return the study, made when it is new."""
@@ -193,7 +131,7 @@ class SqlStorage:
             try:
                 with self.write() as connection:
                     values = {"name": name, "definition": json.dumps(definition), "revision": 0, "hand_outs": 0}
-                    connection.execute(_studies.insert().values(values))
+                    connection.execute(tables.studies.insert().values(values))
             except StorageError as error:
                 if not isinstance(error.__cause__, IntegrityError):  # else another process made it just now
                     raise
@@ -206,7 +144,7 @@ class SqlStorage:
     def _find(self, name: str) -> tuple[int, Definition] | None:
         with self.read() as connection:
             row = connection.execute(
-                sa.select(_studies.c.id, _studies.c.definition).where(_studies.c.name == name)
+                sa.select(tables.studies.c.id, tables.studies.c.definition).where(tables.studies.c.name == name)
             ).one_or_none()
         return None if row is None else (row.id, json.loads(row.definition))
 
@@ -243,26 +181,37 @@ class SqlStudyStore:
         self._study = study
         self._lock = threading.Lock()  # one connection a process is all that SQLite can use for writing
 
+    @property
+    def reachable_since(self) -> float:
+        """When the database came back from its last outage."""
+        return self._storage.outage.ended
+
+    @patient
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
         with self._lock, self._storage.write() as connection:
             connection.execute(
-                _studies.update().where(_studies.c.id == self._study).values(definition=json.dumps(definition))
+                tables.studies.update()
+                .where(tables.studies.c.id == self._study)
+                .values(definition=json.dumps(definition))
             )
         self.definition = definition
 
+    @patient
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
         now = self._storage.now().label("now")
-        state = sa.select(_studies.c.revision, _studies.c.hand_outs, now, _studies.c.runtime, _studies.c.last_write)
+        state = sa.select(tables.studies.c.revision, tables.studies.c.hand_outs, now, tables.studies.c.runtime, tables.studies.c.last_write)
         with self._storage.read() as connection:
-            study = connection.execute(state.where(_studies.c.id == self._study)).one()
+            study = connection.execute(state.where(tables.studies.c.id == self._study)).one()
             runtime = study.runtime + _counted(study.now, study.last_write)
             if study.revision <= since:
                 return Changes(study.revision, study.hand_outs, study.now, (), (), runtime)
             # The study's row was read first: where reads do not share a snapshot, later rows come twice, not never.
             trials = connection.execute(
-                sa.select(*_TRIAL_COLUMNS).where(_trials.c.study == self._study, _trials.c.revision > since)
+                sa.select(*tables.TRIAL_COLUMNS).where(
+                    tables.trials.c.study == self._study, tables.trials.c.revision > since
+                )
             )
             rows = [_trial(row) for row in trials]
             first = self._read_reports(connection, since, study.revision)
@@ -273,10 +222,10 @@ class SqlStudyStore:
         return Changes(study.revision, study.hand_outs, study.now, rows, made, runtime)
 
     def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:
-        query = sa.select(*_REPORT_COLUMNS, _reports.c.revision).where(
-            _reports.c.study == self._study, _reports.c.revision > since, _reports.c.revision <= until
+        query = sa.select(*tables.REPORT_COLUMNS, tables.reports.c.revision).where(
+            tables.reports.c.study == self._study, tables.reports.c.revision > since, tables.reports.c.revision <= until
         )
-        return connection.execute(query.order_by(_reports.c.revision).limit(_CHUNK)).all()
+        return connection.execute(query.order_by(tables.reports.c.revision).limit(_CHUNK)).all()
 
     def _later_reports(self, since: int, until: int) -> Iterator[Any]:
         """Yield the rest of a large study, so that it is never in memory twice."""
@@ -288,14 +237,15 @@ class SqlStudyStore:
                 return
             since = rows[-1].revision
 
+    @patient
     def hand_out(self, offer: HandOut, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
         now = self._storage.now()
         with self._lock, self._storage.write() as connection:
             taken = connection.execute(
-                _studies.update()
-                .where(_studies.c.id == self._study, _studies.c.hand_outs == expected)
-                .values(hand_outs=_studies.c.hand_outs + 1, revision=_studies.c.revision + 1, **self._worked())
+                tables.studies.update()
+                .where(tables.studies.c.id == self._study, tables.studies.c.hand_outs == expected)
+                .values(hand_outs=tables.studies.c.hand_outs + 1, revision=tables.studies.c.revision + 1, **self._worked())
             )
             if taken.rowcount == 0:
                 return False
@@ -314,12 +264,13 @@ class SqlStudyStore:
                     "params": json.dumps(offer.params),
                     "started_at": now,
                 }
-                connection.execute(_trials.insert().values(**key, **values))
+                connection.execute(tables.trials.insert().values(**key, **values))
             else:
                 values |= {"verdict": None, "stop_reason": None}
-                connection.execute(_trials.update().where(*self._is(offer.number)).values(**values))
+                connection.execute(tables.trials.update().where(*self._is(offer.number)).values(**values))
             return True
 
+    @patient
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""
         metrics = report.metrics if isinstance(report.metrics, str) else encode_metrics(report.metrics)
@@ -335,11 +286,12 @@ class SqlStudyStore:
                 "this_metrics": metrics,
                 "this_seconds": report.seconds,
             }
-            if connection.execute(_APPEND_REPORT, values).rowcount == 0:
+            if connection.execute(tables.APPEND_REPORT, values).rowcount == 0:
                 connection.rollback()
                 return None
             return revision
 
+    @patient
     def update(self, number: int, attempt: int, **fields: Any) -> bool:
         """Rewrite fields of a trial's row while the lease is held."""
         if fields.get("ended_at"):
@@ -347,15 +299,16 @@ class SqlStudyStore:
         with self._lock, self._storage.write() as connection:
             revision = self._advance(connection, work=True)
             values = {name: value.value if isinstance(value, TrialState) else value for name, value in fields.items()}
-            changed = _trials.update().where(*self._held(number, attempt, TrialState.RUNNING, TrialState.PAUSED))
+            changed = tables.trials.update().where(*self._held(number, attempt, TrialState.RUNNING, TrialState.PAUSED))
             changed = changed.values(revision=revision, **values)
             return connection.execute(changed).rowcount == 1
 
+    @patient
     def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
         """Clear a trial's checkpoint if it is still this one."""
         with self._lock, self._storage.write() as connection:
             revision = self._advance(connection)
-            cleared = _trials.update().where(*self._is(number), _trials.c.checkpoint == checkpoint)
+            cleared = tables.trials.update().where(*self._is(number), tables.trials.c.checkpoint == checkpoint)
             return connection.execute(cleared.values(revision=revision, checkpoint=None)).rowcount == 1
 
     def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
@@ -364,7 +317,7 @@ class SqlStudyStore:
             revision = self._advance(connection, work=True)
             for number, attempt in held:
                 connection.execute(
-                    _trials.update()
+                    tables.trials.update()
                     .where(*self._held(number, attempt, TrialState.RUNNING))
                     .values(revision=revision, lease_until=self._storage.now() + lease)
                 )
@@ -374,14 +327,14 @@ class SqlStudyStore:
         self._storage.engine.dispose()
 
     def _is(self, number: int) -> tuple[Any, Any]:
-        return _trials.c.study == self._study, _trials.c.number == number
+        return tables.trials.c.study == self._study, tables.trials.c.number == number
 
     def _held(self, number: int, attempt: int, *states: TrialState) -> tuple[Any, ...]:
-        state = _trials.c.state.in_([state.value for state in states])
-        return *self._is(number), _trials.c.attempts == attempt, state
+        state = tables.trials.c.state.in_([state.value for state in states])
+        return *self._is(number), tables.trials.c.attempts == attempt, state
 
     def _revision(self) -> Any:
-        return sa.select(_studies.c.revision).where(_studies.c.id == self._study).scalar_subquery()
+        return sa.select(tables.studies.c.revision).where(tables.studies.c.id == self._study).scalar_subquery()
 
     def _advance(self, connection: sa.Connection, *, work: bool = False) -> int:
         """Take the next revision; the study's row stays locked until the commit, so revisions commit in order.
@@ -390,19 +343,19 @@ class SqlStudyStore:
         """
         study = {"this_study": self._study}
         if not work and connection.dialect.update_returning:
-            revision: int = connection.execute(_ADVANCE, study).scalar_one()
+            revision: int = connection.execute(tables.ADVANCE, study).scalar_one()
         else:
-            connection.execute(_NEXT_REVISION.values(**self._worked()) if work else _NEXT_REVISION, study)
-            revision = connection.execute(_REVISION, study).scalar_one()
+            connection.execute(tables.NEXT_REVISION.values(**self._worked()) if work else tables.NEXT_REVISION, study)
+            revision = connection.execute(tables.REVISION, study).scalar_one()
         return revision
 
     def _worked(self) -> dict[str, Any]:
         """Return the new values of the columns that add up the runtime."""
-        now, last = self._storage.now(), _studies.c.last_write
+        now, last = self._storage.now(), tables.studies.c.last_write
         counted = sa.case(
             (last.is_(None), 0.0), (now - last > LONGEST_SILENCE, LONGEST_SILENCE), (now < last, 0.0), else_=now - last
         )
-        return {"runtime": _studies.c.runtime + counted, "last_write": now}
+        return {"runtime": tables.studies.c.runtime + counted, "last_write": now}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it."""
@@ -422,83 +375,3 @@ def _trial(row: sa.Row[Any]) -> TrialRow:
     verdict = columns["verdict"]
     columns |= {"params": json.loads(row.params), "state": TrialState(row.state)}
     return TrialRow(**columns | {"verdict": None if verdict is None else TrialState(verdict)})
-
-
-def _url(target: str | os.PathLike[str]) -> sa.URL:
-    text = os.fspath(target)
-    if not text:
-        raise StorageError(
-            "storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory."
-        )
-    if "://" not in text:
-        return sa.URL.create("sqlite", database=os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - keeps links
-    try:
-        url = sa.make_url(text)
-    except ArgumentError as error:
-        raise StorageError(
-            f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {text!r}."
-        ) from error
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")
-    return url
-
-
-def _close(engine: sa.Engine, pid: int) -> None:
-    engine.dispose(close=pid == os.getpid())  # a forked child must not close its parent's connections
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    try:
-        if url.get_backend_name() != "sqlite":
-            return sa.create_engine(url, pool_pre_ping=True)
-        engine = sa.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name
-        ) from error
-    except SQLAlchemyError as error:
-        raise StorageError(
-            f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}."
-        ) from error
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # sqlite3 would begin transactions by itself, too late
-    connection.execute("PRAGMA journal_mode=WAL").fetchone()
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later fails at once when another writer came in between.
-    write = connection.get_execution_options().get("hpo_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _cause(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-
-
-def _cure(cause: str) -> str:
-    """Return what to do about the database's words."""
-    folded = cause.casefold()
-    for words, cure in _CURES.items():
-        if words in folded:
-            return cure
-    return "Check that the path or URL is right and that the database can be reached."
-
-
-_CURES = {
-    "not a database": "The file is something else: give another path, or remove it.",
-    "malformed": "The file is damaged: restore a copy, or give another path.",
-    "readonly": "Make the file and its directory writable, or give another path.",
-    "read-only": "Make the file and its directory writable, or give another path.",
-    "unable to open": "Check that the directory exists and may be written, or give another path.",
-    "locked": f"Another program has held it for {LOCK_TIMEOUT:.0f} s: close it, or give another path.",
-    "full": "Free space on the disk; what was recorded before is safe.",
-    "disk i/o": "Check the disk and its free space; what was recorded before is safe.",
-    "password": "Check user and password in the URL.",
-    "connect": "Check host and port in the URL, and that the server runs.",
-}

@@ -10,9 +10,12 @@ from hpo_plugins.records import HandOut, ReportRow, TrialState
 from hpo_plugins.storage import open_storage
 
 
-@pytest.fixture
-def place(storage):
-    return open_storage(storage)
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def place(request, tmp_path):
+    target = {"memory": lambda: None, "sqlite": lambda: tmp_path / "study.db"}.get(
+        request.param, lambda: request.getfixturevalue("postgres_url")
+    )
+    return open_storage(target())
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""How a database is reached: its URL, its engine, and what its errors mean for the user."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from hpo_plugins.errors import MissingDependency, StorageError
+
+LOCK_TIMEOUT = 60.0
+"""Seconds that a process waits for another's write before it gives up."""
+
+
+def url_of(target: str | os.PathLike[str]) -> sa.URL:
+    """Return the URL of a path or URL.
+
+    Raises:
+        StorageError: It is empty, not a URL, or names a database in memory.
+    """
+    text = os.fspath(target)
+    if not text:
+        raise StorageError(
+            "storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory."
+        )
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - keeps links
+    try:
+        url = sa.make_url(text)
+    except ArgumentError as error:
+        raise StorageError(
+            f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {text!r}."
+        ) from error
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")
+    return url
+
+
+def close(engine: sa.Engine, pid: int) -> None:
+    """Let go of the connections that process ``pid`` has opened."""
+    engine.dispose(close=pid == os.getpid())  # a forked child must not close its parent's connections
+
+
+def engine_of(url: sa.URL) -> sa.Engine:
+    """Return an engine; it connects when it is first used.
+
+    Raises:
+        MissingDependency: The database's driver is not installed.
+        StorageError: There is no such kind of database.
+    """
+    try:
+        if url.get_backend_name() != "sqlite":
+            return sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name
+        ) from error
+    except SQLAlchemyError as error:
+        raise StorageError(
+            f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}."
+        ) from error
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # sqlite3 would begin transactions by itself, too late
+    connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later fails at once when another writer came in between.
+    write = connection.get_execution_options().get("hpo_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def is_outage(error: BaseException, url: sa.URL) -> bool:
+    """Return whether a server could not be reached, or refused for the moment, so that it may be otherwise later."""
+    if url.get_backend_name() == "sqlite" or not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def cause(error: BaseException) -> str:
+    """Return a database's own words, their first line."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def cure(cause: str) -> str:
+    """Return what to do about the database's words."""
+    folded = cause.casefold()
+    for words, cure in _CURES.items():
+        if words in folded:
+            return cure
+    return "Check that the path or URL is right and that the database can be reached."
+
+
+_CURES = {
+    "not a database": "The file is something else: give another path, or remove it.",
+    "malformed": "The file is damaged: restore a copy, or give another path.",
+    "readonly": "Make the file and its directory writable, or give another path.",
+    "read-only": "Make the file and its directory writable, or give another path.",
+    "unable to open": "Check that the directory exists and may be written, or give another path.",
+    "locked": f"Another program has held it for {LOCK_TIMEOUT:.0f} s: close it, or give another path.",
+    "full": "Free space on the disk; what was recorded before is safe.",
+    "disk i/o": "Check the disk and its free space; what was recorded before is safe.",
+    "password": "Check user and password in the URL.",
+    "does not exist": "Make the database and the user first, or correct their names in the URL.",
+    "connect": "Check host and port in the URL, and that the server runs.",
+}

@@ -1,0 +1,181 @@
+"""A real PostgreSQL server: many processes, a server that dies, and what its errors say."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+import hpo_plugins as hpo
+from hpo_plugins.storage import patience, tables
+
+pytest.importorskip("psycopg")
+X = {"x": hpo.Continuous(0, 1)}
+WORKERS = """
+import os, sys
+import psycopg, scipy.stats, sqlalchemy  # once, before the processes part
+import hpo_plugins as hpo
+
+def work(gate):
+    os.read(gate, 1)  # all start at once
+    tuner = hpo.Tuner(
+        {"x": hpo.Categorical(list(range(10))), "y": hpo.Categorical(list("abcdefghij"))}, hpo.Minimize("loss"),
+        strategy=hpo.Random(), max_trials=100, storage=sys.argv[1], checkpoint_dir=sys.argv[2], seed=0,
+    )
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, 5):
+            trial.report(epoch, {"loss": trial["x"] + 1 / epoch})
+
+gate, opener = os.pipe()
+children = []
+for _ in range(32):
+    child = os.fork()
+    if not child:
+        os.close(opener)
+        work(gate)
+        sys.stdout.flush()
+        os._exit(0)
+    children.append(child)
+os.close(opener)  # opens the gate: every read returns
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+def tuner_for(url, tmp_path, **arguments):
+    arguments = {"max_trials": 8, "seed": 0, "checkpoint_dir": tmp_path} | arguments
+    return hpo.Tuner(X, hpo.Minimize("loss"), storage=url, **arguments)
+
+
+@pytest.mark.slow
+def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
+    """100 configurations, 100 trials: each number once, each configuration once, and no error on any screen."""
+    command = [sys.executable, "-c", WORKERS, postgres_url, tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert (ended.stderr, ended.stdout.strip()) == ("", str([0] * 32))
+    trials = hpo.Tuner.load(postgres_url).trials
+    assert [t.number for t in trials] == list(range(100))
+    assert len({tuple(t.params.values()) for t in trials}) == 100
+    assert {t.attempts for t in trials} == {1}
+    assert {t.state for t in trials} == {hpo.TrialState.COMPLETED}
+    assert {tuple(t.curve) for t in trials} == {(1, 2, 3, 4)}
+
+
+@pytest.mark.slow
+def test_server_that_is_killed_and_started_again_costs_a_pause_and_no_result(postgres_server, tmp_path, caplog):
+    tuner = tuner_for(postgres_server.url, tmp_path, max_trials=6)
+    restarted = []
+
+    def end(how):
+        postgres_server.end(how)
+        restarted.append(threading.Timer(0.5, postgres_server.start))
+        restarted[-1].start()
+
+    for trial in tuner:
+        for epoch in range(1, 10):
+            if epoch == 5 and trial.number in (1, 3):  # between two reports
+                end(signal.SIGKILL)
+            assert not trial.report(epoch, {"loss": 1 / epoch})
+            if epoch == 7 and trial.number == 3:  # orderly, and just before a save and an end
+                end(signal.SIGINT)
+                assert trial.save(lambda path: path.write_text("state"))
+    for timer in restarted:
+        timer.join()
+    assert [(t.number, list(t.curve), t.attempts) for t in tuner.trials] == [
+        (number, list(range(1, 10)), 1) for number in range(6)
+    ]
+    assert caplog.text.count("is back after") == 3
+    assert tuner.done
+
+
+@pytest.mark.slow
+def test_server_that_stays_away_ends_the_waiting_and_keeps_the_reports(postgres_server, tmp_path, caplog, monkeypatch):
+    tuner = tuner_for(postgres_server.url, tmp_path)
+    trial = tuner.ask()
+    trial.report(1, {"loss": 1.0})
+    postgres_server.end(signal.SIGINT)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
+    assert not trial.report(2, {"loss": 0.5})  # must not end somebody's training
+    assert not trial.report(3, {"loss": 0.4})
+    assert "epoch 2 waits to be recorded" in caplog.text
+    with pytest.raises(hpo.StorageError, match="Check host and port in the URL, and that the server runs"):
+        tuner.ask()
+    postgres_server.start()
+    trial.report(4, {"loss": 0.3})
+    assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
+
+
+def test_hand_out_whose_answer_was_lost_is_taken(postgres_url, tmp_path, monkeypatch):
+    """The server wrote it and died before it said so; tried again, it is refused."""
+    tuner = tuner_for(postgres_url, tmp_path)
+    store = tuner._coordinator.store
+    hand_out = type(store).hand_out
+
+    def answer_lost(self, offer, expected):
+        assert hand_out(self, offer, expected)
+        return hand_out(self, offer, expected)
+
+    monkeypatch.setattr(type(store), "hand_out", answer_lost)
+    assert [tuner.ask().number for _ in range(3)] == [0, 1, 2]
+    assert [t.attempts for t in tuner.trials] == [1, 1, 1]
+
+
+def test_leases_do_not_run_out_while_the_server_is_away(postgres_url, tmp_path):
+    first, second = tuner_for(postgres_url, tmp_path), tuner_for(postgres_url, tmp_path)
+    first.ask()
+    row = second._coordinator.history()[0].row
+    expired = second._coordinator.history().now - 1
+    second._coordinator.store.update(0, 1, lease_until=expired, worker="elsewhere/1/x")
+    outage = second._coordinator.store._storage.outage
+    outage.wait(patience.Unreachable("away"))
+    outage.is_over()
+    assert second.ask().number == 1  # its worker may be alive, and could not say so
+    outage.ended -= 61
+    assert second.ask().number == 0
+    assert row.attempts == 1
+
+
+def test_unreachable_server_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(hpo.StorageError, match="127.0.0.1.*[Rr]efused.*Check host and port in the URL, and that the"):
+        tuner_for("postgresql+psycopg://user@127.0.0.1:1/none", tmp_path)
+
+
+def test_missing_database_is_named_with_the_way_out(postgres, tmp_path):
+    url = postgres.set(database="nowhere").render_as_string(hide_password=False)
+    with pytest.raises(hpo.StorageError, match='database "nowhere" does not exist. Make the database and the user fir'):
+        tuner_for(url, tmp_path)
+
+
+@pytest.mark.slow
+def test_wrong_password_is_named_and_not_shown(postgres_server, tmp_path):
+    postgres_server.execute("CREATE ROLE someone LOGIN PASSWORD 'right'")
+    rules = postgres_server.data / "pg_hba.conf"
+    rules.write_text("local all someone scram-sha-256\n" + rules.read_text())
+    postgres_server.execute("SELECT pg_reload_conf()")
+    url = sa.make_url(postgres_server.url).set(username="someone", password="wrong")  # noqa: S106
+    with pytest.raises(hpo.StorageError, match="password authentication failed .* Check user and password") as caught:
+        tuner_for(url.render_as_string(hide_password=False), tmp_path)
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("version", "message"), [(0, "older version .*format 0; this one"), (99, "newer version")])
+def test_other_schema_is_named_with_the_way_out(version, message, postgres_url, tmp_path):
+    tuner = tuner_for(postgres_url, tmp_path)
+    with tuner._storage.write() as connection:
+        connection.execute(tables.meta.update().values(value=str(version)))
+    with pytest.raises(hpo.StorageError, match=message):
+        tuner_for(postgres_url, tmp_path)
+
+
+def test_clock_of_the_worker_does_not_matter(postgres_url, tmp_path, monkeypatch):
+    import time
+
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 10 * 365 * 86400)  # this machine's is ten years behind
+    tuner = tuner_for(postgres_url, tmp_path)
+    tuner.ask().report(1, {"loss": 1.0})
+    monkeypatch.setattr(time, "time", lambda: clock() + 10 * 365 * 86400)  # another's is ten years ahead
+    other = tuner_for(postgres_url, tmp_path)
+    assert other.ask().number == 1
+    assert abs(other.trials[0].started_at - clock()) < 600
