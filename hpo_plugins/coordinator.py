@@ -45,6 +45,7 @@ class Coordinator:
         retries: How often a trial is handed out again whose worker vanished, or that raised one of ``retry_on``.
         retry_on: The exceptions of the user's code after which a trial is handed out again.
         lease_seconds: How long a worker may be silent before its trials go to others.
+        worker: This worker's name; by default one that tells where it runs.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Coordinator:
         retries: int,
         retry_on: tuple[type[Exception], ...] = (),
         lease_seconds: float = lease.LEASE_SECONDS,
+        worker: str | None = None,
     ) -> None:
         """Read nothing yet: the first question brings the history up to date."""
         self.study = study
@@ -69,7 +71,8 @@ class Coordinator:
         self._lock = threading.RLock()
         self._held: dict[int, Held] = {}
         self._silent: int | None = 0  # trials that ended without a report; None once one has reported
-        self._worker = lease.worker_name()
+        self._given_name = worker
+        self._worker = worker or lease.worker_name()
         self._lease_seconds = lease_seconds
         self._heartbeat = lease.Heartbeat(self._renew, lease_seconds / 4)
 
@@ -547,8 +550,17 @@ class Coordinator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it; leases stay with the process that has them."""
-        arguments = {"checkpoints": self.checkpoints, "retries": self.retries, "retry_on": self.retry_on}
-        return _reopen, (self.study, self.store, arguments | {"lease_seconds": self._lease_seconds})
+        return _reopen, (self.study, self.store, self._arguments())
+
+    def through(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> Coordinator:
+        """Return one for a worker elsewhere, of that name, which reaches the same study by other ways."""
+        return Coordinator(self.study, store, **self._arguments() | {"checkpoints": checkpoints, "worker": worker})
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "checkpoints": self.checkpoints, "retries": self.retries, "retry_on": self.retry_on,
+            "lease_seconds": self._lease_seconds, "worker": self._given_name,
+        }  # fmt: skip
 
 
 class _OldView(Exception):

@@ -20,7 +20,7 @@ from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
-from hpo_plugins.storage import Storage, open_storage
+from hpo_plugins.storage import Storage, StudyStore, open_storage
 from hpo_plugins.strategies import Judge, Random, Strategy
 from hpo_plugins.strategies.base import whole_number
 from hpo_plugins.study import LIMITS, Study, check_same
@@ -277,6 +277,26 @@ class Tuner:
                     self._coordinator.end(trial)
         finally:
             relay.LEADER.announce(self._hand_outs, None)
+
+    # What engines need, such as Ray's.
+
+    @property
+    def store(self) -> StudyStore:
+        """Where the study is kept."""
+        return self._coordinator.store
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where its trials keep their checkpoints."""
+        return self._coordinator.checkpoints
+
+    def through(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> Tuner:
+        """Return this search for a worker elsewhere, of that name, which reaches study and files by other ways."""
+        return _attach(self.name, self._key, self._coordinator.through(store, checkpoints, worker))
+
+    def lose(self, worker: str) -> None:
+        """Let the trials of a worker that is known to be dead be handed out again at once."""
+        self._coordinator.lose(worker)
 
     def _left(self, trial: Trial, error: BaseException | None) -> None:
         """End the trial whose body was left before its end; nothing may be raised from here."""

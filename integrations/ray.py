@@ -1,0 +1,270 @@
+"""Train on a Ray cluster: ``tuner.run(train, workers=RayWorkers(num_workers=8, num_gpus=1))``.
+
+Ray places the workers, with the resources asked for, and no database is needed on the cluster: an actor on the
+driver's node keeps the study in the driver's storage, in memory or in a file, and the workers report to it. It keeps
+their checkpoints too, so nodes need no folder in common. A worker that dies with its process or its node is replaced,
+and its trial goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpo_plugins.checkpoints import Checkpoints, Keeping, Write
+from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
+from hpo_plugins.storage import StudyStore
+from hpo_plugins.storage.memory import ProxyStudyStore
+from hpo_plugins.trial import Trial
+from hpo_plugins.tuner import Tuner
+
+try:
+    import ray
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ModuleNotFoundError as error:
+    raise MissingDependency.of(error, "ray", "ray") from error
+
+__all__ = ["RayWorkers"]
+
+logger = logging.getLogger("hpo_plugins")
+Train = Callable[[Trial], object]
+
+
+class RayWorkers:
+    """Workers on the Ray cluster that this process is connected to; one is started here where there is none.
+
+    Args:
+        num_workers: How many trainings run at a time.
+        num_cpus: CPUs for each, fractions included.
+        num_gpus: GPUs for each, fractions included.
+        resources: Other resources for each, as Ray names them.
+
+    Raises:
+        InvalidArgument: An argument is not a number in its range.
+    """
+
+    def __init__(
+        self, num_workers: int, *, num_cpus: float = 1, num_gpus: float = 0, resources: dict[str, float] | None = None
+    ) -> None:
+        """Start nothing yet."""
+        if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1:
+            raise InvalidArgument(
+                f"num_workers must be a whole number of at least 1, but got num_workers={num_workers!r}."
+            )
+        for name, value in {"num_cpus": num_cpus, "num_gpus": num_gpus, **(resources or {})}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise InvalidArgument(f"{name} must be a number of at least 0, but got {name}={value!r}.")
+        self.num_workers = num_workers
+        self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources}
+
+    def run(self, tuner: Tuner, train: Train) -> None:
+        """Let workers train until the search is over.
+
+        Raises:
+            InvalidArgument: No node of the cluster has what a worker asks for, or ``train`` cannot be sent to it.
+            Exception: What ``train`` raised; the other workers have finished their trials.
+        """
+        if not ray.is_initialized():
+            ray.init(logging_level=logging.WARNING)
+        self._check_resources()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": self.num_workers + 4}
+        desk = ray.remote(_Desk).options(**options).remote(tuner.store, tuner.checkpoints)
+        try:
+            self._attend(tuner, _sent(train), desk)
+        finally:
+            ray.kill(desk)
+
+    def _attend(self, tuner: Tuner, train: Any, desk: Any) -> None:
+        """Watch over the workers until the last has ended."""
+        task = ray.remote(_work).options(**self._options, max_retries=0)
+        running: dict[Any, str] = {}
+
+        def start() -> None:
+            name = f"ray/{secrets.token_hex(8)}"  # known here, so that its trial is known when it dies
+            there = tuner.through(
+                _RemoteStore(tuner.store.definition, desk), _RemoteCheckpoints(tuner.checkpoints.keeping, desk), name
+            )
+            running[task.remote(there, train, desk)] = name
+
+        for _ in range(self.num_workers):
+            start()
+        error: BaseException | None = None
+        while running:
+            for ended in ray.wait(list(running), timeout=0.5)[0]:
+                name = running.pop(ended)
+                try:
+                    ray.get(ended)
+                except (WorkerCrashedError, NodeDiedError, OutOfMemoryError) as lost:
+                    tuner.lose(name)
+                    if error is None and not tuner.stopped and not tuner.done:
+                        logger.warning("a worker was lost and is replaced: %s", str(lost).strip().partition("\n")[0])
+                        start()
+                except RayTaskError as raised:
+                    error = error or _cause(raised)
+            if error is not None or tuner.stopped:
+                ray.get(desk.stop.remote())
+        if error is not None:
+            raise error
+
+    def _check_resources(self) -> None:
+        """Raise InvalidArgument for what no node has: Ray would wait for ever."""
+        asked = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
+        asked |= self._options["resources"] or {}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for name, amount in asked.items():
+            most = max((node.get(name, 0) for node in nodes), default=0)
+            if amount > most:
+                raise InvalidArgument(
+                    f"A worker must fit on a node of the cluster, but it asks for {name}={amount:g} and the largest "
+                    f"node has {name}={most:g}. Ask for less, or add a node before the search starts."
+                )
+
+
+def _sent(train: Train) -> Any:
+    try:
+        return ray.put(train)
+    except TypeError as error:
+        raise InvalidArgument(
+            f"train must be a function that Ray can send to its workers, but got train={train!r}: "
+            f"{str(error).strip().partition(chr(10))[0]} Make what cannot be sent inside of it."
+        ) from error
+
+
+def _cause(raised: RayTaskError) -> BaseException:
+    cause = getattr(raised, "cause", None)
+    return cause if isinstance(cause, BaseException) else raised
+
+
+class _Desk:
+    """The actor on the driver's node that works on the driver's storage and files for the workers."""
+
+    def __init__(self, store: StudyStore, checkpoints: Checkpoints) -> None:
+        self._store = store
+        self._checkpoints = checkpoints
+        self._is_stopping = False
+
+    def call(self, method: str, *arguments: Any, **fields: Any) -> Any:
+        result = getattr(self._store, method)(*arguments, **fields)
+        return result._replace(reports=list(result.reports)) if method == "changes" else result
+
+    def write(self, number: int, attempt: int, epoch: int, content: bytes, suffix: str) -> str:
+        return self._checkpoints.write(number, attempt, epoch, lambda part: part.write_bytes(content), suffix)
+
+    def read(self, number: int, relative: str) -> bytes:
+        return self._checkpoints.find(number, relative).read_bytes()
+
+    def discard(self, relative: str) -> None:
+        self._checkpoints.discard(relative)
+
+    def clear(self, number: int, but: str | None) -> None:
+        self._checkpoints.clear(number, but)
+
+    def stop(self) -> None:
+        self._is_stopping = True
+
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+
+# In the workers.
+
+
+class _RemoteStore(ProxyStudyStore):
+    """The study at the desk."""
+
+    def __init__(self, definition: dict[str, Any], desk: Any) -> None:
+        self.definition = definition
+        self._desk = desk
+
+    def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
+        with _answers():
+            return ray.get(self._desk.call.remote(method, *arguments, **fields))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteStore, (self.definition, self._desk)
+
+
+class _RemoteCheckpoints(Checkpoints):
+    """Checkpoints that are kept at the desk; what is here is the worker's own copy."""
+
+    def __init__(self, keeping: Keeping, desk: Any) -> None:
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
+        self._desk = desk
+        super().__init__("", keeping)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteCheckpoints, (self.keeping, self._desk)
+
+    def folder(self, number: int) -> Path:
+        if self._copies is None:  # in the process that needs it; gone with it
+            self._copies = tempfile.TemporaryDirectory(prefix="hpo-plugins-")
+            self.root = Path(self._copies.name)
+        return super().folder(number)
+
+    def write(self, number: int, attempt: int, epoch: int, write: Write, suffix: str) -> str:
+        self.folder(number)
+        path = self.root / super().write(number, attempt, epoch, write, suffix)
+        if path.is_dir():
+            raise OSError("a checkpoint that is a folder cannot be sent to the driver; write one file")
+        content = path.read_bytes()
+        path.unlink()
+        with _answers():
+            return str(ray.get(self._desk.write.remote(number, attempt, epoch, content, suffix)))
+
+    def find(self, number: int, relative: str) -> Path:
+        copy = self.folder(number) / Path(relative).name
+        if not copy.exists():  # names are never used twice
+            with _answers():
+                content = ray.get(self._desk.read.remote(number, relative))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+        return copy
+
+    def discard(self, relative: str) -> None:
+        with _answers():
+            ray.get(self._desk.discard.remote(relative))
+
+    def clear(self, number: int, but: str | None = None) -> None:
+        self.folder(number)
+        super().clear(number, but)
+        with _answers():
+            ray.get(self._desk.clear.remote(number, but))
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Raise what the desk raised, and StorageError when it is gone."""
+    try:
+        yield
+    except RayTaskError as raised:
+        raise _cause(raised) from raised
+    except RayActorError as error:
+        raise StorageError("The driver that keeps this study has ended, and its desk on Ray with it.") from error
+
+
+def _work(tuner: Tuner, train: Train, desk: Any) -> None:
+    """Train until the search is over, or the driver says stop."""
+    ended = threading.Event()
+
+    def obey() -> None:
+        while not ended.wait(1.0) and not tuner.stopped:
+            try:
+                must_stop = ray.get(desk.is_stopping.remote())
+            except RayActorError:  # the driver is gone
+                must_stop = True
+            if must_stop:
+                tuner.stop()
+
+    threading.Thread(target=obey, daemon=True).start()
+    try:
+        tuner.work(train)
+    finally:
+        ended.set()

@@ -1,0 +1,139 @@
+"""A real local Ray: where the study ends up, what happens when workers and nodes are lost, and what cannot be done."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import hpo_plugins as hpo
+
+ray = pytest.importorskip("ray")
+from hpo_plugins.integrations.ray import RayWorkers  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
+X = {"x": hpo.Continuous(0, 1)}
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """A head node with 2 CPUs, to which tests may add nodes."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def tuner_for(storage, pause=True, **arguments):
+    strategy = hpo.Hyperband(max_resource=9, pause=True) if pause else hpo.Random()
+    arguments = {"max_trials": 6, "seed": 0} | arguments
+    return hpo.Tuner(X, hpo.Minimize("loss"), strategy=strategy, storage=storage, **arguments)
+
+
+def train(trial):
+    state = Path(trial.resume_from).read_text() if trial.resume_from else "0"
+    assert state == str(trial.start_epoch)
+    for epoch in range(trial.start_epoch + 1, 10):
+        stop = trial.report(epoch, {"loss": trial["x"] + 1 / epoch, "pid": os.getpid()})
+        if trial.save_is_due:
+            trial.save(lambda path: path.write_text(str(epoch)))  # noqa: B023
+        if stop:
+            break
+
+
+def test_study_is_in_the_drivers_storage_and_checkpoints_too(storage):
+    tuner = tuner_for(storage)
+    tuner.run(train, workers=RayWorkers(2))
+    assert tuner.done
+    assert [t.number for t in tuner.trials] == list(range(6))
+    assert {t.state.value for t in tuner.trials} <= {"completed", "stopped"}
+    assert max(t.attempts for t in tuner.trials) > 1  # paused on one worker, and gone on with on any
+    assert os.getpid() not in {m["pid"] for t in tuner.trials for m in t.metrics.values()}
+    assert Path(tuner.best_trial.checkpoint).read_text() == "9"
+    if storage is not None:
+        assert hpo.Tuner.load(storage).trials == tuner.trials
+
+
+def test_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path):
+    def killed(trial):
+        if trial.number == 1 and trial.start_epoch == 0:
+            trial.report(1, {"loss": 1.0})
+            trial.report(2, {"loss": 1.0})
+            trial.save(lambda path: path.write_text("2"))
+            os.kill(os.getpid(), signal.SIGKILL)
+        train(trial)
+
+    tuner = tuner_for(tmp_path / "a.db", pause=False, max_trials=3)
+    tuner.run(killed, workers=RayWorkers(2))
+    assert [(t.state.value, t.attempts, list(t.curve)) for t in tuner.trials] == [
+        ("completed", 1 + (number == 1), list(range(1, 10))) for number in range(3)
+    ]
+
+
+def test_tasks_of_a_lost_node_go_on_elsewhere(cluster, tmp_path):
+    nodes = [cluster.add_node(num_cpus=1, resources={"far": 1}) for _ in range(2)]
+    cluster.wait_for_nodes()
+    began, done = tmp_path / "began", threading.Event()
+
+    def far(trial):
+        if not began.exists():
+            trial.report(1, {"loss": 1.0})
+            trial.save(lambda path: path.write_text("1"))
+            (tmp_path / "beginning").write_text(ray.get_runtime_context().get_node_id())
+            (tmp_path / "beginning").rename(began)
+            threading.Event().wait(60)
+        train(trial)
+
+    def lose():
+        while not began.exists() and not done.wait(0.05):
+            pass
+        cluster.remove_node(next(n for n in nodes if n.node_id == began.read_text()), allow_graceful=False)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    tuner = tuner_for(tmp_path / "a.db", pause=False, max_trials=2)
+    tuner.run(far, workers=RayWorkers(1, resources={"far": 1}))
+    done.set()
+    thread.join()
+    assert [(t.state.value, t.attempts, list(t.curve)) for t in tuner.trials] == [
+        ("completed", 2 - number, list(range(1, 10))) for number in range(2)
+    ]
+
+
+def test_error_of_train_is_raised_in_the_driver(tmp_path):
+    def broken(trial):
+        raise ValueError("boom")
+
+    tuner = tuner_for(tmp_path / "a.db")
+    with pytest.raises(ValueError, match="boom"):
+        tuner.run(broken, workers=RayWorkers(1))
+    assert tuner.trials[0].error == "ValueError: boom"
+
+
+def test_what_cannot_be_done_is_named_before_anything_starts():
+    tuner = tuner_for(None)
+    with pytest.raises(hpo.InvalidArgument, match="it asks for GPU=1 and the largest node has GPU=0. Ask for less"):
+        tuner.run(train, workers=RayWorkers(1, num_gpus=1))
+    lock = threading.Lock()
+    with pytest.raises(hpo.InvalidArgument, match="train must be a function that Ray can send"):
+        tuner.run(lambda trial: lock, workers=RayWorkers(1))
+    assert tuner.trials == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_workers": 0}, "num_workers must be a whole number of at least 1, but got num_workers=0"),
+        ({"num_workers": 2, "num_cpus": -1}, "num_cpus must be a number of at least 0, but got num_cpus=-1"),
+        ({"num_workers": 2, "num_gpus": "1"}, "num_gpus must be a number of at least 0, but got num_gpus='1'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(hpo.InvalidArgument, match=message):
+        RayWorkers(**arguments)
