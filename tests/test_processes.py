@@ -222,3 +222,22 @@ h.Tuner({'x': h.Continuous(0, 1)}, h.Minimize('l'), storage=sys.argv[1])"""
     errors = [process.communicate()[1] for process in processes]  # each drew a seed: the first one's is the study's
     assert errors == [""] * 4
     assert hpo.Tuner.load(tmp_path / "a.db").trials == ()
+
+
+def test_another_script_on_the_same_name_is_told_and_disturbs_nothing(tmp_path):
+    """Two scripts with different searches, at the same time."""
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=2, storage=tmp_path / "a.db", seed=0
+    )
+    trial = tuner.ask()
+    script = """import sys, hpo_plugins as h
+h.Tuner({'y': h.Integer(0, 9)}, h.Minimize('loss'), max_trials=2, storage=sys.argv[1]).ask()"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.db"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "The stored study 'default' was defined differently: space." in ended.stderr
+    assert "or another name= to start a new study" in ended.stderr
+    assert not trial.report(1, {"loss": 1.0})
+    trial.end()
+    assert [t.params.keys() for t in tuner.trials] == [{"x"}]
