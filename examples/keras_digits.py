@@ -1,4 +1,4 @@
-"""Tune a small Keras network on handwritten digits with Hyperband.
+"""Tune a small Keras network on handwritten digits with Hyperband; paused trainings go on by themselves.
 
 pip install 'hpo-plugins[keras]' torch scikit-learn      (or any other backend that Keras knows)
 """
@@ -43,7 +43,7 @@ def main() -> None:
             "activation": hpo.Categorical(["relu", "tanh"]),
         },
         hpo.Maximize("val_accuracy"),
-        strategy=hpo.Hyperband(max_resource=EPOCHS),
+        strategy=hpo.Hyperband(max_resource=EPOCHS, pause=True),
         max_trials=12,
         seed=0,
     )

@@ -1,4 +1,4 @@
-"""Tune a Lightning module on handwritten digits with random search and the median rule.
+"""Tune a Lightning module on handwritten digits with Hyperband, which pauses trainings and goes on with the best.
 
 pip install 'hpo-plugins[lightning]' scikit-learn
 """
@@ -13,6 +13,8 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import hpo_plugins as hpo
+
+EPOCHS = 9
 
 
 class Classifier(pl.LightningModule):
@@ -49,15 +51,14 @@ def main() -> None:
     tuner = hpo.Tuner(
         {"width": hpo.Integer(8, 128, scale="log"), "lr": hpo.Continuous(1e-4, 1e-1, scale="log")},
         hpo.Minimize("val_loss"),
-        strategy=hpo.Random(),
-        early_stopping=hpo.MedianRule(min_trials=2),
+        strategy=hpo.Hyperband(max_resource=EPOCHS, pause=True),
         max_trials=8,
         seed=0,
     )
     for trial in tuner:
         pl.seed_everything(trial.number, verbose=False)
         trainer = pl.Trainer(
-            max_epochs=6,
+            max_epochs=EPOCHS,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,
@@ -69,6 +70,7 @@ def main() -> None:
             Classifier(**trial.params),
             DataLoader(train, batch_size=64, shuffle=True),
             DataLoader(valid, batch_size=256),
+            ckpt_path=trial.resume_from,  # None for a fresh trial
         )
     print(tuner.summary())
 
