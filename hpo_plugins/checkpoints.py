@@ -109,7 +109,11 @@ class Checkpoints:
         folder = self.folder(number)
         if self.keeping == "keep" or not folder.is_dir() or folder.is_symlink():
             return
-        for entry in folder.iterdir():
+        try:
+            entries = list(folder.iterdir())
+        except FileNotFoundError:  # another process has cleared it just now
+            return
+        for entry in entries:
             ours = re.match(r"(epoch|part)-\d{6,}\.\d+", entry.name)
             if ours and entry.relative_to(self.root).as_posix() != but:  # files of the user's own stay
                 remove(entry)

@@ -1,5 +1,6 @@
 """Checkpoints in a loop of one's own: pause, crash, move, damage; and which files stay."""
 
+import concurrent.futures
 import json
 import shutil
 import signal
@@ -392,3 +393,13 @@ def test_listed_exceptions_are_tried_again_and_no_others(storage):
             raise ValueError("else")
     assert tuner.trials[1].error == "ValueError: else"
     assert tuner.done
+
+
+def test_two_processes_may_clear_at_once(tmp_path):
+    """Both see a search end, and both delete what nobody needs any more."""
+    checkpoints = Checkpoints(tmp_path)
+    for _ in range(50):
+        checkpoints.write(0, 1, 1, lambda path: path.write_text("state"), "")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(checkpoints.clear, [0] * 8))
+        assert not (tmp_path / "trial-00000").exists()
