@@ -201,7 +201,13 @@ class SqlStudyStore:
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
         now = self._storage.now().label("now")
-        state = sa.select(tables.studies.c.revision, tables.studies.c.hand_outs, now, tables.studies.c.runtime, tables.studies.c.last_write)
+        state = sa.select(
+            tables.studies.c.revision,
+            tables.studies.c.hand_outs,
+            now,
+            tables.studies.c.runtime,
+            tables.studies.c.last_write,
+        )
         with self._storage.read() as connection:
             study = connection.execute(state.where(tables.studies.c.id == self._study)).one()
             runtime = study.runtime + _counted(study.now, study.last_write)
@@ -245,7 +251,9 @@ class SqlStudyStore:
             taken = connection.execute(
                 tables.studies.update()
                 .where(tables.studies.c.id == self._study, tables.studies.c.hand_outs == expected)
-                .values(hand_outs=tables.studies.c.hand_outs + 1, revision=tables.studies.c.revision + 1, **self._worked())
+                .values(
+                    hand_outs=tables.studies.c.hand_outs + 1, revision=tables.studies.c.revision + 1, **self._worked()
+                )
             )
             if taken.rowcount == 0:
                 return False
