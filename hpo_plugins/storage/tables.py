@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialRow, TrialState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
 meta = sa.Table(

@@ -122,7 +122,7 @@ class Hyperband(Strategy):
 
     def _waits_at(self, trial: TrialHistory) -> int | None:
         """Return the rung at which a paused trial waits."""
-        return max((rung for rung in self.rungs(0) if rung <= trial.row.start_epoch), default=None)
+        return max((rung for rung in self.rungs(0) if trial.curve.reached(rung)), default=None)
 
     def _promoted(self, results: int, *, at_least: int) -> int:
         """Return how many of so many results go on."""

@@ -344,3 +344,25 @@ def test_checkpoint_of_another_model_is_an_error(matrices, data):
     fewer = [xgboost.DMatrix(x[:, :5], y, nthread=1) for x, y in data]
     with pytest.raises(hpo.CheckpointError, match="'features': 30.*'features': 5"):
         train_plainly(fewer, TREES, callbacks=[TrialCallback(tuner.ask())])
+
+
+def test_bayesian_search_freezes_and_thaws_trainings_and_trains_no_round_twice(matrices, tmp_path):
+    """The whole way, with nothing in the training but the callback: each curve is the uninterrupted training's."""
+    tuner = hpo.Tuner(
+        {"eta": hpo.Continuous(1e-2, 1.0, scale="log"), "max_depth": hpo.Integer(1, 6)},
+        hpo.Minimize("validation-logloss"),
+        strategy=hpo.Bayesian(max_resource=21, pause=True),
+        max_trials=10,
+        storage=tmp_path / "study.db",
+        seed=0,
+    )
+    rounds = 0
+    for trial in tuner:
+        booster = train_plainly(matrices, TREES | trial.params, rounds=21, callbacks=[TrialCallback(trial)])
+        rounds += booster.num_boosted_rounds() - trial.start_epoch
+    assert max(t.attempts for t in tuner.trials) > 1
+    assert rounds == sum(t.epochs for t in tuner.trials) < 10 * 21
+    for trial in tuner.trials:
+        log = {}
+        train_plainly(matrices, TREES | trial.params, rounds=trial.epochs, evals_result=log)
+        assert list(trial.curve.values()) == log["validation"]["logloss"]
