@@ -2,7 +2,7 @@
 
 Notation
     R       max_resource, the epochs of a full training
-    grid    the epochs at which trainings are judged: 1, 2, 3, 5, 8, 13, ... R
+    grid    the epochs at which trainings are judged: 2, 3, 5, 8, 13, ... R
 
 References:
     Jones, Schonlau, Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global
@@ -27,8 +27,16 @@ from hpo_plugins.strategies.observations import grid, known_points
 from hpo_plugins.surrogate.threads import on_one_core
 
 IRREVOCABLE = 4.0
+"""How much surer a stop must be after a full training's epochs than after none: it is a choice that cannot be mended.
+
+Regret on LCBench (10 instances, 3 seeds) at 10, 25, 50 and 100 %: with 0 .328 .180 .084 .015, with 4 .332 .136 .063
+.022, with 10 .394 .184 .090 .022.
+"""
 LOOK = 3
-"""Epochs that each of the first, random configurations is trained before the model has a say."""
+"""Epochs that each of the first, random configurations is trained before the model has a say, where it can go on later.
+
+Regret on LCBench (10 instances, 2 seeds): without a look .279 .139 .066 .015, with three epochs .225 .121 .040 .020.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,9 @@ class Bayesian(Strategy):
     """Let a model of everything known choose configurations and, if asked, judge every training.
 
     Args:
-        max_resource: Epochs of a full training. With it, the model judges every running training at epochs 1, 2, 3,
-            5, 8, 13 and so on: the training goes on while its next epochs are expected to bring more than those of
-            any other. Without it, nothing is stopped (``Tuner(early_stopping=)`` may).
+        max_resource: Epochs of a full training. With it, the model learns from every epoch and judges every running
+            training at epochs 2, 3, 5, 8, 13 and so on: the training goes on while its next epochs are expected to
+            bring more than those of any other. Without it, nothing is stopped (``Tuner(early_stopping=)`` may).
         pause: What becomes of a training that is judged to wait: False stops it for good, True freezes it with a
             checkpoint, and it goes on from there when its next epochs are worth most.
         cost: What an epoch costs when the worth of epochs is compared: ``"epochs"``, all the same, so that a seed

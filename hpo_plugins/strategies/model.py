@@ -42,13 +42,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INITIAL = 8
+"""Random draws before the model has a say, where only final values are modelled.
+
+Earlier, it looks into the corners of a space of many parameters: with 4 the regret on ten tasks after 10 and 50
+evaluations was .32 and .05, with 8 .17 and .04.
+"""
 INITIAL_CURVES = 4
-"""Random draws before the model has a say."""
+"""The same where curves are modelled, and a draw costs a few epochs only."""
 FITTED = 100
 """Observations that the hyperparameters are learned from; more make each step dear and change little."""
 EXACT = 400
 """Observations that the process is conditioned on."""
 STEPS = 30
+"""Of the search for the hyperparameters."""
 
 
 class Learned(NamedTuple):

@@ -33,9 +33,10 @@ CORNERS = 96
 """Candidates with some coordinates at their bounds, where optima often lie and random points do not."""
 ENUMERABLE = 2_000
 """A finite space up to this size is looked at as a whole."""
-ROUNDS = 1
 STARTS = 4
 """Candidates that are improved by local search."""
+ROUNDS = 1
+"""How often each of them may change one integer or category."""
 _LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
