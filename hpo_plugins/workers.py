@@ -14,6 +14,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -235,6 +236,10 @@ def _obey(pipe: Any, tuner: Search) -> None:
         if order == "stop":
             tuner.stop()
     signal.raise_signal(signal.SIGTERM)
+    # The interrupt may come while a destructor runs, and Python drops what is raised there. The process ends all the
+    # same: its trial is taken over like any dead worker's.
+    time.sleep(_GRACE_SECONDS / 2)
+    os._exit(1)
 
 
 def _send(pipe: Any, error: Exception | None) -> None:

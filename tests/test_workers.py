@@ -133,13 +133,13 @@ def test_workers_share_the_search(place, run, tmp_path):
         # main
         tuner = tuner_for()
         tuner.run(train, workers=3)
-        print(len(tuner.trials), tuner.done, states(tuner), max(t.attempts for t in tuner.trials) > 1)
+        print(len(tuner.trials), tuner.done, states(tuner))
         print(max(t.epochs for t in tuner.trials), Path(tuner.best_trial.checkpoint).read_text())
         """,
         place,
     )
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["12 True ['completed', 'stopped'] True", "9 9"]
+    assert out.splitlines() == ["12 True ['completed', 'stopped']", "9 9"]
     assert 1 <= len(list(tmp_path.glob("worker-*"))) <= 3
     assert not list(tmp_path.glob("worker-none"))
 
