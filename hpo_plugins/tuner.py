@@ -342,7 +342,7 @@ class Tuner:
 
     def stop(self) -> None:
         """Hand out no more trials in this process; trainings under way go on to their own end."""
-        self._coordinator.stopped = True
+        self._coordinator.stop()
         self._changed.set()
 
     @property

@@ -220,7 +220,7 @@ def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clo
 
 def test_time_that_is_used_up_ends_the_search_and_stops_trainings(storage, clock, monkeypatch):
     tuner = hpo.Tuner(X, LOSS, max_runtime=20.0, storage=storage, seed=0)
-    monkeypatch.setattr("hpo_plugins.coordinator.time.perf_counter", clock.time)
+    monkeypatch.setattr("hpo_plugins.standing.time.perf_counter", clock.time)
     epochs = []
     for trial in tuner:
         for epoch in range(1, 5):
