@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -123,3 +124,21 @@ def test_password_is_not_shown():
         open_at("postgresql+psycopg://user:secret@127.0.0.1:1/none")
     assert "secret" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
+
+
+def test_many_that_make_one_new_file_at_once_are_all_let_in(tmp_path):
+    """SQLite refuses all but one of them the write-ahead log, at once."""
+
+    def make(path, start, opened):
+        start.wait()
+        opened.append(hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=path, seed=0))
+
+    for number in range(25):
+        start, opened = threading.Barrier(6), []
+        arguments = (tmp_path / f"{number}.db", start, opened)
+        threads = [threading.Thread(target=make, args=arguments) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) == 6

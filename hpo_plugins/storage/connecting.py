@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,8 +71,25 @@ def engine_of(url: sa.URL) -> sa.Engine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions by itself, too late
-    connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """Turn the write-ahead log on.
+
+    Of several processes that make one new file, SQLite refuses all but one at once, whatever their time limit.
+    """
+    until = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
