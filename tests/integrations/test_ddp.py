@@ -50,6 +50,24 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_paused_trial_goes_on_on_every_rank(strategy, tmp_path):
+    result = tmp_path / "result.json"
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, strategy, tmp_path / "study.db", result, "val_loss", "pause"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    trials = json.loads(result.read_text())
+    assert max(t["attempts"] for t in trials) > 1
+    assert all(list(t["curve"]) == [str(e + 1) for e in range(len(t["curve"]))] for t in trials)
+    ranks = [[json.loads(line) for line in Path(f"{result}.rank{r}").read_text().splitlines()] for r in (0, 1)]
+    assert [(e["lr"], e["epochs"]) for e in ranks[0]] == [(e["lr"], e["epochs"]) for e in ranks[1]]
+    # Every validation of every rank was of an epoch that no attempt before had trained.
+    assert sum(len(e["val_loss"]) for e in ranks[0]) == sum(len(t["curve"]) for t in trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Tune two trials of a small classifier with two processes: ddp.py STRATEGY STORAGE RESULT [METRIC]."""
+"""Tune two trials of a small classifier with two processes: ddp.py STRATEGY STORAGE RESULT [METRIC [pause]]."""
 
 import atexit
 import json
@@ -67,7 +67,7 @@ def main():
     tuner = hpo.Tuner(
         {"lr": hpo.Categorical([0.5, 1e-6, 0.1, 1e-7])},
         hpo.Minimize(sys.argv[4] if len(sys.argv) > 4 else "val_loss"),
-        strategy=hpo.Hyperband(min_resource=2, max_resource=EPOCHS - 1, reduction_factor=2),
+        strategy=hpo.Hyperband(min_resource=2, max_resource=EPOCHS - 1, reduction_factor=2, pause="pause" in sys.argv),
         max_trials=4,
         seed=1,
         storage=None if storage == "memory" else storage,
@@ -85,7 +85,8 @@ def main():
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(Classifier(trial["lr"]), DataLoader(train, batch_size=32), DataLoader(val, batch_size=32))
+        loaders = DataLoader(train, batch_size=32), DataLoader(val, batch_size=32)
+        trainer.fit(Classifier(trial["lr"]), *loaders, ckpt_path=trial.resume_from)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         trials = [
             {
