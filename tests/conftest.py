@@ -5,6 +5,7 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -14,6 +15,13 @@ import pytest
 import sqlalchemy as sa
 
 import hpo_plugins as hpo
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heeded():
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
