@@ -1,7 +1,7 @@
 """The surrogate of a study: fitted to its history, asked where to go on.
 
-It is a function of the history and the seed. What is remembered between calls (what was learned from the settled
-observations) is a cache: a process that takes over computes the same.
+It is a function of the history: the seed enters by the random draws that the history begins with. What is remembered
+between calls (what was learned from the settled observations) is a cache: a process that takes over computes the same.
 
 Notation
     settled     observed before the trainings that run now (see ``Observations``)

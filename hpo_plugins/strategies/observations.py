@@ -203,5 +203,6 @@ class Standardization(NamedTuple):
 
 
 FAR = 1e4
+"""The largest standardised distance of a good loss: beyond it, squares would lose what tells the others apart."""
 TAIL = 5.0
 """Losses further above the median than so many times the distance of the good tenth below it are drawn in."""

@@ -28,9 +28,8 @@ class Features:
         space: The space.
 
     Attributes:
-        numbers: The columns that hold numbers.
-        movable: For each of them, whether it is continuous, shape ``(n_numbers,)``.
-        discrete: The parameters with several, separate values.
+        movable: The place in the space and the column of each continuous parameter.
+        discrete: The places of the parameters with several, separate values.
     """
 
     def __init__(self, space: Space) -> None:
@@ -41,7 +40,7 @@ class Features:
         self._fixed: list[int] = []
         groups: list[int] = []
         numbers: list[int] = []
-        self.movable: list[tuple[int, int]] = []  # (parameter, column) of each continuous one
+        self.movable: list[tuple[int, int]] = []
         self.discrete: list[int] = []
         for index, parameter in enumerate(self.parameters):
             if parameter.size == 1:
