@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
-from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.space.sobol import draw
 
 TRIALS = 100
 SPACE = Space(lcbench.SPACE)

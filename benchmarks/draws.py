@@ -18,7 +18,7 @@ from lcbench import DEV, SPACE, curves
 from numpy.typing import NDArray
 
 from hpo_plugins.space import Params, Space
-from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.space.sobol import draw
 
 TRAININGS = (5, 10, 20, 64)
 OPTIMA = json.loads(Path(__file__).with_name("optima.json").read_text())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpo_plugins.strategies import portfolio
+from hpo_plugins.strategies import max_ucb as portfolio
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 PROBLEMS, SEEDS = 150, 4

@@ -235,7 +235,7 @@ def build(path: Path, trials: int) -> None:
             own = {"number": number, "params": json.dumps(params), "revision": (number + 1) * step}
             connection.execute(rows.insert(), row | own)
             connection.execute(curves.insert(), [_other(report, number, step, draw) for report in curve])
-        connection.execute(studies.update().values(revision=trials * step, hand_outs=trials))
+        connection.execute(studies.update().values(revision=trials * step, acquisitions=trials))
     with engine.connect() as connection:  # small commits, unlike this one, leave next to nothing in the log
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()

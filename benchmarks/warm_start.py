@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
-from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.space.sobol import draw
 
 KINDS = ("none", "identical", "close", "related", "unrelated", "inverted")
 MARKS = (1, 5, 10, 20, 40)

@@ -1,6 +1,5 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
-from hpo_plugins.criteria import Converged, NotImproving, TargetReached
 from hpo_plugins.errors import (
     CheckpointError,
     HpoError,
@@ -18,9 +17,10 @@ from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Categorical, Continuous, Integer
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
+from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
+from hpo_plugins.study.warm_start import WarmStart
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner
-from hpo_plugins.warm_start import WarmStart
 
 from hpo_plugins import sagemaker  # isort: skip - it is made of the above
 

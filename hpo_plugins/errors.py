@@ -37,7 +37,7 @@ class MetricNotFound(InvalidReport):
     def __init__(self, metric: str, reported: Iterable[str], hint: str = "") -> None:
         """Name the metric that was looked for, those that came, and the nearest of them."""
         names = sorted(reported)
-        self.metric, self.reported = metric, tuple(names)
+        self.metric, self.has_reports = metric, tuple(names)
         nearest = nearest_name(metric, names)
         message = f"The objective's metric {metric!r} was not reported after the first epoch. "
         message += f"Reported: {', '.join(map(repr, names))}. " if names else "No metric was reported. "

@@ -1,4 +1,4 @@
-"""What a search is after: the metric, its direction, and which epoch of a curve counts."""
+"""The objective of a study: the metric, its direction, and which epoch of a learning curve counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from hpo_plugins._validation import choice, non_empty_string
 from hpo_plugins.errors import InvalidArgument
 
 
@@ -13,15 +14,15 @@ from hpo_plugins.errors import InvalidArgument
 class Objective:
     """A metric to minimise or to maximise; use ``Minimize`` or ``Maximize``.
 
-    Strategies see losses only (``sign * value``, smaller is better), so that mirrored objectives give mirrored
-    searches.
+    Strategies see only losses (``sign * value``, smaller is better), so maximising a metric and minimising its
+    negative choose the same configurations.
 
     Args:
         metric: The name under which the training reports it.
-        at: Which epoch gives a trial its value: its ``"best"`` or its ``"last"``.
+        at: Which epoch gives a trial its value: the ``"best"`` or the ``"last"``.
 
     Raises:
-        InvalidArgument: The name is empty, or ``at`` is another word.
+        InvalidArgument: The name is empty, or ``at`` is anything else.
     """
 
     metric: str
@@ -30,18 +31,16 @@ class Objective:
 
     def __post_init__(self) -> None:
         if type(self) is Objective:
-            raise InvalidArgument("objective must say which way: use Minimize(metric) or Maximize(metric).")
-        if not isinstance(self.metric, str) or not self.metric:
-            raise InvalidArgument(f"metric must be a non-empty string, but got metric={self.metric!r}.")
-        if self.at not in ("best", "last"):
-            raise InvalidArgument(f"at must be 'best' or 'last', but got at={self.at!r}.")
+            raise InvalidArgument("objective must have a direction: use Minimize(metric) or Maximize(metric).")
+        non_empty_string("metric", self.metric)
+        choice("at", self.at, ("best", "last"))
 
     def loss(self, value: float) -> float:
-        """Return what is minimised; applied twice it gives the value back."""
+        """Return the loss of a value, or the value of a loss: the function is its own inverse."""
         return self.sign * value
 
     def value_of(self, curve: Mapping[int, float]) -> float | None:
-        """Return the value of a trial with this curve (epoch to value, in order), None for an empty curve."""
+        """Return the value of a trial with this curve (epoch to value, in order), None if it is empty."""
         if not curve:
             return None
         if self.at == "last":
@@ -54,13 +53,13 @@ class Objective:
 
 
 class Minimize(Objective):
-    """Search for the smallest value of a metric."""
+    """Minimise a metric."""
 
     sign = 1
 
 
 class Maximize(Objective):
-    """Search for the largest value of a metric."""
+    """Maximise a metric."""
 
     sign = -1
 

@@ -1,4 +1,4 @@
-"""What is written down of a search: trials and epochs as a storage keeps them, and the record that users read."""
+"""What is recorded of a study: the rows that a storage keeps, and the frozen records that users read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from hpo_plugins.space import Params
 
 
 class TrialState(StrEnum):
-    """Where a trial is in its life."""
+    """The state of a trial."""
 
     RUNNING = "running"
-    """Handed out; its body runs, or ran in a process that is gone."""
+    """A worker trains it, or has died while training it."""
     PAUSED = "paused"
-    """Frozen with a checkpoint; it may go on later."""
+    """Not being trained; it may be resumed from a checkpoint."""
     COMPLETED = "completed"
     """Trained to its end."""
     STOPPED = "stopped"
-    """Ended early by the strategy or an early-stopping rule."""
+    """Ended early by the strategy, an early-stopping rule or a limit."""
     FAILED = "failed"
-    """Ended by an error, a metric that is not finite, or the loss of its worker."""
+    """Ended by an error, by a metric that is not finite, or because its workers died."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the trial is over for good."""
+        """Whether the trial has ended for good."""
         return self in (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED)
 
 
@@ -38,22 +38,22 @@ class TrialRecord:
     """What is known of a trial.
 
     Attributes:
-        number: Its place in the search, from 0.
+        number: Its number in the study, from 0.
         params: Its configuration.
-        state: Where it is in its life.
-        value: The objective at its best or last epoch, as the objective says; None before the first epoch and for
+        state: Its state.
+        value: The objective at its best or last epoch, as the objective says; None before the first report and for
             a failed trial.
         epochs: The last epoch that was reported, 0 before the first.
-        curve: Epoch to objective value, its last finite one.
+        curve: Epoch to the objective's value, where it is finite.
         metrics: Epoch to ``{name: value}``, everything that was reported.
-        checkpoint: The checkpoint it can go on from, or None.
+        checkpoint: Path of the checkpoint to resume from, or None.
         stop_reason: Why it ended or was paused, in words.
         error: The error that made it fail, with its type.
-        started_at: Seconds since 1970, by the storage's clock, of the first hand-out.
-        ended_at: The same of its end, None while it runs.
-        attempts: How often it was handed out: 1, and 1 more each time it went on.
-        definition: Which training definition it belongs to, where the search has several.
-        parent: The study it was trained in, when it comes from an earlier one (``warm_start``).
+        started_at: When it was started, in seconds since 1970 by the storage's clock.
+        ended_at: When it ended, by the same clock; None until then.
+        attempts: How often a worker acquired it: 1, plus 1 each time it was resumed or retried.
+        definition: Its training definition, if the study has several.
+        parent: The study that it was trained in, if it comes from an earlier one (``warm_start``).
     """
 
     number: int
@@ -78,24 +78,24 @@ class TrialRow:
     """A trial as stored.
 
     Attributes:
-        attempts: How often it was handed out; the token of the present lease.
-        lost: How many of these ended with a worker that vanished.
-        worker: Who holds the lease.
-        lease_until: When the lease runs out unless renewed; 0 when it was given back.
-        verdict: What the judges said while it ran: the state it takes when its body is over.
-        start_epoch: Epochs that the next attempt need not train again; those before its pause.
+        attempts: How often it was acquired; identifies the current lease.
+        failed_attempts: How many attempts ended with a worker that died, or with an exception to retry on.
+        worker: The worker that holds the lease.
+        lease_until: When the lease expires unless it is renewed; None once it was released.
+        decision: The state that the trial takes when the current attempt ends, as decided while it ran.
+        start_epoch: The epoch that the next attempt resumes from.
     """
 
     number: int
     params: Params
     state: TrialState
     attempts: int
-    lost: int
+    failed_attempts: int
     worker: str
-    lease_until: float
+    lease_until: float | None
     started_at: float
     ended_at: float | None = None
-    verdict: TrialState | None = None
+    decision: TrialState | None = None
     stop_reason: str | None = None
     error: str | None = None
     checkpoint: str | None = None
@@ -103,7 +103,13 @@ class TrialRow:
 
 
 class ReportRow(NamedTuple):
-    """An epoch: ``value`` is the objective, None when missing or not finite; ``metrics`` are all, as dict or JSON."""
+    """One reported epoch of a trial.
+
+    Attributes:
+        value: The objective's metric, None if it is missing or not finite.
+        metrics: All metrics, as a dict or in their JSON form.
+        seconds: Seconds of training since the attempt began.
+    """
 
     number: int
     attempt: int
@@ -114,37 +120,53 @@ class ReportRow(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What is new since a revision; reports in the order in which they were written, to be read once.
+    """What has changed in a study since a revision.
 
-    ``runtime`` is how long the study has been worked on, in seconds, up to ``now``.
+    Attributes:
+        revision: The study's current revision.
+        acquisitions: How often a trial was acquired so far.
+        now: The storage's clock, in seconds since 1970.
+        trials: The rows that have changed.
+        reports: The new reports, in the order in which they were written; to be iterated over once.
+        runtime: Seconds for which the study has been worked on, up to ``now``.
     """
 
     revision: int
-    hand_outs: int
+    acquisitions: int
     now: float
     trials: Sequence[TrialRow]
     reports: Iterable[ReportRow]
     runtime: float = 0.0
 
 
+class Written(NamedTuple):
+    """A trial's row as a write has left it, and the revision of that write."""
+
+    revision: int
+    row: TrialRow
+
+
 @dataclass(frozen=True, slots=True)
-class HandOut:
-    """A decision to let a worker train a trial: a new one (``attempt == 1``) or one that goes on."""
+class Assignment:
+    """The decision that a worker trains a trial: a new one (``attempt == 1``), or one to be resumed or retried.
+
+    Attributes:
+        lease_seconds: How long the lease lasts from the moment it is written.
+    """
 
     number: int
     params: Params
     attempt: int
-    lost: int
+    failed_attempts: int
     worker: str
-    lease: float
-    """How long the lease lasts from now, in seconds."""
+    lease_seconds: float
 
 
 class Metrics(Mapping[int, dict[str, float]]):
-    """All reported metrics of a trial: epoch to ``{name: value}``; stored ones are decoded when they are read."""
+    """All reported metrics of a trial, epoch to ``{name: value}``; the JSON form is decoded when it is read."""
 
     def __init__(self, epochs: Sequence[int], metrics: Sequence[dict[str, float] | str]) -> None:
-        """Keep the metrics, one entry an epoch."""
+        """Keep the metrics, one entry per epoch."""
         self._entries = dict(zip(epochs, metrics, strict=True))
 
     def __getitem__(self, epoch: int) -> dict[str, float]:
@@ -160,17 +182,17 @@ class Metrics(Mapping[int, dict[str, float]]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        """Show the metrics as the dict they stand for."""
+        """Return the representation of the equivalent dict."""
         return repr(dict(self))
 
 
 def encode_metrics(metrics: Mapping[str, float]) -> str:
-    """Return metrics as strict JSON; NaN and infinities, which JSON lacks, become the strings that ``float`` reads."""
+    """Return metrics as strict JSON; NaN and infinities become strings that ``float`` parses."""
     return json.dumps({name: value if math.isfinite(value) else str(value) for name, value in metrics.items()})
 
 
 def decode_metrics(metrics: dict[str, float] | str) -> dict[str, float]:
-    """Return metrics, in a dict of the caller's own, from that form or from their JSON."""
+    """Return metrics as a new dict, from a dict or from their JSON form."""
     if isinstance(metrics, str):
         return {name: float(value) for name, value in json.loads(metrics).items()}
     return dict(metrics)
@@ -197,10 +219,10 @@ def _name(name: object) -> str:
 
 
 def _number(name: object, value: Any) -> float:
-    if type(value) is float:  # the usual case, on the path of every epoch
+    if type(value) is float:  # the usual case: this runs for every metric of every epoch
         return value
     message = f"metrics[{name!r}] must be one number, but got {value!r} of type {type(value).__name__}."
-    if isinstance(value, str | bytes):  # not converted: a formatted number has lost digits
+    if isinstance(value, str | bytes):  # not converted, since formatted numbers have lost digits
         raise InvalidReport(message)
     try:
         return float(value.item() if hasattr(value, "item") else value)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins import relay
+from hpo_plugins.execution import ranks as relay
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
 
 if TYPE_CHECKING:
-    from hpo_plugins.coordinator import Coordinator
+    from hpo_plugins.coordination.coordinator import Coordinator
 
 
 class Trial:

@@ -11,23 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins import loop_exit, relay
-from hpo_plugins.checkpoints import Checkpoints, Keeping, folder_name
-from hpo_plugins.coordinator import Coordinator
-from hpo_plugins.criteria import Criterion
+from hpo_plugins._validation import whole_number
+from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
+from hpo_plugins.execution import loop_exit
+from hpo_plugins.execution import ranks as relay
+from hpo_plugins.execution.local import Engine, LocalWorkers, Train
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.storage import Storage, StudyStore, open_storage
+from hpo_plugins.storage.checkpoints import Checkpoints, Keeping, folder_name
 from hpo_plugins.strategies import Judge, Random, Strategy
-from hpo_plugins.strategies.base import whole_number
-from hpo_plugins.study import LIMITS, Study, check_same
-from hpo_plugins.summary import summarize
+from hpo_plugins.study.config import LIMITS, Study, check_same
+from hpo_plugins.study.summary import summarize
+from hpo_plugins.study.termination import Criterion
+from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
-from hpo_plugins.warm_start import Parent, Parents, WarmStart
-from hpo_plugins.workers import Engine, LocalWorkers, Train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +111,10 @@ class Tuner:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Check everything, and open the study or make it."""
-        whole_number("retries", retries, 0)
+        whole_number("retries", retries, at_least=0)
         _check_exceptions(retry_on)
         if seed is not None:
-            whole_number("seed", seed, 0)
+            whole_number("seed", seed, at_least=0)
         if not isinstance(name, str) or not name:
             raise InvalidArgument(f"name must be a non-empty string, but got name={name!r}.")
         study = Study(
@@ -250,7 +251,7 @@ class Tuner:
         if hasattr(workers, "run"):
             workers.run(self, train)
             return
-        whole_number("workers", workers, 1)
+        whole_number("workers", workers, at_least=1)
         if workers == 1 or self._leader is not None:
             self.work(train)
         else:
@@ -357,7 +358,7 @@ class Tuner:
             InvalidArgument: There is no such trial, or it is over.
         """
         history = self._history()
-        whole_number("number", number, 0)
+        whole_number("number", number, at_least=0)
         if number not in history.unfinished:
             raise InvalidArgument(
                 f"number must name a trial that is paused or running, but got number={number}. "

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hpo_plugins.integrations import _random_state as random_state
 
-from hpo_plugins import random_state
 from hpo_plugins.errors import CheckpointError, MissingDependency
 from hpo_plugins.trial import Trial
 

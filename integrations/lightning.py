@@ -21,7 +21,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins import random_state
+from hpo_plugins.integrations import _random_state as random_state
+
 from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency
 from hpo_plugins.trial import Trial, TrialReference
 

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.checkpoints import Checkpoints, Keeping, Write
 from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
 from hpo_plugins.storage import StudyStore
-from hpo_plugins.storage.memory import ProxyStudyStore
+from hpo_plugins.storage.checkpoints import Checkpoints, Keeping, Write
+from hpo_plugins.storage.proxy import ProxyStudyStore
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.checkpoints import Checkpoints, SaveClock, folder_name
+from hpo_plugins.storage.checkpoints import Checkpoints, SaveClock, folder_name
 
 X = {"x": hpo.Continuous(0, 1)}
 EPOCHS = 9

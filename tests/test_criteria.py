@@ -6,11 +6,11 @@ import threading
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.criteria import criterion_from_json
 from hpo_plugins.history import History
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.storage import open_storage
+from hpo_plugins.study.termination import criterion_from_json
 
 X = {"x": hpo.Continuous(0, 1)}
 LOSS = hpo.Minimize("loss")
@@ -200,9 +200,9 @@ def clock(monkeypatch):
 
 def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clock):
     store = open_storage(tmp_path / "a.db").open("s", {})
-    offer = lambda number: hpo.records.HandOut(number, {"x": 0.5}, 1, 0, "w", 60.0)  # noqa: E731
+    offer = lambda number: hpo.records.Assignment(number, {"x": 0.5}, 1, 0, "w", 60.0)  # noqa: E731
     assert store.changes(0).runtime == 0
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     for _ in range(4):  # a process that is alive renews its lease every 15 seconds
         clock.now += 15
         store.renew([(0, 1)], 60.0)
@@ -211,7 +211,7 @@ def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clo
     assert store.changes(0).runtime == 65
     store.update(0, 1, state=TrialState.COMPLETED, ended_at=True)
     clock.now += 8 * 3600  # a night
-    store.hand_out(offer(1), 1)
+    store.acquire(offer(1), 1)
     assert 65 < store.changes(0).runtime <= 65 + 30
     clock.now -= 100  # somebody set the clock back
     store.renew([(1, 1)], 60.0)
@@ -220,7 +220,7 @@ def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clo
 
 def test_time_that_is_used_up_ends_the_search_and_stops_trainings(storage, clock, monkeypatch):
     tuner = hpo.Tuner(X, LOSS, max_runtime=20.0, storage=storage, seed=0)
-    monkeypatch.setattr("hpo_plugins.standing.time.perf_counter", clock.time)
+    monkeypatch.setattr("hpo_plugins.coordination.session.time.perf_counter", clock.time)
     epochs = []
     for trial in tuner:
         for epoch in range(1, 5):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.definitions import Definition, DefinitionSpace, space_from_json
-from hpo_plugins.space import Space
+from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, space_from_json
 from hpo_plugins.strategies import Portfolio, judge_from_json
-from hpo_plugins.strategies.portfolio import upper_bounds
+from hpo_plugins.strategies.max_ucb import upper_bounds
 
-A = Definition("a", Space({"x": hpo.Continuous(0, 1)}, {"rounds": "5"}), hpo.Minimize("loss-a"))
-B = Definition("b", Space({"x": hpo.Continuous(0, 1), "k": hpo.Categorical(["p", 1, True])}), hpo.Minimize("loss-b"))
+A = TrainingDefinition("a", Space({"x": hpo.Continuous(0, 1)}, {"rounds": "5"}), hpo.Minimize("loss-a"))
+B = TrainingDefinition(
+    "b", Space({"x": hpo.Continuous(0, 1), "k": hpo.Categorical(["p", 1, True])}), hpo.Minimize("loss-b")
+)
 SPACE = DefinitionSpace([A, B])
 STRATEGIES = {
     "Random": hpo.Random,
@@ -64,8 +65,8 @@ def test_json_round_trip():
 
 
 def test_finite_unions_are_counted_one_after_the_other():
-    first = Definition("a", Space({"k": hpo.Categorical(["x", "y"])}), A.objective)
-    second = Definition("b", Space({"n": hpo.Integer(1, 3)}), A.objective)
+    first = TrainingDefinition("a", Space({"k": hpo.Categorical(["x", "y"])}), A.objective)
+    second = TrainingDefinition("b", Space({"n": hpo.Integer(1, 3)}), A.objective)
     union = DefinitionSpace([first, second])
     assert union.size == 5
     assert SPACE.size is None
@@ -80,9 +81,9 @@ def test_finite_unions_are_counted_one_after_the_other():
     ("make", "message"),
     [
         (lambda: DefinitionSpace([A, A]), r"definitions must have different names, but got \['a', 'a'\]"),
-        (lambda: Definition("a.b", A.space, A.objective), "name must be a non-empty string without dots"),
+        (lambda: TrainingDefinition("a.b", A.space, A.objective), "name must be a non-empty string without dots"),
         (
-            lambda: DefinitionSpace([A, Definition("c", A.space, hpo.Maximize("auc"))]),
+            lambda: DefinitionSpace([A, TrainingDefinition("c", A.space, hpo.Maximize("auc"))]),
             "definitions must all minimise or all maximise, .* a: Minimize.*, c: Maximize",
         ),
         (lambda: hpo.Tuner(SPACE, A.objective, strategy=Portfolio({"a": hpo.Random()})), "must have the definitions"),
@@ -147,8 +148,8 @@ def test_restart_goes_on_as_if_never_stopped(make, tmp_path):
 def test_grids_are_finished_one_and_all():
     space = DefinitionSpace(
         [
-            Definition("a", Space({"k": hpo.Categorical([1, 2]), "x": hpo.Categorical([0.1])}), A.objective),
-            Definition("b", Space({"x": hpo.Categorical([0.3, 0.5, 0.7])}), B.objective),
+            TrainingDefinition("a", Space({"k": hpo.Categorical([1, 2]), "x": hpo.Categorical([0.1])}), A.objective),
+            TrainingDefinition("b", Space({"x": hpo.Categorical([0.3, 0.5, 0.7])}), B.objective),
         ]
     )
     tuner = search(hpo.Grid, space, max_trials=None)
@@ -166,7 +167,7 @@ def test_workers_spread_over_definitions_before_any_result():
 
 
 def test_same_spaces_draw_different_configurations():
-    space = DefinitionSpace([Definition(name, B.space, B.objective) for name in "ab"])
+    space = DefinitionSpace([TrainingDefinition(name, B.space, B.objective) for name in "ab"])
     trials = search(hpo.Random, space, max_trials=10).trials
     assert len({t.params["x"] for t in trials}) == 10
 

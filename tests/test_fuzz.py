@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
-from hpo_plugins.records import HandOut, ReportRow, TrialState
+from hpo_plugins.records import Assignment, ReportRow, TrialState
 from hpo_plugins.storage import open_storage
 
 ANYTHING = st.one_of(
@@ -65,7 +65,7 @@ def test_any_calls_leave_a_whole_study(steps):
 
 WRITES = st.lists(
     st.tuples(
-        st.sampled_from(["hand_out", "report", "update", "renew", "drop"]), st.integers(0, 3), st.integers(0, 4),
+        st.sampled_from(["acquire", "report", "update", "renew", "drop"]), st.integers(0, 3), st.integers(0, 4),
         st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
     ),
     max_size=25,
@@ -82,12 +82,12 @@ def test_storages_agree_on_any_writes(writes, tmp_path_factory):
     def write(store, what, number, attempt, value):
         known = {row.number: row for row in store.changes(0).trials}
         match what:
-            case "hand_out":
+            case "acquire":
                 again = known.get(number)
-                offer = HandOut(
+                offer = Assignment(
                     number if again else len(known), {"x": 1}, again.attempts + 1 if again else 1, 0, "w", 60.0
                 )
-                return store.hand_out(offer, store.changes(0).hand_outs - (attempt == 4))
+                return store.acquire(offer, store.changes(0).acquisitions - (attempt == 4))
             case "report" if number in known:
                 return store.report(ReportRow(number, attempt, attempt + 1, value, "{}", 1.0)) is None
             case "update" if number in known:
@@ -103,7 +103,7 @@ def test_storages_agree_on_any_writes(writes, tmp_path_factory):
         one, other = (write(store, *step) for store in stores)
         assert one == other
     one, other = (store.changes(0) for store in stores)
-    assert one.hand_outs == other.hand_outs
+    assert one.acquisitions == other.acquisitions
     assert [tuple(r) for r in one.reports] == [tuple(r) for r in other.reports]
     shown = [
         sorted((r.number, r.state, r.attempts, r.checkpoint, r.ended_at is None) for r in changes.trials)

@@ -27,9 +27,11 @@ def test_curve_equals_its_slow_twin(reports):
             pytest.approx(statistics.fmean(seen), abs=1e-6) if seen and epoch <= max(twin) else None
         )
         assert curve.reached(epoch) == (max(twin) >= epoch)
-        assert curve.reported_by(epoch) == max((e for e in twin if e <= epoch), default=None)
+        assert curve.last_epoch_until(epoch) == max((e for e in twin if e <= epoch), default=None)
         before = max((e for e in twin if e < epoch), default=0)
-        assert curve.passed(epoch, (2, 5, 9)) == max((m for m in (2, 5, 9) if before < m <= epoch), default=None)
+        assert curve.milestone_passed(epoch, (2, 5, 9)) == max(
+            (m for m in (2, 5, 9) if before < m <= epoch), default=None
+        )
 
 
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1e6, 1e6), min_size=1), st.randoms(use_true_random=False))

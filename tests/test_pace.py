@@ -5,9 +5,9 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.history import History
+from hpo_plugins.modeling import epoch_cost as pace
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
-from hpo_plugins.strategies import pace
 
 
 def history_of(paces, startup=0.0):

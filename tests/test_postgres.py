@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import patience, tables
+from hpo_plugins.storage import retry as patience
+from hpo_plugins.storage import schema as tables
 
 pytest.importorskip("psycopg")
 X = {"x": hpo.Continuous(0, 1)}
@@ -110,13 +111,13 @@ def test_hand_out_whose_answer_was_lost_is_taken(postgres_url, tmp_path, monkeyp
     """The server wrote it and died before it said so; tried again, it is refused."""
     tuner = tuner_for(postgres_url, tmp_path)
     store = tuner._coordinator.store
-    hand_out = type(store).hand_out
+    acquire = type(store).acquire
 
     def answer_lost(self, offer, expected):
-        assert hand_out(self, offer, expected)
-        return hand_out(self, offer, expected)
+        assert acquire(self, offer, expected)
+        return acquire(self, offer, expected)
 
-    monkeypatch.setattr(type(store), "hand_out", answer_lost)
+    monkeypatch.setattr(type(store), "acquire", answer_lost)
     assert [tuner.ask().number for _ in range(3)] == [0, 1, 2]
     assert [t.attempts for t in tuner.trials] == [1, 1, 1]
 

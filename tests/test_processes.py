@@ -11,11 +11,11 @@ import threading
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins import lease
-from hpo_plugins.checkpoints import Checkpoints
-from hpo_plugins.coordinator import Coordinator
+from hpo_plugins.coordination import heartbeat as lease
+from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.storage import open_storage
-from hpo_plugins.study import Study
+from hpo_plugins.storage.checkpoints import Checkpoints
+from hpo_plugins.study.config import Study
 
 WORKER = """
 import json, sys

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import connecting
+from hpo_plugins.storage import engine as connecting
 
 
 def open_at(storage):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.criteria import NotImproving
 from hpo_plugins.space import Space
+from hpo_plugins.study.termination import NotImproving
 
 LOSS = hpo.Minimize("loss")
 SPACE = {"x": hpo.Continuous(0, 1), "n": hpo.Integer(1, 9), "k": hpo.Categorical(["a", "b", "c"])}

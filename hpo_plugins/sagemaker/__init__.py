@@ -6,7 +6,7 @@
 ``request`` is the dict that boto3's ``create_hyper_parameter_tuning_job`` takes. Nothing here needs boto3.
 """
 
-from hpo_plugins.sagemaker.importing import tuner_from_request
-from hpo_plugins.sagemaker.writing import request_from_tuner
+from hpo_plugins.sagemaker.from_request import tuner_from_request
+from hpo_plugins.sagemaker.to_request import request_from_tuner
 
 __all__ = ["request_from_tuner", "tuner_from_request"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.storage.base import Storage, StudyStore
 from hpo_plugins.storage.memory import MemoryStorage
+from hpo_plugins.storage.protocol import Storage, StudyStore
 
 __all__ = ["Storage", "StudyStore", "open_storage"]
 

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins import relay
-from hpo_plugins.checkpoints import folder_name
-from hpo_plugins.errors import StorageError, StudyNotFound
-from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState
-from hpo_plugins.storage.base import Definition
+from hpo_plugins.errors import StudyNotFound
+from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState
+from hpo_plugins.storage.checkpoints import folder_name
+from hpo_plugins.storage.protocol import Definition
+from hpo_plugins.storage.proxy import ProxyStudyStore, serve
 
 
 class MemoryStudyStore:
@@ -55,7 +55,7 @@ class MemoryStudyStore:
             trials = [row for revision, row in self._trials if revision > since]
             return Changes(self._revision, self._hand_outs, now, trials, self._reports[first:], runtime)
 
-    def hand_out(self, offer: HandOut, expected: int) -> bool:
+    def acquire(self, offer: Assignment, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
         with self._lock:
             if self._hand_outs != expected:
@@ -64,7 +64,14 @@ class MemoryStudyStore:
             self._began = now if self._began is None else self._began
             if offer.attempt == 1:
                 row = TrialRow(
-                    offer.number, offer.params, TrialState.RUNNING, 1, offer.lost, offer.worker, now + offer.lease, now
+                    offer.number,
+                    offer.params,
+                    TrialState.RUNNING,
+                    1,
+                    offer.failed_attempts,
+                    offer.worker,
+                    now + offer.lease_seconds,
+                    now,
                 )
                 self._trials.append((0, row))
             else:
@@ -72,10 +79,10 @@ class MemoryStudyStore:
                     self._trials[offer.number][1],
                     state=TrialState.RUNNING,
                     attempts=offer.attempt,
-                    lost=offer.lost,
+                    failed_attempts=offer.failed_attempts,
                     worker=offer.worker,
-                    lease_until=now + offer.lease,
-                    verdict=None,
+                    lease_until=now + offer.lease_seconds,
+                    decision=None,
                     stop_reason=None,
                 )
             self._hand_outs += 1
@@ -131,64 +138,7 @@ class MemoryStudyStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Serve this study to the process that unpickles it."""
-        return ProxyStudyStore, (self.definition, relay.serve(self))
-
-
-class ProxyStudyStore:
-    """A study in another process's memory, reached on the first use."""
-
-    outlives_process = True  # the process that uses this one may die, and the study stays
-    reachable_since = -math.inf
-
-    def __init__(self, definition: Definition, address: relay.Address) -> None:
-        """Remember where the study is; nothing is opened yet."""
-        self.definition = definition
-        self._address = address
-
-    def define(self, definition: Definition) -> None:
-        """Replace the definition."""
-        self._call("define", definition)
-
-    def changes(self, since: int) -> Changes:
-        """Return everything with a revision after ``since``."""
-        changes: Changes = self._call("changes", since)
-        return changes
-
-    def hand_out(self, offer: HandOut, expected: int) -> bool:
-        """Write the hand-out if there were ``expected`` before."""
-        return bool(self._call("hand_out", offer, expected))
-
-    def report(self, report: ReportRow) -> int | None:
-        """Append a report while the lease is held."""
-        revision: int | None = self._call("report", report)
-        return revision
-
-    def update(self, number: int, attempt: int, **fields: Any) -> bool:
-        """Rewrite fields of a trial's row while the lease is held."""
-        return bool(self._call("update", number, attempt, **fields))
-
-    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
-        """Clear a trial's checkpoint if it is still this one."""
-        return bool(self._call("drop_checkpoint", number, checkpoint))
-
-    def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
-        """Extend leases that are still held."""
-        self._call("renew", held, lease)
-
-    def close(self) -> None:
-        """Do nothing: the data is elsewhere."""
-
-    def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
-        try:
-            return getattr(relay.reach(self._address), method)(*arguments, **fields)
-        except (OSError, EOFError) as error:
-            raise StorageError(
-                "The process that holds this study in memory has ended. Give the Tuner a storage=."
-            ) from error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Send the address on."""
-        return ProxyStudyStore, (self.definition, self._address)
+        return ProxyStudyStore, (self.definition, serve(self))
 
 
 class MemoryStorage:

@@ -20,12 +20,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from hpo_plugins.checkpoints import folder_name
 from hpo_plugins.errors import StorageError, StudyNotFound
-from hpo_plugins.records import Changes, HandOut, ReportRow, TrialRow, TrialState, encode_metrics
-from hpo_plugins.storage import connecting, tables
-from hpo_plugins.storage.base import LONGEST_SILENCE, Definition
-from hpo_plugins.storage.patience import Outage, Unreachable, patient
+from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, encode_metrics
+from hpo_plugins.storage import engine as connecting
+from hpo_plugins.storage import schema as tables
+from hpo_plugins.storage.checkpoints import folder_name
+from hpo_plugins.storage.protocol import LONGEST_SILENCE, Definition
+from hpo_plugins.storage.retry import Outage, Unreachable, patient
 
 _CREATING = 0x68706F
 """The number of the lock under which PostgreSQL's tables are made."""
@@ -130,7 +131,7 @@ class SqlStorage:
         if found is None and definition is not None:
             try:
                 with self.write() as connection:
-                    values = {"name": name, "definition": json.dumps(definition), "revision": 0, "hand_outs": 0}
+                    values = {"name": name, "definition": json.dumps(definition), "revision": 0, "acquisitions": 0}
                     connection.execute(tables.studies.insert().values(values))
             except StorageError as error:
                 if not isinstance(error.__cause__, IntegrityError):  # else another process made it just now
@@ -203,7 +204,7 @@ class SqlStudyStore:
         now = self._storage.now().label("now")
         state = sa.select(
             tables.studies.c.revision,
-            tables.studies.c.hand_outs,
+            tables.studies.c.acquisitions,
             now,
             tables.studies.c.runtime,
             tables.studies.c.last_write,
@@ -212,7 +213,7 @@ class SqlStudyStore:
             study = connection.execute(state.where(tables.studies.c.id == self._study)).one()
             runtime = study.runtime + _counted(study.now, study.last_write)
             if study.revision <= since:
-                return Changes(study.revision, study.hand_outs, study.now, (), (), runtime)
+                return Changes(study.revision, study.acquisitions, study.now, (), (), runtime)
             # The study's row was read first: where reads do not share a snapshot, later rows come twice, not never.
             trials = connection.execute(
                 sa.select(*tables.TRIAL_COLUMNS).where(
@@ -225,7 +226,7 @@ class SqlStudyStore:
             first if len(first) < _CHUNK else chain(first, self._later_reports(first[-1].revision, study.revision))
         )
         made = (ReportRow._make(row[:-1]) for row in reports)
-        return Changes(study.revision, study.hand_outs, study.now, rows, made, runtime)
+        return Changes(study.revision, study.acquisitions, study.now, rows, made, runtime)
 
     def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:
         query = sa.select(*tables.REPORT_COLUMNS, tables.reports.c.revision).where(
@@ -244,15 +245,17 @@ class SqlStudyStore:
             since = rows[-1].revision
 
     @patient
-    def hand_out(self, offer: HandOut, expected: int) -> bool:
+    def acquire(self, offer: Assignment, expected: int) -> bool:
         """Write the hand-out if there were ``expected`` before."""
         now = self._storage.now()
         with self._lock, self._storage.write() as connection:
             taken = connection.execute(
                 tables.studies.update()
-                .where(tables.studies.c.id == self._study, tables.studies.c.hand_outs == expected)
+                .where(tables.studies.c.id == self._study, tables.studies.c.acquisitions == expected)
                 .values(
-                    hand_outs=tables.studies.c.hand_outs + 1, revision=tables.studies.c.revision + 1, **self._worked()
+                    acquisitions=tables.studies.c.acquisitions + 1,
+                    revision=tables.studies.c.revision + 1,
+                    **self._worked(),
                 )
             )
             if taken.rowcount == 0:
@@ -261,9 +264,9 @@ class SqlStudyStore:
                 "revision": self._revision(),
                 "state": TrialState.RUNNING.value,
                 "attempts": offer.attempt,
-                "lost": offer.lost,
+                "failed_attempts": offer.failed_attempts,
                 "worker": offer.worker,
-                "lease_until": now + offer.lease,
+                "lease_until": now + offer.lease_seconds,
             }
             if offer.attempt == 1:
                 key = {
@@ -274,7 +277,7 @@ class SqlStudyStore:
                 }
                 connection.execute(tables.trials.insert().values(**key, **values))
             else:
-                values |= {"verdict": None, "stop_reason": None}
+                values |= {"decision": None, "stop_reason": None}
                 connection.execute(tables.trials.update().where(*self._is(offer.number)).values(**values))
             return True
 
@@ -380,6 +383,6 @@ def _counted(now: float, last_write: float | None) -> float:
 
 def _trial(row: sa.Row[Any]) -> TrialRow:
     columns = dict(row._mapping)
-    verdict = columns["verdict"]
+    verdict = columns["decision"]
     columns |= {"params": json.loads(row.params), "state": TrialState(row.state)}
-    return TrialRow(**columns | {"verdict": None if verdict is None else TrialState(verdict)})
+    return TrialRow(**columns | {"decision": None if verdict is None else TrialState(verdict)})

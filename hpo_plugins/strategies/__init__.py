@@ -4,8 +4,8 @@ from hpo_plugins.strategies.base import Judge, Resume, Start, Strategy, Verdict,
 from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
-from hpo_plugins.strategies.median_rule import MedianRule
-from hpo_plugins.strategies.portfolio import Portfolio
+from hpo_plugins.strategies.max_ucb import Portfolio
+from hpo_plugins.strategies.median_stopping import MedianRule
 from hpo_plugins.strategies.random_search import Random
 
 __all__ = [

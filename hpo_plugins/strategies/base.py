@@ -108,9 +108,3 @@ def judge_from_json(data: Mapping[str, Any]) -> Any:
         known = ", ".join(sorted(Judge.registry))
         raise InvalidArgument(f"strategy {name!r} is not known to this version of hpo-plugins; it knows {known}.")
     return Judge.registry[name](**{key: value for key, value in data.items() if key != "name"})
-
-
-def whole_number(name: str, value: object, least: int) -> None:
-    """Raise InvalidArgument unless ``value`` is an int of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidArgument(f"{name} must be a whole number of at least {least}, but got {name}={value!r}.")

@@ -16,14 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hpo_plugins._validation import whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
+from hpo_plugins.modeling import freeze_thaw as allocation
+from hpo_plugins.modeling.model import INITIAL_CURVES, Model, model_of, opening, propose, unseen_draw
+from hpo_plugins.modeling.observations import grid, known_points
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
-from hpo_plugins.strategies import allocation
-from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
-from hpo_plugins.strategies.model import INITIAL_CURVES, Model, model_of, opening, propose, unseen_draw
-from hpo_plugins.strategies.observations import grid, known_points
+from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict
 from hpo_plugins.surrogate.threads import on_one_core
 
 IRREVOCABLE = 4.0
@@ -69,7 +70,7 @@ class Bayesian(Strategy):
         if self.cost not in ("epochs", "seconds"):
             raise InvalidArgument(f"cost must be 'epochs' or 'seconds', but got cost={self.cost!r}.")
         if self.max_resource is not None:
-            whole_number("max_resource", self.max_resource, 1)
+            whole_number("max_resource", self.max_resource, at_least=1)
         elif self.pause:
             raise InvalidArgument(
                 "pause=True needs max_resource, the epochs of a full training, but got max_resource=None. "
@@ -117,7 +118,7 @@ class Bayesian(Strategy):
             # A look at each of the first, as far as it takes to see how curves go on.
             enough = min(LOOK, self.max_resource)
             return Verdict(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
-        is_due = history[number].curve.passed(epoch, grid(self.max_resource)) is not None
+        is_due = history[number].curve.milestone_passed(epoch, grid(self.max_resource)) is not None
         return self._judge(history, number) if is_due else None
 
     @on_one_core

@@ -38,13 +38,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Literal
 
+from hpo_plugins._validation import whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, ParentTrial, TrialHistory
+from hpo_plugins.modeling.model import propose
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
-from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, whole_number
-from hpo_plugins.strategies.model import propose
-from hpo_plugins.strategies.random_search import draw
+from hpo_plugins.space.sobol import draw
+from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Hyperband(Strategy):
     stops_trainings: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        whole_number("min_resource", self.min_resource, 1)
-        whole_number("reduction_factor", self.reduction_factor, 2)
+        whole_number("min_resource", self.min_resource, at_least=1)
+        whole_number("reduction_factor", self.reduction_factor, at_least=2)
         if self.max_resource is not None:
-            whole_number("max_resource", self.max_resource, 1)
+            whole_number("max_resource", self.max_resource, at_least=1)
             if self.min_resource > self.max_resource:
                 raise InvalidArgument(
                     f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
@@ -132,7 +133,7 @@ class Hyperband(Strategy):
         """Compare the trial with all others that came as far, when it has passed a rung."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        rung = history[number].curve.passed(epoch, self.rungs(self.bracket(number)))
+        rung = history[number].curve.milestone_passed(epoch, self.rungs(self.bracket(number)))
         if rung is None:
             return None
         results = _results(history, rung)

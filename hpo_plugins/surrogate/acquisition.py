@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
-from hpo_plugins.surrogate.features import Features
+from hpo_plugins.surrogate.encoding import Features
 from hpo_plugins.surrogate.gp import Posterior
 from hpo_plugins.surrogate.kernel import FloatArray
 

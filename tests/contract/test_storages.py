@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.records import HandOut, ReportRow, TrialState
+from hpo_plugins.records import Assignment, ReportRow, TrialState
 from hpo_plugins.storage import open_storage
 
 
@@ -24,7 +24,7 @@ def store(place):
 
 
 def offer(number, attempt=1, worker="w", lease=60.0):
-    return HandOut(number, {"x": number, "flag": True}, attempt, 0, worker, lease)
+    return Assignment(number, {"x": number, "flag": True}, attempt, 0, worker, lease)
 
 
 def report(number, epoch, value=0.5, attempt=1):
@@ -40,7 +40,7 @@ def test_study_is_made_once_and_found_again(place, store):
 
 def test_studies_are_apart(place, store):
     other = place.open("other", {})
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     assert len(store.changes(0).trials) == 1
     assert len(other.changes(0).trials) == 0
 
@@ -51,7 +51,7 @@ def test_definition_can_be_replaced(place, store):
 
 
 def test_changes_come_once(store):
-    assert store.hand_out(offer(0), 0)
+    assert store.acquire(offer(0), 0)
     first = store.changes(0)
     assert [row.number for row in first.trials] == [0]
     assert first.trials[0].params == {"x": 0, "flag": True}
@@ -65,15 +65,15 @@ def test_changes_come_once(store):
 
 
 def test_hand_out_on_an_old_view_is_refused(store):
-    assert store.hand_out(offer(0), expected=0)
-    assert not store.hand_out(offer(1), expected=0)
-    assert store.hand_out(offer(1), expected=1)
-    assert store.changes(0).hand_outs == 2
+    assert store.acquire(offer(0), expected=0)
+    assert not store.acquire(offer(1), expected=0)
+    assert store.acquire(offer(1), expected=1)
+    assert store.changes(0).acquisitions == 2
 
 
 def test_only_the_present_attempt_may_write(store):
-    store.hand_out(offer(0), 0)
-    store.hand_out(offer(0, attempt=2, worker="other"), 1)
+    store.acquire(offer(0), 0)
+    store.acquire(offer(0, attempt=2, worker="other"), 1)
     before = store.changes(0)
     assert store.report(report(0, 1, attempt=1)) is None
     assert not store.update(0, 1, stop_reason="late")
@@ -86,7 +86,7 @@ def test_only_the_present_attempt_may_write(store):
 
 
 def test_ended_trial_takes_nothing_more(store):
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     assert store.update(0, 1, state=TrialState.COMPLETED, ended_at=True)
     assert store.report(report(0, 1)) is None
     assert not store.update(0, 1, state=TrialState.FAILED)
@@ -96,16 +96,16 @@ def test_ended_trial_takes_nothing_more(store):
 
 
 def test_paused_trial_goes_on(store):
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     assert store.update(0, 1, state=TrialState.PAUSED, start_epoch=3)
     assert store.report(report(0, 4)) is None
-    assert store.hand_out(offer(0, attempt=2), 1)
+    assert store.acquire(offer(0, attempt=2), 1)
     (row,) = store.changes(0).trials
     assert (row.state, row.start_epoch, row.attempts) == (TrialState.RUNNING, 3, 2)
 
 
 def test_leases_are_renewed(store):
-    store.hand_out(offer(0, lease=1.0), 0)
+    store.acquire(offer(0, lease=1.0), 0)
     before = store.changes(0)
     assert before.now - 60 < before.trials[0].lease_until - 1.0 <= before.now
     store.renew([(0, 1)], 1000.0)
@@ -113,7 +113,7 @@ def test_leases_are_renewed(store):
 
 
 def test_reports_keep_their_order_and_what_they_hold(store):
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     rows = [report(0, epoch, value) for epoch, value in [(1, 1e300), (2, -1e-300), (2, 0.1), (3, None)]]
     for row in rows:
         store.report(row)
@@ -124,8 +124,8 @@ def test_threads_share_out_the_numbers(store):
     taken, lock = [], threading.Lock()
 
     def work():
-        while (count := store.changes(0).hand_outs) < 40:
-            if store.hand_out(offer(count), count):
+        while (count := store.changes(0).acquisitions) < 40:
+            if store.acquire(offer(count), count):
                 with lock:
                     taken.append(count)
 
@@ -140,11 +140,11 @@ def test_threads_share_out_the_numbers(store):
 
 def test_pickled_store_is_the_same_study(store):
     other = pickle.loads(pickle.dumps(store))
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     assert other.report(report(0, 1)) is not None
     assert list(store.changes(0).reports) == [report(0, 1)]
     assert other.update(0, 1, stop_reason="x")
-    assert not other.hand_out(offer(1), 0)
+    assert not other.acquire(offer(1), 0)
     other.renew([(0, 1)], 10.0)
     other.define({"seed": 9})
     assert other.changes(0).trials[0].stop_reason == "x"
@@ -157,7 +157,7 @@ def test_large_studies_are_read_in_chunks(chunk, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sql, "_CHUNK", chunk)
     store = open_storage(tmp_path / "a.db").open("study", {})
-    store.hand_out(offer(0), 0)
+    store.acquire(offer(0), 0)
     for epoch in range(1, 6):
         store.report(report(0, epoch))
     changes = store.changes(0)

@@ -226,7 +226,7 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(at, place, da
 
 
 def test_killed_training_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch):
-    from hpo_plugins.checkpoints import SaveClock
+    from hpo_plugins.storage.checkpoints import SaveClock
 
     monkeypatch.setattr(SaveClock, "due", lambda self: True)
     expected = build_deep(0)

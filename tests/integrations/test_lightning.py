@@ -317,7 +317,7 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(scheduler, li
 @pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
 def test_killed_training_goes_on_from_its_last_checkpoint(pl, scheduler, data, tmp_path, monkeypatch):
     """Saved while it runs, between two epochs."""
-    from hpo_plugins.checkpoints import SaveClock
+    from hpo_plugins.storage.checkpoints import SaveClock
 
     class Crash(pl.Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, index):

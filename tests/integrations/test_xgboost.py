@@ -286,7 +286,7 @@ def test_cv_goes_on(matrices):
 
 
 def test_killed_training_goes_on_from_its_last_checkpoint(matrices, tmp_path, monkeypatch):
-    from hpo_plugins.checkpoints import SaveClock
+    from hpo_plugins.storage.checkpoints import SaveClock
 
     monkeypatch.setattr(SaveClock, "due", lambda self: True)
     expected = train_plainly(matrices, TREES)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
 from hpo_plugins.surrogate.acquisition import Search, chance_of_improvement, log_expected_improvement, log_h
-from hpo_plugins.surrogate.features import Features
+from hpo_plugins.surrogate.encoding import Features
 from hpo_plugins.surrogate.gp import Posterior
 from hpo_plugins.surrogate.worth import knowledge_gradient
 

@@ -6,14 +6,14 @@ from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
 from hpo_plugins.history import Curve, History, ParentTrial, ParentTrials
+from hpo_plugins.modeling.model import model_of
+from hpo_plugins.modeling.observations import known_points, observe_identical
+from hpo_plugins.modeling.transfer import agreement, guides, lead
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
-from hpo_plugins.strategies.model import model_of
-from hpo_plugins.strategies.observations import known_points, observe_identical
-from hpo_plugins.strategies.transfer import agreement, guides, lead
-from hpo_plugins.surrogate.features import Features
+from hpo_plugins.surrogate.encoding import Features
 from hpo_plugins.surrogate.gp import Posterior
-from hpo_plugins.surrogate.guess import Guess, GuidedPosterior
+from hpo_plugins.surrogate.prior_mean import Guess, GuidedPosterior
 
 SPACE = Space({"a": hpo.Continuous(0, 1), "b": hpo.Continuous(0, 1), "k": hpo.Categorical(["x", "y", "z"])})
 RNG = np.random.default_rng(0)

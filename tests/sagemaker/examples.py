@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import hpo_plugins as hpo
-from hpo_plugins.sagemaker.reading import read
+from hpo_plugins.sagemaker.parsing import read
 
 REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.json"))
 

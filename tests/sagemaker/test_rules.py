@@ -6,7 +6,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.sagemaker import tuner_from_request
-from hpo_plugins.sagemaker.ranges import around
+from hpo_plugins.sagemaker.hyperparameters import around
 
 from .examples import changed, load, make
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.sagemaker.reading import read
+from hpo_plugins.sagemaker.parsing import read
 from hpo_plugins.sagemaker.request_shape import _INSTANCE_TYPE, REQUEST
 from hpo_plugins.sagemaker.shapes import Choice, Flag, Listing, Real, Structure, Table, Text, Whole
 

@@ -1,0 +1,94 @@
+"""Checks of arguments: one function per rule, each of which returns the value in a plain Python type.
+
+Every message has the form ``<name> must be <rule>, but got <name>=<value>. <cure>``.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from hpo_plugins.errors import InvalidArgument
+
+T = TypeVar("T")
+
+
+def whole_number(name: str, value: object, *, at_least: int | None = None, cure: str = "") -> int:
+    """Return ``value`` as an int; integers of numpy and of other libraries count, booleans do not.
+
+    Raises:
+        InvalidArgument: It is not a whole number, or is below ``at_least``.
+    """
+    number = None if isinstance(value, bool | np.bool_) else _index(value)
+    if number is None or (at_least is not None and number < at_least):
+        rule = "a whole number" if at_least is None else f"a whole number of at least {at_least}"
+        raise refusal(name, value, rule, cure)
+    return number
+
+
+def real_number(
+    name: str, value: object, *, at_least: float | None = None, above: float | None = None, unit: str = ""
+) -> float:
+    """Return ``value`` as a float; numbers of numpy count, booleans do not.
+
+    Raises:
+        InvalidArgument: It is not a finite number, is below ``at_least``, or is not above ``above``.
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
+        raise refusal(name, value, "a finite number")
+    if at_least is not None and plain < at_least:
+        raise refusal(name, value, f"at least {at_least:g}{unit}")
+    if above is not None and plain <= above:
+        raise refusal(name, value, f"> {above:g}{unit}")
+    return float(plain)
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return ``value``, a bool.
+
+    Raises:
+        InvalidArgument: It is anything else.
+    """
+    if not isinstance(value, bool):
+        raise refusal(name, value, "True or False")
+    return value
+
+
+def choice(name: str, value: T, allowed: Sequence[T]) -> T:
+    """Return ``value``, one of the strings ``allowed``.
+
+    Raises:
+        InvalidArgument: It is none of them.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        *most, last = map(repr, allowed)
+        raise refusal(name, value, f"{', '.join(most)} or {last}")
+    return value
+
+
+def non_empty_string(name: str, value: object) -> str:
+    """Return ``value``, a string with at least one character.
+
+    Raises:
+        InvalidArgument: It is anything else.
+    """
+    if not isinstance(value, str) or not value:
+        raise refusal(name, value, "a non-empty string")
+    return value
+
+
+def refusal(name: str, value: object, rule: str, cure: str = "") -> InvalidArgument:
+    """Return the error that an argument must be ``rule``."""
+    return InvalidArgument(f"{name} must be {rule}, but got {name}={value!r}. {cure}".rstrip())
+
+
+def _index(value: object) -> int | None:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # what has no __index__ raises
+    except TypeError:
+        return None

@@ -1,0 +1,8 @@
+"""The read model: what strategies see of a study."""
+
+from hpo_plugins.history.curve import Curve
+from hpo_plugins.history.history import History
+from hpo_plugins.history.parents import ParentTrial, ParentTrials
+from hpo_plugins.history.trial_history import TrialHistory
+
+__all__ = ["Curve", "History", "ParentTrial", "ParentTrials", "TrialHistory"]

@@ -1,0 +1,100 @@
+"""The learning curve of a trial: its losses by epoch.
+
+Notation
+    loss    ``sign * value``: smaller is better, whatever the objective's direction
+    epoch   1-based, absolute, increasing within a curve; gaps are allowed
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Literal
+
+
+class Curve:
+    """The losses of one trial by epoch, with the running aggregates that rules need, one column each.
+
+    Attributes:
+        epochs: The epochs that have a loss, ascending.
+        losses: The loss at each of them.
+        seconds: Seconds of training up to each of them, over all attempts, without start-up.
+    """
+
+    __slots__ = ("_best", "_sum", "epochs", "losses", "seconds")
+
+    def __init__(self) -> None:
+        """Create an empty curve."""
+        self.epochs = array("q")
+        self.losses = array("d")
+        self.seconds = array("d")
+        self._best = array("d")
+        self._sum = array("d")
+
+    def __len__(self) -> int:
+        """Return the number of epochs with a loss."""
+        return len(self.epochs)
+
+    def put(self, epoch: int, loss: float, seconds: float) -> None:
+        """Add an epoch, or replace it if it is there."""
+        if not self.epochs or epoch > self.epochs[-1]:
+            self.epochs.append(epoch)
+            self.losses.append(loss)
+            self.seconds.append(seconds)
+            self._best.append(min(loss, self._best[-1]) if self._best else loss)
+            self._sum.append(self._sum[-1] + loss if self._sum else loss)
+            return
+        # A retried training overwrites what the attempt before it reported: rebuild the tail.
+        index = bisect_left(self.epochs, epoch)
+        tail = list(zip(self.epochs[index:], self.losses[index:], self.seconds[index:], strict=True))
+        if tail[0][0] == epoch:
+            del tail[0]
+        for column in (self.epochs, self.losses, self.seconds, self._best, self._sum):
+            del column[index:]
+        for row in [(epoch, loss, seconds), *tail]:
+            self.put(*row)
+
+    def set_seconds(self, epoch: int, seconds: float) -> None:
+        """Correct the training time of an epoch, if the curve has it."""
+        index = bisect_left(self.epochs, epoch)
+        if index < len(self.epochs) and self.epochs[index] == epoch:
+            self.seconds[index] = seconds
+
+    def reached(self, epoch: int) -> bool:
+        """Return whether the curve has a loss at this epoch or later."""
+        return bool(self.epochs) and self.epochs[-1] >= epoch
+
+    def last_epoch_until(self, epoch: int) -> int | None:
+        """Return the last epoch with a loss up to and including ``epoch``, None if there is none."""
+        index = bisect_right(self.epochs, epoch)
+        return self.epochs[index - 1] if index else None
+
+    def milestone_passed(self, epoch: int, milestones: Sequence[int]) -> int | None:
+        """Return the last milestone for which ``epoch`` is the first epoch at or after it, None if there is none.
+
+        Args:
+            epoch: An epoch that was just reported.
+            milestones: Epochs, ascending.
+        """
+        before = self.last_epoch_until(epoch - 1) or 0
+        return next((milestone for milestone in reversed(milestones) if before < milestone <= epoch), None)
+
+    def loss(self, epoch: int | None = None, *, at: Literal["best", "last"]) -> float | None:
+        """Return the best or last loss up to and including ``epoch``, None if there is none.
+
+        Args:
+            epoch: The last epoch that counts; None for all.
+            at: Which loss to return.
+        """
+        count = len(self.epochs) if epoch is None else bisect_right(self.epochs, epoch)
+        if count == 0:
+            return None
+        return (self._best if at == "best" else self.losses)[count - 1]
+
+    def running_mean(self, epoch: int) -> float | None:
+        """Return the mean of the losses up to and including ``epoch``, None if the curve has not reached it."""
+        if not self.epochs or self.epochs[-1] < epoch:
+            return None
+        count = bisect_right(self.epochs, epoch)
+        return self._sum[count - 1] / count if count else None

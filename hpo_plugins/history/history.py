@@ -1,0 +1,196 @@
+"""All trials of a study as one process knows them, kept in step with the storage by applying its changes.
+
+What strategies ask for again and again is maintained as trials change rather than searched for: the unfinished
+trials, the incumbent, and the losses in the order in which trials ended.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from bisect import insort
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hpo_plugins.history.incumbent import Incumbent
+from hpo_plugins.history.parents import ParentTrials
+from hpo_plugins.history.trial_history import TrialHistory
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
+from hpo_plugins.space import FloatArray, Space, Value
+
+
+class History(Sequence[TrialHistory]):
+    """All trials of a study by number.
+
+    Args:
+        space: Encodes configurations as points.
+        objective: Converts values to losses.
+        max_trials: The maximum number of trials, None for no limit.
+        checkpoint_root: The folder that stored checkpoint paths are relative to.
+        parents: The trials of earlier studies (``warm_start``).
+
+    Attributes:
+        revision: The storage's revision up to which changes were applied.
+        acquisitions: How often a trial was acquired by a worker.
+        now: The storage's clock when the storage was last read, in seconds since 1970.
+        runtime: Seconds for which the study has been worked on, up to ``now``.
+        unfinished: Numbers of the trials that are running or paused.
+        with_checkpoint: Numbers of the trials that have a checkpoint.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objective: Objective,
+        max_trials: int | None = None,
+        checkpoint_root: Path | None = None,
+        parents: tuple[ParentTrials, ...] = (),
+    ) -> None:
+        """Create an empty history, at revision 0."""
+        self.space = space
+        self.objective = objective
+        self.max_trials = max_trials
+        self.checkpoint_root = Path() if checkpoint_root is None else checkpoint_root
+        self.parents = parents
+        self.revision = 0
+        self.acquisitions = 0
+        self.now = 0.0
+        self.runtime = 0.0
+        self.unfinished: set[int] = set()
+        self.with_checkpoint: set[int] = set()
+        self._trials: list[TrialHistory] = []
+        self._records: dict[int, TrialRecord] = {}
+        self._keys: list[str] = []  # of the configurations, by number, as far as they were asked for
+        self._distinct_keys: set[str] = set()
+        self._incumbent = Incumbent(self.loss)
+        self._final_incumbent = Incumbent(self._final_loss)
+        self._ended: list[tuple[float, int]] = []  # (ended_at, number), ascending
+
+    def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]  # no slices: numbers only
+        """Return one trial by its number."""
+        return self._trials[number]
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[TrialHistory]:
+        """Iterate over the trials by number."""
+        return iter(self._trials)
+
+    @functools.cached_property
+    def parents_digest(self) -> str:
+        """A string that differs whenever the parents' trials differ."""
+        digest = hashlib.sha256()
+        for parent in self.parents:
+            digest.update(f"{parent.name!r} {parent.identical}".encode())
+            for trial in parent.trials:
+                digest.update(trial.state.encode() + trial.point.tobytes())
+                digest.update(trial.curve.epochs.tobytes() + trial.curve.losses.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def may_start(self) -> bool:
+        """Whether ``max_trials`` allows another trial."""
+        return self.max_trials is None or len(self) < self.max_trials
+
+    # Changes.
+
+    def apply(self, changes: Changes) -> None:
+        """Apply what has changed in the storage; applying a change twice changes nothing."""
+        for row in sorted(changes.trials, key=lambda row: row.number):
+            self.put_trial(row)
+        for report in changes.reports:
+            self.put_report(report)
+        self.revision = max(self.revision, changes.revision)
+        self.acquisitions = max(self.acquisitions, changes.acquisitions)
+        self.now = changes.now
+        self.runtime = changes.runtime
+
+    def put_trial(self, row: TrialRow) -> None:
+        """Add or update a trial."""
+        number = row.number
+        is_new = number == len(self._trials)
+        if is_new:
+            self._trials.append(TrialHistory(row, self.space.encode(row.params)))
+        trial = self._trials[number]
+        if row.attempts > trial.row.attempts:
+            trial.last_epoch = 0
+        if row.state.is_final and (is_new or not trial.row.state.is_final):
+            insort(self._ended, (row.ended_at or 0.0, number))
+        trial.row = row
+        self._mark_changed(number)
+        (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
+        (self.with_checkpoint.discard if row.checkpoint is None else self.with_checkpoint.add)(number)
+
+    def put_report(self, report: ReportRow) -> None:
+        """Add an epoch to a trial, or merge the report into the epoch if it is there."""
+        value = report.value
+        self._trials[report.number].put(report, None if value is None else self.objective.loss(value))
+        self._mark_changed(report.number)
+
+    def _mark_changed(self, number: int) -> None:
+        self._records.pop(number, None)
+        self._incumbent.mark_changed(number)
+        self._final_incumbent.mark_changed(number)
+
+    # Questions.
+
+    def loss(self, number: int) -> float | None:
+        """Return the loss of a trial according to the objective, None without reports and for failed trials."""
+        trial = self._trials[number]
+        return None if trial.row.state is TrialState.FAILED else trial.curve.loss(at=self.objective.at)
+
+    def _final_loss(self, number: int) -> float | None:
+        return self.loss(number) if self._trials[number].row.state.is_final else None
+
+    def incumbent(self, *, final: bool = False) -> int | None:
+        """Return the number of the trial with the smallest loss, the earliest of equals, None if there is none.
+
+        Args:
+            final: Whether only trials that have ended count.
+        """
+        return (self._final_incumbent if final else self._incumbent).get()
+
+    def final_losses(self) -> Iterator[float]:
+        """Yield the losses of the trials that have ended, in the order in which they ended."""
+        for _, number in self._ended:
+            if (loss := self.loss(number)) is not None:
+                yield loss
+
+    def has_configuration(self, params: Mapping[str, Value]) -> bool:
+        """Return whether a trial has this configuration."""
+        for trial in self._trials[len(self._keys) :]:
+            self._keys.append(self.space.key(trial.row.params))
+            self._distinct_keys.add(self._keys[-1])
+        return self.space.key(params) in self._distinct_keys
+
+    def points(self) -> FloatArray:
+        """Return all configurations in the unit cube, shape ``(n_trials, d)``."""
+        return np.array([trial.point for trial in self._trials]).reshape(len(self), len(self.space))
+
+    def record(self, number: int) -> TrialRecord:
+        """Return the frozen record of a trial."""
+        if number not in self._records:
+            trial, loss = self._trials[number], self.loss(number)
+            row, curve, value_of = trial.row, trial.curve, self.objective.loss
+            self._records[number] = TrialRecord(
+                number=number,
+                params=self.space.params_of(row.params),
+                state=row.state,
+                value=None if loss is None else value_of(loss),
+                epochs=trial.epochs,
+                curve={epoch: value_of(loss) for epoch, loss in zip(curve.epochs, curve.losses, strict=True)},
+                metrics=trial.metrics,
+                checkpoint=None if row.checkpoint is None else str(self.checkpoint_root / row.checkpoint),
+                stop_reason=row.stop_reason,
+                error=row.error,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                attempts=row.attempts,
+                definition=self.space.definition_of(row.params),
+            )
+        return self._records[number]

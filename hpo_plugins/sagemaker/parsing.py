@@ -1,0 +1,279 @@
+"""From a request to what a Tuner is made of.
+
+The shape comes first (``request_shape.py``), then the rules between fields. Whatever is wrong is an InvalidArgument
+whose message starts with the JSON path, as the user wrote it: a request may be the whole of what
+``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.objective import Maximize, Minimize, Objective
+from hpo_plugins.sagemaker.hyperparameters import read_space, refuse_numbers
+from hpo_plugins.sagemaker.request_shape import CONFIG, REQUEST
+from hpo_plugins.sagemaker.shapes import Node, join
+from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
+from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Portfolio, Random, Strategy
+from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
+
+EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+"""Static hyperparameters from which Hyperband's MaxResource is inferred."""
+MAX_EPOCHS = 20_000
+MAX_PARALLEL = 100
+MAX_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
+"""Training jobs of one tuning job, parents' jobs included."""
+
+_USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a request says.
+
+    Attributes:
+        request: The request in full form, in plain types.
+        space: What is searched.
+        objective: The objective; where definitions differ in the metric's name, the first one's.
+        arguments: The Tuner's other arguments.
+        parents: The nodes of the names of parent jobs.
+        identical: Whether the parents' data and algorithm are the same.
+        unused: Paths of what has no meaning here.
+    """
+
+    request: dict[str, Any]
+    space: Space
+    objective: Objective
+    arguments: dict[str, Any]
+    parents: list[Node] = field(default_factory=list)
+    identical: bool = False
+    unused: list[str] = field(default_factory=list)
+
+
+def read(request: object) -> Reading:
+    """Return what a request says.
+
+    Raises:
+        InvalidArgument: The service would refuse it; the message names the path of what is wrong.
+    """
+    whole = not isinstance(request, Mapping) or not request or any(name in REQUEST.members for name in request)
+    plain = (REQUEST if whole else CONFIG).check(request, "")
+    root = Node(plain, "")
+    config = root["HyperParameterTuningJobConfig"] if whole else root
+    definitions = _definitions(root) if whole else []
+    several = len(definitions) > 1
+    parts = [_part(config, node) for node in definitions] or [_part(config, None)]
+    _check_together(config, root.get("WarmStartConfig") if whole else None, several=several)
+
+    arguments = _limits(config) | {"stop_when": _criteria(config), "early_stopping": _early_stopping(config)}
+    if (seed := config.get("RandomSeed")) is not None:
+        arguments["seed"] = seed.value
+    if whole:
+        arguments["name"] = plain["HyperParameterTuningJobName"]
+        _fill_in(root, arguments)
+    if definitions and (retries := definitions[0].get("RetryStrategy", "MaximumRetryAttempts")) is not None:
+        arguments["retries"] = retries.value
+    space, arguments["strategy"] = _join(parts, several=several)
+    _check_jobs(config, space)
+    parents = (
+        list(root["WarmStartConfig"].members("ParentHyperParameterTuningJobs")) if "WarmStartConfig" in root else []
+    )
+    return Reading(
+        request=plain if whole else {"HyperParameterTuningJobConfig": plain},
+        space=space,
+        objective=parts[0].objective,
+        arguments=arguments,
+        parents=[_parent_name(node) for node in parents],
+        identical=bool(parents) and plain["WarmStartConfig"]["WarmStartType"] == "IdenticalDataAndAlgorithm",
+        unused=_unused(root, definitions),
+    )
+
+
+# The definitions of training jobs.
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one definition says."""
+
+    name: str | None
+    space: Space
+    objective: Objective
+    strategy: Strategy
+
+
+def _definitions(root: Node) -> list[Node]:
+    one, many = root.get("TrainingJobDefinition"), list(root.members("TrainingJobDefinitions"))
+    if one is not None and many:
+        raise InvalidArgument("TrainingJobDefinitions must be left out beside TrainingJobDefinition, but got both.")
+    nodes = many if one is None else [one]
+    names: set[str] = set()
+    for node in nodes if len(nodes) > 1 else ():
+        for needed in ("DefinitionName", "TuningObjective", "HyperParameterRanges"):
+            if needed not in node:
+                raise InvalidArgument(
+                    f"{join(node.path, needed)} must be given where there are several definitions, but is missing."
+                )
+        if node["DefinitionName"].value in names:
+            raise node["DefinitionName"].refusal("a name that no other definition has")
+        names.add(node["DefinitionName"].value)
+    return nodes
+
+
+def _part(config: Node, definition: Node | None) -> _Part:
+    static = None if definition is None else definition.get("StaticHyperParameters")
+    ranges = _either(config, "ParameterRanges", definition, "HyperParameterRanges")
+    objective = _either(config, "HyperParameterTuningJobObjective", definition, "TuningObjective")
+    strategy = _strategy(config, ranges, static, definition)
+    metric = objective["MetricName"]
+    algorithm = None if definition is None else definition["AlgorithmSpecification"]
+    if algorithm is not None:
+        if "TrainingImage" in algorithm and "AlgorithmName" in algorithm:
+            raise algorithm["AlgorithmName"].refusal("left out beside TrainingImage")
+        known = [node["Name"].value for node in algorithm.members("MetricDefinitions")]
+        if known and metric.value not in known:
+            raise metric.refusal(f"one of the MetricDefinitions of {algorithm.path}, {', '.join(known)}")
+    direction = Maximize if objective["Type"].value == "Maximize" else Minimize
+    name = None if definition is None else definition.value.get("DefinitionName")
+    # The service takes the last value that a training emitted for its result.
+    return _Part(name, read_space(ranges, static), direction(metric.value, at="last"), strategy)
+
+
+def _either(config: Node, in_config: str, definition: Node | None, in_definition: str) -> Node:
+    """Return the one of two places that says something: of the whole job, or of a definition."""
+    places = [node for node in (config.get(in_config), definition and definition.get(in_definition)) if node]
+    if len(places) > 1:
+        raise places[0].refusal(f"left out beside {places[1].path}")
+    if not places:
+        raise InvalidArgument(f"{join(config.path, in_config)} must be given, but is missing.")
+    return places[0]
+
+
+def _join(parts: list[_Part], *, several: bool) -> tuple[Space, Strategy]:
+    if not several:
+        return parts[0].space, parts[0].strategy
+    first = type(parts[0].objective)
+    for index, part in enumerate(parts):
+        if type(part.objective) is not first:
+            raise InvalidArgument(
+                f"TrainingJobDefinitions[{index}].TuningObjective.Type must be {first.__name__}, as in the first "
+                f"definition, but got {type(part.objective).__name__!r}. Trials are compared over all definitions."
+            )
+    space = DefinitionSpace([TrainingDefinition(str(part.name), part.space, part.objective) for part in parts])
+    return space, Portfolio({str(part.name): part.strategy for part in parts})
+
+
+# The rules of the whole job.
+
+
+def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node | None) -> Strategy:
+    hyperband = config.get("StrategyConfig", "HyperbandStrategyConfig")
+    kind = config["Strategy"].value
+    if kind != "Hyperband" and hyperband is not None:
+        raise hyperband.refusal(f"left out with Strategy {kind}")
+    match kind:
+        case "Grid":
+            refuse_numbers(ranges)
+            return Grid()
+        case "Random":
+            return Random()
+        case "Bayesian":
+            return Bayesian()
+    given = None if hyperband is None else hyperband.get("MaxResource")
+    most = _epochs(config, static, definition) if given is None else given
+    epochs = int(most.value)
+    if epochs > MAX_EPOCHS:
+        raise most.refusal(f"at most {MAX_EPOCHS} epochs with Strategy Hyperband")
+    least = None if hyperband is None else hyperband.get("MinResource")
+    if least is not None and least.value > epochs:
+        raise least.refusal(f"at most MaxResource, {epochs}")
+    # The service's Hyperband draws at random; hpo_plugins.Hyperband can do better.
+    return Hyperband(min_resource=1 if least is None else least.value, max_resource=epochs, search="random")
+
+
+def _epochs(config: Node, static: Node | None, definition: Node | None) -> Node:
+    """Return the static hyperparameter that says how long a full training is."""
+    found = [static[name] for name in EPOCH_NAMES if name in static] if static is not None else []
+    if not found:
+        place = "TrainingJobDefinition" if definition is None else definition.path
+        raise InvalidArgument(
+            f"{join(config.path, 'StrategyConfig')}.HyperbandStrategyConfig.MaxResource must be given, since none of "
+            f"{', '.join(EPOCH_NAMES)} is in {place}.StaticHyperParameters."
+        )
+    if not found[0].value.isascii() or not found[0].value.isdigit() or int(found[0].value[:9]) < 1:
+        raise found[0].refusal("a whole number of epochs of at least 1, since Hyperband's MaxResource is read from it")
+    return found[0]
+
+
+def _early_stopping(config: Node) -> MedianRule | None:
+    return MedianRule() if config.value.get("TrainingJobEarlyStoppingType") == "Auto" else None
+
+
+def _check_together(config: Node, warm_start: Node | None, *, several: bool) -> None:
+    early = config.get("TrainingJobEarlyStoppingType")
+    if early is not None and early.value == "Auto":
+        if config["Strategy"].value == "Hyperband":
+            raise early.refusal("Off with Strategy Hyperband, which stops trainings itself")
+        if several:
+            raise early.refusal("Off where there are several definitions")
+    if several:
+        for name in ("HyperParameterTuningJobObjective", "ParameterRanges"):
+            if name in config:
+                raise config[name].refusal("left out where there are several definitions, which have their own")
+        if warm_start is not None:
+            raise warm_start.refusal("left out where there are several definitions")
+
+
+def _limits(config: Node) -> dict[str, Any]:
+    limits = config["ResourceLimits"]
+    parallel = limits["MaxParallelTrainingJobs"]
+    if parallel.value > MAX_PARALLEL:
+        raise parallel.refusal(f"at most {MAX_PARALLEL}, the service's own limit")
+    return {
+        "max_parallel": parallel.value,
+        "max_trials": limits.value.get("MaxNumberOfTrainingJobs"),
+        "max_runtime": limits.value.get("MaxRuntimeInSeconds"),
+    }
+
+
+def _check_jobs(config: Node, space: Space) -> None:
+    jobs, kind = config["ResourceLimits"].get("MaxNumberOfTrainingJobs"), config["Strategy"].value
+    if jobs is not None and kind == "Grid" and jobs.value != space.size:
+        raise jobs.refusal(f"{space.size}, the number of combinations, with Strategy Grid", "Leave it out.")
+    if jobs is not None and jobs.value > MAX_JOBS[kind]:
+        raise jobs.refusal(f"at most {MAX_JOBS[kind]} with Strategy {kind}, the service's own limit")
+
+
+def _criteria(config: Node) -> tuple[Criterion, ...]:
+    criteria: list[Criterion] = []
+    if (target := config.get("TuningJobCompletionCriteria", "TargetObjectiveMetricValue")) is not None:
+        criteria.append(TargetReached(target.value))
+    patience = config.get(
+        "TuningJobCompletionCriteria", "BestObjectiveNotImproving", "MaxNumberOfTrainingJobsNotImproving"
+    )
+    if patience is not None:
+        criteria.append(NotImproving(patience.value))
+    flag = config.get("TuningJobCompletionCriteria", "ConvergenceDetected", "CompleteOnConvergence")
+    if flag is not None and flag.value == "Enabled":
+        criteria.append(Converged())
+    return tuple(criteria)
+
+
+def _fill_in(root: Node, arguments: dict[str, Any]) -> None:
+    """Set what ``Autotune`` leaves to the service: a search without any end ends when it has converged."""
+    if "Autotune" in root and arguments["max_trials"] is None and not arguments["stop_when"]:
+        arguments["stop_when"] = (Converged(),)
+
+
+def _parent_name(node: Node) -> Node:
+    if "HyperParameterTuningJobName" not in node:
+        raise InvalidArgument(f"{node.path}.HyperParameterTuningJobName must be given, but is missing.")
+    return node["HyperParameterTuningJobName"]
+
+
+def _unused(root: Node, definitions: list[Node]) -> list[str]:
+    fields = [join(node.path, name) for node in definitions for name in node.value if name not in _USED]
+    return fields + [name for name in ("Tags",) if name in root]

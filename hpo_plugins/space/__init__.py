@@ -1,0 +1,29 @@
+"""What is searched: parameters, the space that they span, and the union of several training definitions' spaces."""
+
+from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition, space_from_json
+from hpo_plugins.space.parameters import (
+    Categorical,
+    Continuous,
+    FloatArray,
+    Integer,
+    Parameter,
+    Params,
+    Scale,
+    Value,
+)
+from hpo_plugins.space.space import Space
+
+__all__ = [
+    "Categorical",
+    "Continuous",
+    "DefinitionSpace",
+    "FloatArray",
+    "Integer",
+    "Parameter",
+    "Params",
+    "Scale",
+    "Space",
+    "TrainingDefinition",
+    "Value",
+    "space_from_json",
+]

@@ -1,0 +1,72 @@
+"""Scrambled Sobol draws: evenly spread random configurations, each a function of the seed and its index alone.
+
+Reference:
+    Owen, "Scrambling Sobol' and Niederreiter-Xing Points", Journal of Complexity 14, 1998.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import numpy as np
+
+from hpo_plugins.space.parameters import FloatArray, Params
+from hpo_plugins.space.space import Space
+
+_BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points
+_MAX_ENUMERATED = 1_000_000  # finite spaces up to this size are completed by enumeration once draws yield few new ones
+
+
+def draw(space: Space, seed: int, index: int) -> Params:
+    """Return draw ``index`` of a space, in a new dict; no two draws of a finite space are equal.
+
+    Args:
+        space: The space; a finite one has ``space.size`` draws.
+        seed: The seed.
+        index: Which draw, from 0.
+    """
+    return _draws(space, seed).get(index)
+
+
+@functools.lru_cache(maxsize=16)
+def _draws(space: Space, seed: int) -> _Draws:
+    return _Draws(space, seed)
+
+
+class _Draws:
+    """The distinct configurations of one sequence of Sobol points, in order; threads may share it."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        # Imported here: scipy.stats takes a third of a second to import, which `import hpo_plugins` must not.
+        from scipy.stats import qmc
+
+        self._space = space
+        self._seed = seed
+        self._points = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed))
+        self._configurations: list[Params] = []
+        self._keys: set[str] = set()
+        self._lock = threading.Lock()
+
+    def get(self, index: int) -> Params:
+        with self._lock:
+            while len(self._configurations) <= index:
+                self._extend()
+        return dict(self._configurations[index])
+
+    def _extend(self) -> None:
+        before, size = len(self._configurations), self._space.size
+        points: FloatArray = self._points.random(_BLOCK_SIZE)
+        self._add([self._space.decode(point) for point in points])
+        # Draws find the last configurations of a finite space ever more rarely: the rest comes in shuffled order.
+        added = len(self._configurations) - before
+        if size is not None and size <= _MAX_ENUMERATED and added < _BLOCK_SIZE // 16:
+            order = np.random.default_rng([self._seed, size]).permutation(size)
+            self._add([self._space.at_index(int(index)) for index in order])
+
+    def _add(self, candidates: list[Params]) -> None:
+        for params in candidates:
+            key = Space.key(params)
+            if key not in self._keys:
+                self._keys.add(key)
+                self._configurations.append(params)

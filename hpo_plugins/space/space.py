@@ -1,0 +1,148 @@
+"""The search space: named parameters, and the mapping between configurations and points of the unit cube.
+
+Notation
+    d    number of parameters; a configuration is a point of the unit cube, shape ``(d,)``
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space.parameters import (
+    Categorical,
+    Continuous,
+    FloatArray,
+    Integer,
+    Parameter,
+    Params,
+    Value,
+    parameter_from_json,
+)
+
+
+class Space(Mapping[str, Parameter]):
+    """A named, ordered set of parameters.
+
+    Args:
+        parameters: Name to parameter; the order is kept and is the order of the unit cube's coordinates.
+        fixed: Name to value of what is part of every configuration without being tuned. Strategies do not see it.
+
+    Raises:
+        InvalidArgument: The mapping is empty, a name is not a string or is also fixed, or a value is not a parameter.
+    """
+
+    def __init__(self, parameters: Mapping[str, Parameter], fixed: Mapping[str, Value] | None = None) -> None:
+        """Check names and parameters."""
+        if not isinstance(parameters, Mapping) or not parameters:
+            raise InvalidArgument(f"space must map at least one name to a parameter, but got space={parameters!r}.")
+        for name, parameter in parameters.items():
+            if not isinstance(name, str) or not name:
+                raise InvalidArgument(f"space must have non-empty strings as names, but got {name!r}.")
+            if not isinstance(parameter, Continuous | Integer | Categorical):
+                raise InvalidArgument(
+                    f"space[{name!r}] must be Continuous, Integer or Categorical, but got {parameter!r}. "
+                    "A value that is not tuned stays in your own code."
+                )
+        self._parameters = dict(parameters)
+        self.fixed: Params = dict(fixed or {})
+        for name in self.fixed:
+            if name in self._parameters:
+                raise InvalidArgument(f"{name!r} must be tuned or fixed, but got both: {self[name]!r} and a value.")
+        # JSON tells True, 1 and 1.0 apart, which Python's == does not.
+        self._identity = (type(self), tuple(self._parameters.items()), json.dumps(self.fixed))
+        self._hash = hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other space has the same parameters in the same order, and the same fixed values."""
+        if not isinstance(other, Space):
+            return super().__eq__(other)
+        return self is other or self._identity == other._identity
+
+    def __hash__(self) -> int:
+        """Return the hash of what ``==`` compares; it is computed once, since caches are keyed by spaces."""
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Build the space anew: hashes of strings differ between processes."""
+        return Space, (self._parameters, self.fixed)
+
+    def __getitem__(self, name: str) -> Parameter:
+        """Return the parameter of that name."""
+        return self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names in their order."""
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        """Return the number of parameters, d."""
+        return len(self._parameters)
+
+    def __repr__(self) -> str:
+        """Show the parameters."""
+        return f"Space({self._parameters!r})"
+
+    @functools.cached_property
+    def size(self) -> int | None:
+        """The number of configurations, None if infinite."""
+        sizes = [parameter.size for parameter in self.values()]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    def decode(self, point: Sequence[float] | FloatArray) -> Params:
+        """Return the configuration at a point of the unit cube, shape ``(d,)``."""
+        tuned = {name: parameter.from_unit(float(u)) for (name, parameter), u in zip(self.items(), point, strict=True)}
+        return tuned | self.fixed
+
+    def encode(self, params: Mapping[str, Any]) -> FloatArray:
+        """Return the point of a configuration, shape ``(d,)``, in the unit cube."""
+        return np.array([parameter.to_unit(params[name]) for name, parameter in self.items()], dtype=np.float64)
+
+    def at_index(self, index: int) -> Params:
+        """Return configuration ``index`` of a finite space; the last parameter varies fastest.
+
+        Raises:
+            InvalidArgument: A parameter is continuous.
+        """
+        params: Params = {}
+        for name, parameter in reversed(self._parameters.items()):
+            if parameter.size is None:
+                raise InvalidArgument(f"space must be finite, but {name!r} is continuous.")
+            index, position = divmod(index, parameter.size)
+            if isinstance(parameter, Categorical):
+                params[name] = parameter.values[position]
+            else:
+                params[name] = parameter.low if isinstance(parameter, Continuous) else parameter.low + position
+        return {name: params[name] for name in self} | self.fixed
+
+    def params_of(self, configuration: Mapping[str, Value]) -> Params:
+        """Return the parameters that a training receives, in a new dict."""
+        return dict(configuration)
+
+    def definition_of(self, configuration: Mapping[str, Value]) -> str | None:  # noqa: ARG002
+        """Return the name of the training definition that a configuration belongs to, None if there is only one."""
+        return None
+
+    @staticmethod
+    def key(params: Mapping[str, Value]) -> str:
+        """Return a string that is equal only for equal configurations, including their types."""
+        return json.dumps(params, sort_keys=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form that ``from_json`` reads."""
+        fixed = {name: {"kind": "fixed", "value": value} for name, value in self.fixed.items()}
+        return {name: parameter.to_json() for name, parameter in self.items()} | fixed
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Space:
+        """Return the space that ``to_json`` described; nothing in it is executed."""
+        return Space(
+            {name: parameter_from_json(fields) for name, fields in data.items() if fields["kind"] != "fixed"},
+            {name: fields["value"] for name, fields in data.items() if fields["kind"] == "fixed"},
+        )

@@ -1,0 +1,88 @@
+"""The tables of a database that holds studies, and the statements on the path of every report."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import sqlalchemy as sa
+
+from hpo_plugins.records import ReportRow, TrialRow, TrialState
+
+SCHEMA_VERSION = 2
+
+metadata = sa.MetaData()
+meta = sa.Table(
+    "hpo_meta",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+studies = sa.Table(
+    "hpo_studies",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(512), nullable=False, unique=True),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("acquisitions", sa.BigInteger, nullable=False),
+    sa.Column("runtime", sa.Float(53), nullable=False, default=0.0),
+    sa.Column("last_write", sa.Float(53)),  # when the runtime was last added up; None before the first hand-out
+)
+trials = sa.Table(
+    "hpo_trials",
+    metadata,
+    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("failed_attempts", sa.Integer, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("lease_until", sa.Float(53), nullable=False),
+    sa.Column("started_at", sa.Float(53), nullable=False),
+    sa.Column("ended_at", sa.Float(53)),
+    sa.Column("decision", sa.String(16)),
+    sa.Column("stop_reason", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("checkpoint", sa.Text),
+    sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
+    sa.Index("hpo_trials_revision", "study", "revision"),
+)
+reports = sa.Table(  # a log: appended only, in the order of its key, which is the order in which it is read
+    "hpo_reports",
+    metadata,
+    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Float(53)),
+    sa.Column("metrics", sa.Text, nullable=False),
+    sa.Column("seconds", sa.Float(53), nullable=False),
+    sqlite_with_rowid=False,
+)
+TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
+REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]
+# The statements on the path of every report are built once: building one takes longer than running it.
+_THIS_STUDY = studies.c.id == sa.bindparam("this_study")
+NEXT_REVISION = studies.update().where(_THIS_STUDY).values(revision=studies.c.revision + 1)
+ADVANCE = NEXT_REVISION.returning(studies.c.revision)
+REVISION = sa.select(studies.c.revision).where(_THIS_STUDY)
+_REPORT_VALUES = {
+    name: sa.bindparam(f"this_{name}", type_=reports.c[name].type) for name in ("study", "revision", *ReportRow._fields)
+}
+APPEND_REPORT = (
+    reports.insert()
+    .from_select(
+        list(_REPORT_VALUES),
+        sa.select(*_REPORT_VALUES.values()).where(
+            trials.c.study == _REPORT_VALUES["study"],
+            trials.c.number == _REPORT_VALUES["number"],
+            trials.c.attempts == _REPORT_VALUES["attempt"],
+            trials.c.state == TrialState.RUNNING.value,
+        ),
+    )
+    .execution_options(preserve_rowcount=True)
+)  # PostgreSQL's insertions have none else
+"""Appends a report if the trial's lease is held: one row is selected then, and none otherwise."""

@@ -1,0 +1,199 @@
+"""Several training definitions in one search: each has a strategy, and trials are divided by what they achieve.
+
+Notation
+    K     number of definitions
+    n_k   trials that were started in definition k;  t = sum of n_k
+    r_k   the best result of definition k: 1 for the best of the whole search, 0 for its median and below
+
+A new trial goes to the definition with the largest ``r_k + (alpha * log(t) / n_k) ** 2``. The second term makes up
+for trials not yet made. It shrinks with 1 / n^2, not with 1 / sqrt(n) as for means: the best of n draws is known
+sooner than their mean, and it is the best that the search is after.
+
+Reference:
+    Balef, Vernade, Eggensperger, "Put CASH on Bandits: A Max K-Armed Problem for Automated Machine Learning", 2025
+    (MaxUCB, algorithm 1). Differs: 1. results are put to [0, 1] by the search's own median and best, since nothing
+    bounds a loss; 2. trials under way count in n_k, so that parallel workers spread; 3. alpha is 1 instead of 0.5
+    (``benchmarks/portfolio.py``).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.records import TrialRow
+from hpo_plugins.space import DefinitionSpace, Params, Space, TrainingDefinition
+from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, judge_from_json
+from hpo_plugins.strategies.grid import Grid
+
+ALPHA = 1.0
+
+
+@dataclass(frozen=True)
+class Portfolio(Strategy):
+    """A strategy for each definition of a ``DefinitionSpace``, and the division of trials among them.
+
+    Args:
+        strategies: Definition's name to its strategy. Each sees the trials of its own definition only.
+
+    Raises:
+        InvalidArgument: The space has other definitions, or a definition's strategy does not fit its space.
+    """
+
+    strategies: Mapping[str, Strategy]
+    stops_trainings: ClassVar[bool] = True  # as in the service, no other rule stops trainings of several definitions
+
+    def __post_init__(self) -> None:
+        made = {
+            name: strategy if isinstance(strategy, Strategy) else judge_from_json(strategy)
+            for name, strategy in self.strategies.items()
+        }
+        object.__setattr__(self, "strategies", made)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, each strategy in its own."""
+        strategies = {name: strategy.to_json() for name, strategy in self.strategies.items()}
+        return {"name": type(self).__name__, "strategies": strategies}
+
+    def check(self, space: Space, max_trials: int | None) -> None:
+        """Check each strategy in its definition's space."""
+        if not isinstance(space, DefinitionSpace) or space.definitions.keys() != self.strategies.keys():
+            raise InvalidArgument(f"space must have the definitions {list(self.strategies)}, but got space={space!r}.")
+        for name, strategy in self.strategies.items():
+            strategy.check(space.definitions[name].space, None)
+        if all(isinstance(s, Grid) for s in self.strategies.values()) and max_trials not in (None, space.size):
+            raise InvalidArgument(
+                f"max_trials must be the number of combinations of all definitions, {space.size}, with Grid, "
+                f"but got max_trials={max_trials}. Leave it out: Grid computes it."
+            )
+
+    def suggest(self, history: History, seed: int) -> Params:
+        """Return a configuration of the definition whose turn it is."""
+        parts = _parts(history)
+        part = next(parts[name] for name in _turns(parts) if parts[name].may_start)
+        return part.definition.qualify(self.strategies[part.definition.name].suggest(part, _seed(part, seed)))
+
+    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+        """Ask the definitions' strategies, the one whose turn it is first, until one has something to do."""
+        parts = _parts(history)
+        for name in _turns(parts):
+            part = parts[name]
+            strategy = self.strategies[name]
+            match strategy.next(part, _seed(part, seed), may_start=may_start and part.may_start):
+                case Start(params):
+                    return Start(part.definition.qualify(params))
+                case Resume(number):
+                    return Resume(part.numbers[number])
+        return None
+
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+        """Let the strategy of the trial's definition judge it among that definition's trials."""
+        name = history.space.definition_of(history[number].row.params)
+        part = _parts(history)[str(name)]
+        return self.strategies[str(name)].judge(part, part.numbers.index(number), epoch)
+
+    def full_training(self) -> int | None:
+        """Return the epochs of the longest full training, None where one is not known."""
+        full = [strategy.full_training() for strategy in self.strategies.values()]
+        return None if None in full else max(epochs for epochs in full if epochs is not None)
+
+    def describe(self) -> str:
+        """Return what each strategy will do."""
+        lines = ["Portfolio: trials are divided among definitions by their best results."]
+        return "\n".join(lines + [f"{name}: {strategy.describe()}" for name, strategy in self.strategies.items()])
+
+
+class _Part(History):
+    """The trials of one definition, numbered from 0, as its strategy sees them.
+
+    Attributes:
+        definition: The definition.
+        numbers: Place here to number in the whole search.
+    """
+
+    def __init__(self, definition: TrainingDefinition, whole: DefinitionSpace) -> None:
+        super().__init__(definition.space, definition.objective)
+        self.definition = definition
+        self._whole = whole
+        self.numbers: list[int] = []
+        self.search_may_start = True
+        self._rows: list[TrialRow | None] = []
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the search may start another trial, and there is a configuration that no trial has."""
+        return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
+
+    def follow(self, trials: Sequence[TrialHistory]) -> None:
+        """Bring this in step with the whole search's ``trials`` of the definition, in the order of their numbers.
+
+        What was reported is shared with the whole; a row is renumbered when it has changed.
+        """
+        for place, trial in enumerate(trials):
+            if place == len(self):
+                self.numbers.append(trial.row.number)
+                self._rows.append(None)
+            if self._rows[place] is not trial.row:
+                self._rows[place] = trial.row
+                params = self._whole.params_of(trial.row.params)
+                self.put_trial(replace(trial.row, number=place, params=params))
+                self[place].share_reports(trial)
+            self[place].last_epoch = trial.last_epoch
+
+
+_cache: WeakKeyDictionary[History, dict[str, _Part]] = WeakKeyDictionary()
+
+
+def _parts(history: History) -> dict[str, _Part]:
+    """Return the history's trials by definition, in step with it."""
+    space = history.space
+    if not isinstance(space, DefinitionSpace):
+        raise InvalidArgument(f"space must have several definitions, but got space={space!r}.")
+    parts = _cache.setdefault(
+        history, {name: _Part(definition, space) for name, definition in space.definitions.items()}
+    )
+    for name, part in parts.items():
+        part.follow([trial for trial in history if space.definition_of(trial.row.params) == name])
+        part.acquisitions, part.now, part.search_may_start = history.acquisitions, history.now, history.may_start
+    return parts
+
+
+def _turns(parts: Mapping[str, _Part]) -> list[str]:
+    """Return the definitions' names, the one to try next first."""
+    losses = {
+        name: [loss for trial in part if (loss := part.loss(trial.row.number)) is not None]
+        for name, part in parts.items()
+    }
+    bounds = upper_bounds(losses, {name: len(part) for name, part in parts.items()})
+    return sorted(parts, key=lambda name: -bounds[name])
+
+
+def upper_bounds(losses: Mapping[str, Sequence[float]], started: Mapping[str, int]) -> dict[str, float]:
+    """Return how good each definition may still be, 1 being the best result so far.
+
+    Args:
+        losses: Definition to the losses of its trials that have one.
+        started: Definition to ``n_k``, the number of its trials.
+    """
+    every = [loss for of_one in losses.values() for loss in of_one]
+    best, middle = (min(every), statistics.median(every)) if every else (0.0, 0.0)
+    spread = middle - best
+    t = sum(started.values())
+    bounds = {}
+    for name, count in started.items():
+        own = min(losses[name], default=math.inf)
+        r = 1.0 if own == best else max(0.0, (middle - own) / spread) if spread > 0 else 0.0
+        bounds[name] = r + (ALPHA * math.log(t) / count) ** 2 if count else math.inf
+    return bounds
+
+
+def _seed(part: _Part, seed: int) -> int:
+    """Return a seed of the definition's own, so that two with the same space draw different configurations."""
+    return seed ^ zlib.crc32(part.definition.name.encode())

@@ -1,0 +1,62 @@
+"""The median rule of Amazon SageMaker and, before it, of Google Vizier."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from hpo_plugins._validation import whole_number
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.strategies.base import Judge, Verdict
+
+
+@dataclass(frozen=True)
+class MedianRule(Judge):
+    """Stop a training whose current value is worse than the median of the earlier trials' running averages.
+
+    After each epoch, the running average of the objective up to that epoch is taken of every earlier trial (one with
+    a smaller number) that has come as far. The training is stopped when its *current* value, not its best, is worse
+    than the median of those. The trials of identical parents (``warm_start``) are earlier ones too.
+
+    Args:
+        min_trials: The rule rests until that many earlier trials have come as far.
+        min_epochs: The rule rests before this epoch; raise it where curves start late, as with a warm-up of the
+            learning rate.
+
+    Raises:
+        InvalidArgument: An argument is not a whole number of at least 1.
+
+    Reference:
+        Amazon SageMaker developer guide, "Stop Training Jobs Early", section "How Early Stopping Works".
+        Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2; differs: they
+        compare the best value so far.
+    """
+
+    min_trials: int = 1
+    min_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        whole_number("min_trials", self.min_trials, at_least=1)
+        whole_number("min_epochs", self.min_epochs, at_least=1)
+
+    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+        """Compare the current value with the median."""
+        current = history[number].curve.loss(epoch, at="last")
+        if current is None or epoch < self.min_epochs:
+            return None
+        identical = (trial.curve for parent in history.parents if parent.identical for trial in parent.trials)
+        before = chain(identical, (trial.curve for trial in islice(history, number)))
+        averages = [mean for curve in before if (mean := curve.running_mean(epoch)) is not None]
+        if len(averages) < self.min_trials:
+            return None
+        median = statistics.median(averages)
+        if not current > median:
+            return None
+        value, middle = history.objective.loss(current), history.objective.loss(median)
+        return Verdict(
+            TrialState.STOPPED,
+            f"median rule: {value:.6g} at epoch {epoch} is worse than {middle:.6g}, the median of the running "
+            f"averages of {len(averages)} earlier trials",
+        )

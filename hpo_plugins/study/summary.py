@@ -1,0 +1,65 @@
+"""What a search has found and what it cost, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.study.config import Study
+
+
+def summarize(study: Study, history: History, *, name: str, ended: str | None) -> str:
+    """Return a text of a few lines.
+
+    Args:
+        study: The definition.
+        history: Its results so far.
+        name: The study's name.
+        ended: Why the search is over, None while it is not.
+    """
+    limit = study.trial_limit
+    of = f" of {limit}" if limit is not None else ""
+    status = f"complete ({ended})" if ended is not None else "not complete"
+    lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
+    lines += _best(study, history)
+    lines += _cost(study, history)
+    lines += _ends(history)
+    return "\n".join(lines)
+
+
+def _best(study: Study, history: History) -> list[str]:
+    best = study.best(history)
+    if best is None:
+        return [f"No trial has a value of {study.objective.metric!r} yet."]
+    at = [epoch for epoch, value in best.curve.items() if value == best.value]
+    epoch = at[0] if study.objective.at == "best" else at[-1]
+    of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""
+    metric = study.objective_of(best.definition).metric
+    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g} at epoch {epoch}"]
+    return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
+
+
+def _cost(study: Study, history: History) -> list[str]:
+    trained = [history.record(trial.row.number).epochs for trial in history]
+    full = study.strategy.full_training() or max(trained, default=0)
+    if not sum(trained):
+        return []
+    whole = full * len(trained)
+    return [
+        f"Epochs: {sum(trained):,} were trained; {len(trained)} full trainings of {full} would have been {whole:,} "
+        f"({sum(trained) / whole:.0%})."
+    ]
+
+
+def _ends(history: History) -> list[str]:
+    """Return how trials ended, counted by the rule that ended them: the words before the reason's colon."""
+    ends = Counter(
+        (trial.state, (trial.row.stop_reason or "").partition(":")[0] if trial.state is not TrialState.RUNNING else "")
+        for trial in history
+    )
+    lines = [
+        f"{count:>7}  {state.value}{': ' if reason else ''}{reason}"
+        for (state, reason), count in sorted(ends.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return ["Trials:", *lines] if lines else []
