@@ -1,30 +1,27 @@
-"""What the user holds: the search as an iterable of trials."""
+"""The tuner: the search as an iterable of trials, and its results."""
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins._validation import whole_number
+from hpo_plugins._validation import non_empty_string, whole_number
 from hpo_plugins.coordination.coordinator import Coordinator
-from hpo_plugins.errors import InvalidArgument, NothingReported, StorageError, StudyNotFound
-from hpo_plugins.execution import loop_exit
-from hpo_plugins.execution import ranks as relay
-from hpo_plugins.execution.local import Engine, LocalWorkers, Train
-from hpo_plugins.history import History
+from hpo_plugins.coordination.opening import load_study, open_study
+from hpo_plugins.coordination.session import LeaseTerms
+from hpo_plugins.errors import InvalidArgument, NothingReported
+from hpo_plugins.execution.base import Executor, Train
+from hpo_plugins.execution.loop import TrialLoop
+from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
-from hpo_plugins.storage import Storage, StudyStore, open_storage
-from hpo_plugins.storage.checkpoints import Checkpoints, Keeping, folder_name
-from hpo_plugins.strategies import Judge, Random, Strategy
-from hpo_plugins.study.config import LIMITS, Study, check_same
+from hpo_plugins.storage import Storage
+from hpo_plugins.storage.checkpoints import CheckpointPolicy
+from hpo_plugins.strategies import Random, StoppingRule, Strategy
+from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.summary import summarize
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
@@ -33,54 +30,52 @@ from hpo_plugins.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger("hpo_plugins")
-
 DEFAULT_NAME = "default"
-POLL_SECONDS = 0.5
 
 
 class Tuner:
-    """A search over configurations; iterate over it and train each trial it yields.
+    """A search over configurations: iterate over it and train each trial that it yields.
 
-    The loop ends each trial when its body is over, marks it FAILED with its error when the body raises (the
-    exception goes on unchanged), and gives it back when the run is interrupted. While only other workers' results can
-    bring more work, it waits. Start the same script again, or in several processes at once, with the same
-    ``storage`` and ``name``: they share the search.
+    The loop ends each trial after its training. If the training raises, the trial is FAILED with that error and the
+    exception propagates unchanged; if it is interrupted, the trial is released for another worker. While only other
+    workers' results can bring more work, the loop waits. Start the same script again, or in several processes at
+    once, with the same ``storage`` and ``name``: they share the search.
 
     Args:
         space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
-        objective: ``Minimize(metric)`` or ``Maximize(metric)``; the one place where the metric is named.
-        strategy: ``Grid()``, ``Random()`` or ``Hyperband(...)``.
-        max_trials: How many trials to start in all, by all workers and runs together; None sets no limit.
-        max_runtime: For how many seconds to work on the study, all runs together; None sets no limit. Time counts
-            while any process trains a trial, not between runs. Then trainings stop at their next report.
-        max_parallel: How many trials may be trained at once, by all processes together; None sets no limit.
-        stop_when: ``TargetReached(value)``, ``NotImproving(trials)``, ``Converged()``: any of them ends the search;
-            trainings under way go on to their own end, paused ones do not go on.
-        early_stopping: ``MedianRule()`` beside Grid or Random.
-        retries: How often a trial is handed out again after its worker vanished; then it is FAILED.
-        retry_on: Exceptions of your own code after which a trial is handed out again too, such as an out-of-memory
-            error; none by default. They share the count of ``retries``.
-        checkpoints: ``"auto"``: trainings are saved when they are paused, and from time to time while they run where
-            another process could go on with them, at a cost of at most 5 %; what can no longer be used is deleted,
-            except the best trial's last. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
-        checkpoint_dir: The folder for checkpoints, one that all machines see when several train; by default beside
-            a SQLite file, in the working directory for a server.
-        seed: Fixes every suggestion; None draws one and stores it with the study.
-        storage: A path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
-        name: The study's name; one storage holds many.
+        objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
+        strategy: ``Grid()``, ``Random()``, ``Bayesian(...)`` or ``Hyperband(...)``; ``Random()`` by default.
+        max_trials: How many trials to start, over all workers and runs; None for no limit.
+        max_runtime: For how many seconds to work on the study, over all runs; None for no limit. Time counts while
+            any process trains, not between runs. When it has passed, trainings stop at their next report.
+        max_parallel: How many trials may be trained at the same time, over all processes; None for no limit.
+        stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
+            Running trainings continue to their own end; paused ones are not resumed.
+        early_stopping: ``MedianRule()``, beside a strategy that does not stop trainings itself: Grid, Random, or
+            Bayesian without ``max_resource``.
+        retries: How often a trial is retried after its worker died; after that it is FAILED.
+        retry_on: Exceptions of your own code after which a trial is retried too, such as an out-of-memory error;
+            ``retries`` limits both together.
+        checkpoints: ``"auto"`` saves trainings when they are paused, and while they run if another process could
+            continue them, for at most 5 % of the time; it deletes what is no longer needed, except the best trial's
+            last checkpoint. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+        checkpoint_dir: The folder for checkpoints, shared by all machines that train. By default it is beside a SQLite
+            file, or in the working directory if the storage is a server.
+        seed: Fixes every suggestion; None draws a seed and stores it with the study.
+        storage: Path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
+        name: The study's name; a storage can hold many studies.
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
-            trials are copied when the study is made.
-        notes: JSON to keep with the study; the search does not look at it.
+            trials are copied when the study is created.
+        notes: JSON to store with the study; the search ignores it.
 
-    ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing what trial n
-    is, so they may differ from run to run. Everything else defines the study.
+    ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing any trial's
+    configuration, so they may differ between runs. Everything else defines the study.
 
     Attributes:
         space: The search space.
         objective: The objective.
         strategy: The strategy.
-        seed: The seed in force.
+        seed: The seed.
         name: The study's name.
 
     Raises:
@@ -99,10 +94,10 @@ class Tuner:
         max_runtime: float | None = None,
         max_parallel: int | None = None,
         stop_when: Sequence[Criterion] = (),
-        early_stopping: Judge | None = None,
+        early_stopping: StoppingRule | None = None,
         retries: int = 3,
         retry_on: tuple[type[Exception], ...] = (),
-        checkpoints: Keeping = "auto",
+        checkpoints: CheckpointPolicy = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         seed: int | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
@@ -110,54 +105,47 @@ class Tuner:
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Check everything, and open the study or make it."""
-        whole_number("retries", retries, at_least=0)
-        _check_exceptions(retry_on)
-        if seed is not None:
-            whole_number("seed", seed, at_least=0)
-        if not isinstance(name, str) or not name:
-            raise InvalidArgument(f"name must be a non-empty string, but got name={name!r}.")
-        study = Study(
+        """Check all arguments, and create the study or join it."""
+        config = StudyConfig(
             space=space if isinstance(space, Space) else Space(space),
             objective=objective,
             strategy=Random() if strategy is None else strategy,
             early_stopping=early_stopping,
-            seed=secrets.randbits(32) if seed is None else seed,
+            seed=secrets.randbits(32) if seed is None else whole_number("seed", seed, at_least=0),
             max_trials=max_trials,
             max_runtime=max_runtime,
             max_parallel=max_parallel,
-            stop_when=stop_when,  # type: ignore[arg-type]  # the study makes a tuple of it
-            parents=_parents(warm_start),
+            stop_when=stop_when,  # type: ignore[arg-type]  # it becomes a tuple
+            parents=_copy_parents(warm_start),
             notes=notes,
         )
-        self.name = name
-        self._key = f"{name} in {storage}"
-        self._leader = relay.leader()
-        if self._leader is not None:  # a further rank of rank 0's script: rank 0's study is this one's
-            store = self._leader.store(self._key)
-            self._bind(Coordinator(study, store, checkpoints=Checkpoints("", checkpoints), retries=retries))
+        self.name = non_empty_string("name", name)
+        terms = LeaseTerms(whole_number("retries", retries, at_least=0), _check_exceptions(retry_on))
+        key = f"{name} in {storage}"
+        follower = follow_rank_zero(config, key, checkpoints, terms)
+        if follower is not None:
+            self._bind(follower)
             return
-        place = open_storage(storage)
-        store = place.open(name, study.to_json())
-        given = study.to_json() | ({"seed": store.definition["seed"]} if seed is None else {})
-        check_same(store.definition, given, name)
-        given["parents"] = store.definition["parents"]  # as they were when the study was made
-        given["notes"] = store.definition["notes"] if notes is None else given["notes"]
-        if any(store.definition[part] != given[part] for part in (*LIMITS, "notes")):
-            store.define(given)
-        root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
-        kept = Checkpoints(Path(root).absolute(), checkpoints)
-        study = Study.from_json(given)
-        self._storage = place  # a study in memory is gone with it
-        self._bind(Coordinator(study, store, checkpoints=kept, retries=retries, retry_on=retry_on))
+        session = open_study(
+            config,
+            name,
+            storage,
+            keeps_seed=seed is None,
+            checkpoint_dir=checkpoint_dir,
+            policy=checkpoints,
+            terms=terms,
+        )
+        self._bind(TrialLoop(Coordinator(session), key))
 
-    def _bind(self, coordinator: Coordinator) -> None:
-        study = coordinator.study
-        self.space, self.objective, self.strategy, self.seed = study.space, study.objective, study.strategy, study.seed
-        self._coordinator = coordinator
-        self._followed = 0
-        self._changed = threading.Event()
-        self._hand_outs = relay.LEADER.open(self._key, coordinator.store)
+    def _bind(self, loop: TrialLoop) -> None:
+        self._loop = loop
+        config = self.study
+        self.space, self.objective, self.strategy, self.seed = (
+            config.space,
+            config.objective,
+            config.strategy,
+            config.seed,
+        )
 
     @classmethod
     def load(
@@ -170,251 +158,127 @@ class Tuner:
         """Return a stored study: its definition and its trials.
 
         Args:
-            storage: Where it was stored.
-            name: Its name; None where the storage holds one study only.
+            storage: Where it is stored.
+            name: Its name; None if the storage holds only one study.
             checkpoint_dir: The folder for checkpoints, if the study was given one.
 
         Raises:
             StudyNotFound: There is no such study, or ``name`` is None and there are several.
             StorageError: The storage does not exist or cannot be opened.
         """
-        if isinstance(storage, str | os.PathLike) and "://" not in os.fspath(storage) and not os.path.exists(storage):  # noqa: PTH110
-            raise StudyNotFound(
-                f"No storage at {os.fspath(storage)}: there is no such file. Give the path that the Tuner got."
-            )
-        place = open_storage(storage)
-        names = place.names()
-        if name is None:
-            if len(names) != 1:
-                raise StudyNotFound(
-                    f"name must say which study to load; {storage} holds {', '.join(map(repr, names)) or 'none'}."
-                )
-            (name,) = names
-        store = place.open(name, None)
-        tuner = cls.__new__(cls)
-        tuner.name, tuner._key, tuner._leader = name, f"{name} in {storage}", None
-        root = place.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
-        study = Study.from_json(store.definition)
-        tuner._storage = place
-        tuner._bind(Coordinator(study, store, checkpoints=Checkpoints(Path(root).absolute()), retries=3))
-        return tuner
+        name, session = load_study(storage, name, checkpoint_dir)
+        return _attach(name, TrialLoop(Coordinator(session), f"{name} in {storage}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same study in the process that unpickles it."""
-        return _attach, (self.name, self._key, self._coordinator)
+        return _attach, (self.name, self._loop)
 
-    # The loop.
+    # The search.
 
     def __iter__(self) -> Iterator[Trial]:
-        """Yield the trials of the search, each when the body of the one before is over."""
-        if self._leader is not None:
-            yield from self._follow()
-            return
-        frame, handled = sys._getframe(1), sys.exc_info()[1]
-        while (trial := self._next()) is not None:
-            relay.LEADER.announce(self._hand_outs, trial)
-            try:
-                yield trial
-            except GeneratorExit:
-                relay.LEADER.announce(self._hand_outs, None)
-                if sys._getframe(1) is frame:
-                    loop_exit.watch(frame, handled, lambda error, trial=trial: self._left(trial, error))  # type: ignore[misc]
-                else:  # closed from elsewhere, long after its loop
-                    self._left(trial, None)
-                return
-            self._coordinator.end(trial)
-        relay.LEADER.announce(self._hand_outs, None)
+        """Iterate over the trials of the search, each after the training of the one before."""
+        return iter(self._loop)
 
-    def _next(self) -> Trial | None:
-        while True:
-            trial = self.ask()
-            if trial is not None or self.done:
-                return trial
-            self._changed.wait(POLL_SECONDS)  # only another worker's end, or death, can bring work
-
-    def run(self, train: Train, workers: int | Engine = 1) -> None:
+    def run(self, train: Train, workers: int | Executor = 1) -> None:
         """Train the whole search: ``train(trial)`` is the body of the loop.
 
         Args:
-            train: Trains one trial. With several workers it is a function that other processes can import.
+            train: Trains one trial. With several workers it must be a function that other processes can import.
             workers: How many processes train. 1 is this one; more are started here, each with its share of the cores,
-                and replaced when they die. Or an engine, such as ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
+                and replaced when they die. Or an executor, such as ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
 
         Raises:
-            InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several.
+            InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several workers.
             WorkerError: Workers cannot be started.
             Exception: What ``train`` raised, unless it is one of ``retry_on``; its trial is FAILED, and the other
-                workers have finished theirs. To leave a configuration out, call ``trial.fail(error)`` in ``train``.
+                workers have finished theirs. To skip a configuration, call ``trial.fail(error)`` in ``train``.
         """
         if not callable(train):
             raise InvalidArgument(f"train must be a function of a trial, but got train={train!r}.")
-        if hasattr(workers, "run"):
-            workers.run(self, train)
-            return
-        whole_number("workers", workers, at_least=1)
-        if workers == 1 or self._leader is not None:
-            self.work(train)
-        else:
-            LocalWorkers(workers).run(self, train)
-
-    def work(self, train: Train) -> None:
-        """Train trials in this process until the search is over: what each worker of ``run`` does."""
-        if self._leader is not None:
-            for trial in self._follow():
-                train(trial)
-            return
-        try:
-            while (trial := self._next()) is not None:  # type: ignore[assignment]
-                relay.LEADER.announce(self._hand_outs, trial)
-                try:
-                    train(trial)
-                except Exception as error:
-                    if not self._coordinator.fail(trial, error):
-                        raise
-                except BaseException as interrupt:
-                    self._left(trial, interrupt)
-                    raise
-                else:
-                    self._coordinator.end(trial)
-        finally:
-            relay.LEADER.announce(self._hand_outs, None)
-
-    # What engines need, such as Ray's.
-
-    @property
-    def store(self) -> StudyStore:
-        """Where the study is kept."""
-        return self._coordinator.store
-
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """Where its trials keep their checkpoints."""
-        return self._coordinator.checkpoints
-
-    def through(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> Tuner:
-        """Return this search for a worker elsewhere, of that name, which reaches study and files by other ways."""
-        return _attach(self.name, self._key, self._coordinator.through(store, checkpoints, worker))
-
-    def lose(self, worker: str) -> None:
-        """Let the trials of a worker that is known to be dead be handed out again at once."""
-        self._coordinator.lose(worker)
-
-    def _left(self, trial: Trial, error: BaseException | None) -> None:
-        """End the trial whose body was left before its end; nothing may be raised from here."""
-        try:
-            if isinstance(error, Exception):
-                self._coordinator.fail(trial, error)
-            elif error is not None or not self._coordinator.has_reported(trial):
-                self._coordinator.release(trial)
-            else:
-                self._coordinator.end(trial)
-        except StorageError as problem:
-            logger.warning("the end of trial %d was not recorded: %s", trial.number, problem)
-
-    def _follow(self) -> Iterator[Trial]:
-        """Yield the trials that rank 0 of the same script is handed; rank 0 ends them."""
-        while True:
-            try:
-                trial = self._leader.trial(self._key, self._followed)  # type: ignore[union-attr]
-            except (OSError, EOFError):  # rank 0 has ended
-                return
-            self._followed += 1
-            self._history()
-            if trial is None:
-                return
-            yield trial
-
-    # Ask and tell.
+        self._loop.run(train, workers if hasattr(workers, "run") else whole_number("workers", workers, at_least=1))
 
     def ask(self) -> Trial | None:
-        """Return the next trial to train, or None when there is nothing to hand out now (see ``done``).
+        """Return the next trial to train, or None if there is nothing to train now (see ``done``).
 
         The caller ends it with ``trial.end()`` or ``trial.fail(error)``.
 
         Raises:
             StorageError: The storage cannot be reached.
         """
-        return self._coordinator.ask()
+        return self._loop.acquire()
 
     @property
     def done(self) -> bool:
-        """Whether the search is over: no trial will be handed out any more, to anybody."""
-        return self._coordinator.done()
+        """Whether the search is over: no process will get another trial."""
+        return self._loop.is_done
 
     def stop(self) -> None:
-        """Hand out no more trials in this process; trainings under way go on to their own end."""
-        self._coordinator.stop()
-        self._changed.set()
+        """Start no more trials in this process; running trainings continue to their own end."""
+        self._loop.stop()
 
     @property
     def stopped(self) -> bool:
         """Whether ``stop`` was called in this process."""
-        return self._coordinator.stopped
+        return self._loop.is_stopping
 
     def restart(self, number: int) -> None:
-        """Let a trial train from its start the next time it is handed out: the way out when its checkpoint is lost.
+        """Let a trial be trained from the start, such as after its checkpoint was lost.
+
+        Args:
+            number: A trial that is paused or running.
 
         Raises:
-            InvalidArgument: There is no such trial, or it is over.
+            InvalidArgument: There is no such trial, or it has ended.
         """
-        history = self._history()
-        whole_number("number", number, at_least=0)
-        if number not in history.unfinished:
+        unfinished = self._loop.history().unfinished
+        number = whole_number("number", number, at_least=0)
+        if number not in unfinished:
             raise InvalidArgument(
-                f"number must name a trial that is paused or running, but got number={number}. "
-                f"Those are: {', '.join(map(str, sorted(history.unfinished))) or 'none'}."
+                f"number must be a trial that is paused or running, but got number={number}. "
+                f"Those are: {', '.join(map(str, sorted(unfinished))) or 'none'}."
             )
-        self._coordinator.restart(number)
+        self._loop.coordinator.restart(number)
 
     # Results.
 
     @property
-    def study(self) -> Study:
-        """The study's whole definition, as it is stored."""
-        return self._coordinator.study
-
-    def _history(self) -> History:
-        """Return the history, in step with the storage; a further rank keeps what it knew when rank 0 has ended."""
-        try:
-            return self._coordinator.history()
-        except StorageError:
-            if self._leader is None:
-                raise
-            return self._coordinator.last_known
+    def study(self) -> StudyConfig:
+        """The study's definition, as it is stored."""
+        return self._loop.coordinator.session.config
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials by number, as they stand now."""
-        history = self._history()
+        """All trials by number, as of now."""
+        history = self._loop.history()
         return tuple(history.record(number) for number in range(len(history)))
 
     @property
     def best_trial(self) -> TrialRecord:
         """The trial with the best value, the earliest of equals; failed trials do not count.
 
-        It spans identical parents (``WarmStart``): where ``parent`` is not None, the trial is one of theirs.
+        It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
 
         Raises:
             NothingReported: No trial has a value yet.
         """
-        best = self.study.best(self._history())
+        best = self.study.best(self._loop.history())
         if best is None:
             raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
         return best
 
     @property
     def stop_reason(self) -> str | None:
-        """Why no new trial will be started, in words; None while there will be."""
-        self._history()
-        return self._coordinator.end_of_search()
+        """Why no new trial will be started, in words; None while there will be one."""
+        self._loop.history()
+        return self._loop.coordinator.session.completion_reason()
 
     def summary(self) -> str:
-        """Return in a few lines what was found, what was trained and how trials ended."""
-        ended = self.stop_reason if self.done else None
-        return summarize(self._coordinator.study, self._history(), name=self.name, ended=ended)
+        """Return in a few lines what was found, what was trained, and how trials ended."""
+        reason = self.stop_reason if self.done else None
+        return summarize(self.study, self._loop.history(), name=self.name, completion_reason=reason)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.
+        """Return one row per trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
@@ -430,29 +294,31 @@ class Tuner:
         ]
         return pd.DataFrame(rows)
 
+    def _as_parent(self) -> Parent:
+        """Return a copy of this study for another one to start from."""
+        running = self._loop.coordinator.session.running
+        return Parent.of(self.name, self.space, self.objective, self.trials, running())
 
-def _attach(name: str, key: str, coordinator: Coordinator) -> Tuner:
+
+def _attach(name: str, loop: TrialLoop) -> Tuner:
     tuner = Tuner.__new__(Tuner)
-    tuner.name, tuner._key, tuner._leader = name, key, None
-    tuner._bind(coordinator)
+    tuner.name = name
+    tuner._bind(loop)
     return tuner
 
 
-def _check_exceptions(retry_on: object) -> None:
+def _check_exceptions(retry_on: object) -> tuple[type[Exception], ...]:
     if not isinstance(retry_on, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in retry_on):
         raise InvalidArgument(
             f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={retry_on!r}."
         )
+    return retry_on
 
 
-def _parents(given: object) -> Parents | None:
-    """Return the parents that ``warm_start`` names, as they are now."""
-    if given is None:
+def _copy_parents(warm_start: object) -> Parents | None:
+    """Return copies of the studies that ``warm_start`` names."""
+    if warm_start is None:
         return None
-    wanted = given if isinstance(given, WarmStart) else WarmStart(given)  # type: ignore[arg-type]  # it checks
-    studies = []
-    for place in wanted.parents:
-        parent = place if isinstance(place, Tuner) else Tuner.load(place)
-        records, running = parent.trials, parent._coordinator.running()
-        studies.append(Parent.of(parent.name, parent.space, parent.objective, records, running))
-    return Parents(wanted.identical, tuple(studies))
+    given = warm_start if isinstance(warm_start, WarmStart) else WarmStart(warm_start)  # type: ignore[arg-type]  # it checks
+    tuners = [parent if isinstance(parent, Tuner) else Tuner.load(parent) for parent in given.parents]
+    return Parents(given.identical, tuple(tuner._as_parent() for tuner in tuners))

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from hpo_plugins.integrations import _random_state as random_state
 
 from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency
-from hpo_plugins.trial import Trial, TrialReference
+from hpo_plugins.execution.ranks import TrialReference
+from hpo_plugins.trial import Trial
 
 __all__ = ["TrialCallback"]
 

@@ -12,17 +12,16 @@ import logging
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
+from hpo_plugins.execution.base import Search, Train
 from hpo_plugins.storage import StudyStore
-from hpo_plugins.storage.checkpoints import Checkpoints, Keeping, Write
+from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, Write
 from hpo_plugins.storage.proxy import ProxyStudyStore
-from hpo_plugins.trial import Trial
-from hpo_plugins.tuner import Tuner
 
 try:
     import ray
@@ -34,7 +33,6 @@ except ModuleNotFoundError as error:
 __all__ = ["RayWorkers"]
 
 logger = logging.getLogger("hpo_plugins")
-Train = Callable[[Trial], object]
 
 
 class RayWorkers:
@@ -64,7 +62,7 @@ class RayWorkers:
         self.num_workers = num_workers
         self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources}
 
-    def run(self, tuner: Tuner, train: Train) -> None:
+    def run(self, search: Search, train: Train) -> None:
         """Let workers train until the search is over.
 
         Raises:
@@ -76,23 +74,23 @@ class RayWorkers:
         self._check_resources()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": self.num_workers + 4}
-        desk = ray.remote(_Desk).options(**options).remote(tuner.store, tuner.checkpoints)
+        actor = ray.remote(_StudyActor).options(**options).remote(search.store, search.checkpoints)
         try:
-            self._attend(tuner, _sent(train), desk)
+            self._supervise(search, _sent(train), actor)
         finally:
-            ray.kill(desk)
+            ray.kill(actor)
 
-    def _attend(self, tuner: Tuner, train: Any, desk: Any) -> None:
+    def _supervise(self, search: Search, train: Any, actor: Any) -> None:
         """Watch over the workers until the last has ended."""
         task = ray.remote(_work).options(**self._options, max_retries=0)
         running: dict[Any, str] = {}
 
         def start() -> None:
             name = f"ray/{secrets.token_hex(8)}"  # known here, so that its trial is known when it dies
-            there = tuner.through(
-                _RemoteStore(tuner.store.definition, desk), _RemoteCheckpoints(tuner.checkpoints.keeping, desk), name
+            there = search.for_worker(
+                _ActorStudyStore(search.store.definition, actor), _ActorCheckpoints(search.checkpoints.policy, actor), name
             )
-            running[task.remote(there, train, desk)] = name
+            running[task.remote(there, train, actor)] = name
 
         for _ in range(self.num_workers):
             start()
@@ -103,14 +101,14 @@ class RayWorkers:
                 try:
                     ray.get(ended)
                 except (WorkerCrashedError, NodeDiedError, OutOfMemoryError) as lost:
-                    tuner.lose(name)
-                    if error is None and not tuner.stopped and not tuner.done:
+                    search.mark_dead(name)
+                    if error is None and not search.is_stopping and not search.is_done:
                         logger.warning("a worker was lost and is replaced: %s", str(lost).strip().partition("\n")[0])
                         start()
                 except RayTaskError as raised:
                     error = error or _cause(raised)
-            if error is not None or tuner.stopped:
-                ray.get(desk.stop.remote())
+            if error is not None or search.is_stopping:
+                ray.get(actor.stop.remote())
         if error is not None:
             raise error
 
@@ -143,7 +141,7 @@ def _cause(raised: RayTaskError) -> BaseException:
     return cause if isinstance(cause, BaseException) else raised
 
 
-class _Desk:
+class _StudyActor:
     """The actor on the driver's node that works on the driver's storage and files for the workers."""
 
     def __init__(self, store: StudyStore, checkpoints: Checkpoints) -> None:
@@ -177,31 +175,31 @@ class _Desk:
 # In the workers.
 
 
-class _RemoteStore(ProxyStudyStore):
-    """The study at the desk."""
+class _ActorStudyStore(ProxyStudyStore):
+    """The study at the actor."""
 
-    def __init__(self, definition: dict[str, Any], desk: Any) -> None:
+    def __init__(self, definition: dict[str, Any], actor: Any) -> None:
         self.definition = definition
-        self._desk = desk
+        self._actor = actor
 
     def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
-        with _answers():
-            return ray.get(self._desk.call.remote(method, *arguments, **fields))
+        with _translate_errors():
+            return ray.get(self._actor.call.remote(method, *arguments, **fields))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _RemoteStore, (self.definition, self._desk)
+        return _ActorStudyStore, (self.definition, self._actor)
 
 
-class _RemoteCheckpoints(Checkpoints):
-    """Checkpoints that are kept at the desk; what is here is the worker's own copy."""
+class _ActorCheckpoints(Checkpoints):
+    """Checkpoints that are kept at the actor; what is here is the worker's own copy."""
 
-    def __init__(self, keeping: Keeping, desk: Any) -> None:
+    def __init__(self, policy: CheckpointPolicy, actor: Any) -> None:
         self._copies: tempfile.TemporaryDirectory[str] | None = None
-        self._desk = desk
-        super().__init__("", keeping)
+        self._actor = actor
+        super().__init__("", policy)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _RemoteCheckpoints, (self.keeping, self._desk)
+        return _ActorCheckpoints, (self.policy, self._actor)
 
     def folder(self, number: int) -> Path:
         if self._copies is None:  # in the process that needs it; gone with it
@@ -216,55 +214,55 @@ class _RemoteCheckpoints(Checkpoints):
             raise OSError("a checkpoint that is a folder cannot be sent to the driver; write one file")
         content = path.read_bytes()
         path.unlink()
-        with _answers():
-            return str(ray.get(self._desk.write.remote(number, attempt, epoch, content, suffix)))
+        with _translate_errors():
+            return str(ray.get(self._actor.write.remote(number, attempt, epoch, content, suffix)))
 
     def find(self, number: int, relative: str) -> Path:
         copy = self.folder(number) / Path(relative).name
         if not copy.exists():  # names are never used twice
-            with _answers():
-                content = ray.get(self._desk.read.remote(number, relative))
+            with _translate_errors():
+                content = ray.get(self._actor.read.remote(number, relative))
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content)
         return copy
 
     def discard(self, relative: str) -> None:
-        with _answers():
-            ray.get(self._desk.discard.remote(relative))
+        with _translate_errors():
+            ray.get(self._actor.discard.remote(relative))
 
     def clear(self, number: int, but: str | None = None) -> None:
         self.folder(number)
         super().clear(number, but)
-        with _answers():
-            ray.get(self._desk.clear.remote(number, but))
+        with _translate_errors():
+            ray.get(self._actor.clear.remote(number, but))
 
 
 @contextmanager
-def _answers() -> Iterator[None]:
-    """Raise what the desk raised, and StorageError when it is gone."""
+def _translate_errors() -> Iterator[None]:
+    """Raise what the actor raised, and StorageError when it is gone."""
     try:
         yield
     except RayTaskError as raised:
         raise _cause(raised) from raised
     except RayActorError as error:
-        raise StorageError("The driver that keeps this study has ended, and its desk on Ray with it.") from error
+        raise StorageError("The driver that keeps this study has ended, and its actor on Ray with it.") from error
 
 
-def _work(tuner: Tuner, train: Train, desk: Any) -> None:
+def _work(search: Search, train: Train, actor: Any) -> None:
     """Train until the search is over, or the driver says stop."""
     ended = threading.Event()
 
-    def obey() -> None:
-        while not ended.wait(1.0) and not tuner.stopped:
+    def listen() -> None:
+        while not ended.wait(1.0) and not search.is_stopping:
             try:
-                must_stop = ray.get(desk.is_stopping.remote())
+                must_stop = ray.get(actor.is_stopping.remote())
             except RayActorError:  # the driver is gone
                 must_stop = True
             if must_stop:
-                tuner.stop()
+                search.stop()
 
-    threading.Thread(target=obey, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
     try:
-        tuner.work(train)
+        search.run_worker(train)
     finally:
         ended.set()

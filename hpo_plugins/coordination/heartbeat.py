@@ -1,4 +1,4 @@
-"""Leases: how a process says that it is alive, and how another one learns that it is not."""
+"""How a process shows that it is alive, and how another one finds out that it is not."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ logger = logging.getLogger("hpo_plugins")
 
 
 def worker_name() -> str:
-    """Return a name for this process that no other has: where it runs, its process number, a random part."""
-    return f"{_place()}/{os.getpid()}/{secrets.token_hex(4)}"
+    """Return a unique name for this process: where it runs, its process ID, and a random part."""
+    return f"{_process_namespace()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
-def is_gone(worker: str) -> bool:
-    """Return whether a worker is known to be dead without waiting for its lease: a process number that is free here.
+def is_dead(worker: str) -> bool:
+    """Return whether a worker is known to be dead before its lease expires: its process ID is free on this machine.
 
-    False whenever it cannot be known: the worker runs elsewhere, or the number has been given to another process.
+    False if that cannot be known: the worker runs elsewhere, or its process ID was given to another process.
     """
-    place, _, rest = worker.rpartition("/")[0].rpartition("/")
-    if place != _place() or not rest.isdigit() or sys.platform == "win32":  # there, os.kill would end the process
+    namespace, _, pid = worker.rpartition("/")[0].rpartition("/")
+    if namespace != _process_namespace() or not pid.isdigit() or sys.platform == "win32":  # there, os.kill would kill
         return False
     try:
-        os.kill(int(rest), 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except OSError:
@@ -41,8 +41,8 @@ def is_gone(worker: str) -> bool:
     return False
 
 
-def _place() -> str:
-    """Return what tells apart the sets of process numbers: the host, its boot, and the container's namespace."""
+def _process_namespace() -> str:
+    """Return what identifies a set of process IDs: the host, its boot, and the container's namespace."""
     parts = [socket.gethostname()]
     for path, read in (("/proc/sys/kernel/random/boot_id", Path.read_text), ("/proc/self/ns/pid", Path.readlink)):
         try:
@@ -53,62 +53,61 @@ def _place() -> str:
 
 
 class Heartbeat:
-    """A thread that calls ``beat`` every so often, until it is stopped or its owner is gone.
+    """A daemon thread that calls a method at regular intervals for as long as the method's object lives.
 
-    It beats also while there is nothing to renew: a thread that ended itself then could miss the next hand-out.
+    It also beats while there is nothing to renew: a thread that ended itself then could miss the next acquisition.
+
+    Args:
+        beat: A bound method; its object is referenced weakly.
+        interval: Seconds between two calls.
     """
 
     def __init__(self, beat: Callable[[], None], interval: float) -> None:
-        """Prepare; ``beat`` must be a bound method, and its object is held weakly."""
+        """Prepare the thread; ``start`` starts it."""
         self._beat = weakref.WeakMethod(beat)
         self._interval = interval
-        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start, unless it runs."""
+        """Start the thread, unless it runs."""
         if self._thread is None or not self._thread.is_alive():
-            self._stopped.clear()
             self._thread = threading.Thread(target=self._run, name="hpo-plugins-heartbeat", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """Stop, without waiting for a beat under way."""
-        self._stopped.set()
-
     def _run(self) -> None:
-        while not self._stopped.wait(self._interval):
+        pause = threading.Event()
+        while not pause.wait(self._interval):
             beat = self._beat()
             if beat is None:
                 return
             beat()
 
 
-class Holder(Protocol):
+class LeaseHolder(Protocol):
     """Something that holds leases."""
 
     def release_all(self) -> None:
-        """Give them all back."""
+        """Release them all."""
 
 
-_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
-_at_exit_in = 0
+_holders: weakref.WeakSet[LeaseHolder] = weakref.WeakSet()
+_registered_in: int | None = None
 
 
-def release_at_exit(holder: Holder) -> None:
-    """Give leases back when this process ends in an orderly way; a forked child must not give back its parent's."""
-    global _at_exit_in  # noqa: PLW0603 - the process's own
+def release_at_exit(holder: LeaseHolder) -> None:
+    """Release the holder's leases when this process exits normally; a forked child must not release its parent's."""
+    global _registered_in  # noqa: PLW0603 - one exit handler per process
     _holders.add(holder)
-    if _at_exit_in != os.getpid():
-        _at_exit_in = os.getpid()
-        atexit.register(_release_in, os.getpid())
+    if _registered_in != os.getpid():
+        _registered_in = os.getpid()
+        atexit.register(_release_all, os.getpid())
 
 
-def _release_in(pid: int) -> None:
+def _release_all(pid: int) -> None:
     if pid != os.getpid():
         return
     for holder in list(_holders):
         try:
             holder.release_all()
         except StorageError as error:
-            logger.warning("leases were not given back, and run out by themselves: %s", error)
+            logger.warning("leases could not be released, and will expire: %s", error)

@@ -1,6 +1,6 @@
-"""Which trial is handed out next: one that nobody trains any more, a new one, or a paused one that goes on.
+"""Which trial a free worker trains next: an abandoned one, a new one, or a paused one to be resumed.
 
-Nothing is handed out here: an offer is decided on a view of the study, and the storage refuses it when that is old.
+An assignment is decided on one view of the study; the storage refuses it if that view is outdated.
 """
 
 from __future__ import annotations
@@ -8,108 +8,112 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo_plugins.coordination.completion import finish
-from hpo_plugins.coordination.session import Standing
+from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import CheckpointError
 from hpo_plugins.records import Assignment, TrialRow, TrialState
-from hpo_plugins.strategies import Resume, Start, Verdict
+from hpo_plugins.strategies import Decision, Resume, Start
 
 
-class OldView(Exception):
-    """A decision was begun on a view of the study that is no longer true: decide again."""
+class StaleView(Exception):
+    """A decision was based on a view of the study that is outdated: decide again."""
 
 
-def next_offer(standing: Standing, retries: int) -> Assignment | None:
-    """Return what to hand out: a trial whose worker is gone, else what the strategy wants; None for nothing now.
+def next_assignment(session: StudySession) -> Assignment | None:
+    """Return what a free worker trains next, or None if there is nothing to train now.
 
     Trials that need no more training are ended on the way.
 
-    Args:
-        standing: How the study stands.
-        retries: How often a trial is handed out again whose worker vanished.
-
     Raises:
-        OldView: Another process was faster; read the history and ask again.
-        CheckpointError: The trial whose turn it is cannot go on from its checkpoint; nothing was changed.
+        StaleView: Another process was faster; refresh the session and ask again.
+        CheckpointError: The next trial cannot be resumed from its checkpoint; nothing was changed.
     """
-    return _abandoned(standing, retries) or _suggested(standing)
+    if session.is_stopping:
+        return None
+    return _abandoned(session) or _suggested(session)
 
 
-def was_handed_out(standing: Standing, offer: Assignment) -> bool:
-    """Return whether a hand-out that was refused is there: written before a lost connection, and tried again."""
-    history = standing.read()
-    if offer.number >= len(history) or offer.number in standing.held:
+def is_acquired(session: StudySession, assignment: Assignment) -> bool:
+    """Return whether an assignment was refused only because it had been written before a connection was lost."""
+    history = session.refresh()
+    if assignment.number >= len(history) or assignment.number in session.leases:
         return False
-    row = history[offer.number].row
-    return (row.worker, row.attempts, row.state) == (offer.worker, offer.attempt, TrialState.RUNNING)
+    row = history[assignment.number].row
+    return (row.worker, row.attempts, row.state) == (assignment.worker, assignment.attempt, TrialState.RUNNING)
 
 
-def checkpoint_of(standing: Standing, row: TrialRow) -> Path | None:
-    """Return where the checkpoint is that a trial goes on from, None when it has none.
+def find_checkpoint(session: StudySession, row: TrialRow) -> Path | None:
+    """Return the path of the checkpoint that a trial resumes from, None if it has none.
 
     Raises:
-        OldView: Another process has saved the trial anew, and deleted this checkpoint.
-        CheckpointError: It is lost.
+        StaleView: Another process has saved the trial again, and deleted this checkpoint.
+        CheckpointError: It is missing.
     """
     if row.checkpoint is None:
         return None
     try:
-        return standing.checkpoints.find(row.number, row.checkpoint)
+        return session.checkpoints.find(row.number, row.checkpoint)
     except CheckpointError:
-        if standing.read()[row.number].row == row:
+        if session.refresh()[row.number].row == row:
             raise
-    raise OldView
+    raise StaleView
 
 
-def _abandoned(standing: Standing, retries: int) -> Assignment | None:
+def _abandoned(session: StudySession) -> Assignment | None:
     """Return the first trial that nobody trains any more, after ending those that need no more training."""
-    if standing.stopped:
-        return None
-    for number in sorted(standing.history.unfinished - standing.held.keys()):
-        row = standing.history[number].row
-        if row.state is not TrialState.RUNNING or not standing.is_let_go(row):
+    history, retries = session.history, session.terms.retries
+    for number in sorted(history.unfinished - session.leases.keys()):
+        row = history[number].row
+        if row.state is not TrialState.RUNNING or not session.is_abandoned(row):
             continue
-        lost = row.failed_attempts if row.lease_until == 0 else row.failed_attempts + 1
-        frozen = row.start_epoch == standing.history[number].last_epoch
-        if row.decision is not None and (row.decision is not TrialState.PAUSED or frozen):
-            finish(standing, row, Verdict(row.decision, row.stop_reason or ""))
-        elif (enough := standing.enough()) is not None:
-            finish(standing, row, Verdict(TrialState.STOPPED, enough))
-        elif lost > retries:
-            reason = f"its worker was lost {lost} times, and retries={retries}"
-            finish(standing, row, Verdict(TrialState.FAILED, reason))
+        failed_attempts = row.failed_attempts + (row.lease_until is not None)
+        is_saved = row.start_epoch == history[number].last_epoch
+        if row.decision is not None and (row.decision is not TrialState.PAUSED or is_saved):
+            finish(session, row, Decision(row.decision, row.stop_reason or ""))
+        elif (reason := session.termination_reason()) is not None:
+            finish(session, row, Decision(TrialState.STOPPED, reason))
+        elif failed_attempts > retries:
+            reason = f"its worker died {failed_attempts} times, and retries={retries}"
+            finish(session, row, Decision(TrialState.FAILED, reason))
         else:
-            return _again(standing, row, lost)
+            return _another_attempt(session, row, failed_attempts)
     return None
 
 
-def _suggested(standing: Standing) -> Assignment | None:
-    """Return what the strategy would do next: a new trial, or a paused one that goes on."""
-    if standing.stopped:
-        return None
-    study, history = standing.study, standing.history
-    may_start = standing.end_of_search() is None
-    decision = study.strategy.next(history, study.seed, may_start=may_start) if standing.enough() is None else None
-    match decision:
-        case Start(params):
-            return Assignment(len(history), params, 1, 0, standing.worker, standing.lease())
-        case Resume(number):
-            row = history[number].row
-            return _again(standing, row, row.failed_attempts)
-    _leave_paused(standing)
+def _suggested(session: StudySession) -> Assignment | None:
+    """Return what the strategy suggests: a new trial, or a paused one to be resumed."""
+    config, history = session.config, session.history
+    if session.termination_reason() is None:
+        may_start = session.limit_reason() is None
+        match config.strategy.next_action(history, config.seed, may_start=may_start):
+            case Start(params):
+                return Assignment(
+                    len(history), params, 1, 0, worker=session.worker, lease_seconds=session.lease_seconds()
+                )
+            case Resume(number):
+                row = history[number].row
+                return _another_attempt(session, row, row.failed_attempts)
+    _end_paused(session)
     return None
 
 
-def _leave_paused(standing: Standing) -> None:
-    """End the paused trials when nobody is left whose results could wake one of them."""
-    history = standing.history
+def _end_paused(session: StudySession) -> None:
+    """End the paused trials if no other trial is left whose results could make one worth resuming."""
+    history = session.history
     paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
     if len(paused) == len(history.unfinished):
         for number in sorted(paused):
-            reason = standing.study.strategy.reason_to_leave(history, number)
-            finish(standing, history[number].row, Verdict(TrialState.STOPPED, reason))
+            reason = session.config.strategy.final_reason(history, number)
+            finish(session, history[number].row, Decision(TrialState.STOPPED, reason))
 
 
-def _again(standing: Standing, row: TrialRow, lost: int) -> Assignment:
-    """Return the offer to go on with a trial that was handed out before, if it can."""
-    checkpoint_of(standing, row)
-    return Assignment(row.number, row.params, row.attempts + 1, lost, standing.worker, standing.lease())
+def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int) -> Assignment:
+    """Return the assignment to resume or retry a trial, if its checkpoint can be used."""
+    find_checkpoint(session, row)
+    return Assignment(
+        row.number,
+        row.params,
+        row.attempts + 1,
+        failed_attempts,
+        worker=session.worker,
+        lease_seconds=session.lease_seconds(),
+    )

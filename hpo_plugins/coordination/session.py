@@ -1,118 +1,258 @@
-"""How a study stands, as one process knows it: the history in step with the storage, and the trials held here."""
+"""What one process knows of a study: its history, in step with the storage, and the leases that it holds."""
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from hpo_plugins.coordination import heartbeat as lease
-from hpo_plugins.coordination.held import Held
+from hpo_plugins.coordination.heartbeat import Heartbeat, is_dead, release_at_exit, worker_name
+from hpo_plugins.errors import StorageError
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialRow, TrialState
-from hpo_plugins.storage import StudyStore
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
-from hpo_plugins.study.config import Study
+from hpo_plugins.storage.protocol import LEASE_SECONDS
+from hpo_plugins.study.config import StudyConfig
 
-LONG_AGO = 1.0
-"""A lease that ran out long ago, by any clock; 0 is one that was given back."""
+logger = logging.getLogger("hpo_plugins")
 
 
-class Standing:
-    """What the decisions about a study's trials are made on.
+class Lease(Protocol):
+    """The right to train one attempt at one trial, as a session keeps it."""
+
+    number: int
+    attempt: int
+
+    def release(self) -> None:
+        """Give the trial back."""
+
+
+@dataclass(frozen=True)
+class LeaseTerms:
+    """How leases are handled; the same in every process of one ``Tuner``.
 
     Args:
-        study: The definition.
-        store: Where the study is kept.
-        checkpoints: Where trials keep their checkpoints.
-        worker: This worker's name.
-        lease_seconds: How long a worker may be silent before its trials go to others.
+        retries: How often a trial is retried after its worker died or it raised one of ``retry_on``.
+        retry_on: Exceptions of the user's code after which a trial is retried.
+        seconds: A worker that has not renewed its leases for this long loses them.
+    """
+
+    retries: int = 3
+    retry_on: tuple[type[Exception], ...] = ()
+    seconds: float = LEASE_SECONDS
+
+
+class StudySession:
+    """One process's view of a study, and its leases.
+
+    Every decision is made on the history as the storage has it, and written before it takes effect. The storage
+    guarantees what must hold between processes (``storage/protocol.py``); ``lock`` separates the threads of this one.
+
+    Args:
+        config: The study's definition.
+        store: The study in its storage.
+        checkpoints: The checkpoint files of its trials.
+        terms: How leases are handled.
+        worker: This worker's name; by default one that tells where it runs.
+        storage: Kept alive with the session: a study in memory ends with its storage.
 
     Attributes:
-        history: The history as it was when the storage was last asked.
-        held: What is held here, by trial.
-        stopped: Whether this process is to hand out no more.
-        lock: Keeps the threads of this process apart; whoever decides holds it.
+        history: The history as of the last read or write.
+        leases: The leases held by this process, by trial number.
+        is_stopping: Whether this process is to start no more trials.
+        lock: Held by whoever decides.
     """
 
     def __init__(
-        self, study: Study, store: StudyStore, checkpoints: Checkpoints, *, worker: str, lease_seconds: float
+        self,
+        config: StudyConfig,
+        store: StudyStore,
+        checkpoints: Checkpoints,
+        terms: LeaseTerms,
+        *,
+        worker: str | None = None,
+        storage: Storage | None = None,
     ) -> None:
         """Read nothing yet: the first question brings the history up to date."""
-        self.study = study
+        self.config = config
         self.store = store
         self.checkpoints = checkpoints
-        self.worker = worker
-        self.lease_seconds = lease_seconds
-        self.history = study.new_history(checkpoints.root)
-        self.held: dict[int, Held] = {}
-        self.stopped = False
+        self.terms = terms
+        self.worker = worker or worker_name()
+        self.history = config.new_history(checkpoints.root)
+        self.leases: dict[int, Lease] = {}
+        self.is_stopping = False
         self.lock = threading.RLock()
+        self._given_worker = worker
+        self._storage = storage
         self._read_at = time.perf_counter()
+        self._is_consistent = True
+        self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
 
-    def read(self) -> History:
-        """Return the history, in step with the storage."""
+    # The history.
+
+    def refresh(self) -> History:
+        """Return the history, up to date with the storage."""
         with self.lock:
-            self.history.apply(self.store.changes(self.history.revision))
+            if not self._is_consistent:  # see _Guard
+                self.history = self.config.new_history(self.checkpoints.root)
+            changes = self.store.changes(self.history.revision)
+            with _Guard(self):
+                self.history.apply(changes)
             self._read_at = time.perf_counter()
             return self.history
 
-    def metric(self, number: int) -> str:
-        """Return the name of the metric by which a trial is judged."""
-        definition = self.study.space.definition_of(self.history[number].row.params)
-        return self.study.objective_of(definition).metric
+    def apply(self, written: Written | None, *, is_acquisition: bool = False) -> bool:
+        """Apply a write of this process to the history, and return whether it took place.
 
-    # The end of the search.
+        The storage is only read if another process has written in between.
+        """
+        if written is None:
+            return False
+        if not self._is_next(written.revision):
+            self.refresh()
+            return True
+        with _Guard(self):
+            self.history.put_trial(written.row)
+            self.history.acquisitions += is_acquisition
+            self.history.revision = written.revision
+        return True
 
-    def end_of_search(self) -> str | None:
-        """Return why no new trial will be started, in words, or None while there will be."""
-        limit = self.study.trial_limit
-        if self.stopped:
+    def apply_report(self, report: ReportRow, revision: int) -> None:
+        """Apply a report of this process to the history."""
+        if not self._is_next(revision):
+            self.refresh()
+            return
+        with _Guard(self):
+            self.history.put_report(report)
+            self.history.revision = revision
+
+    def _is_next(self, revision: int) -> bool:
+        return self._is_consistent and revision == self.history.revision + 1
+
+    def objective_of(self, number: int) -> Objective:
+        """Return the objective by which a trial is judged."""
+        return self.config.objective_of(self.config.space.definition_of(self.history[number].row.params))
+
+    # The end of the study.
+
+    def completion_reason(self) -> str | None:
+        """Return why no new trial will be started, in words, or None while there will be one."""
+        if self.is_stopping:
             return "stop() was called"
-        if (reason := self.enough()) is not None:
-            return reason
+        return self.termination_reason() or self.limit_reason()
+
+    def termination_reason(self) -> str | None:
+        """Return the termination criterion that is met, or that ``max_runtime`` has passed, or None."""
+        return self.config.termination_reason(self.history, self._runtime())
+
+    def limit_reason(self) -> str | None:
+        """Return that all trials have been started, in words, or None."""
+        limit = self.config.trial_limit
         if limit is None or len(self.history) < limit:
             return None
-        if limit == self.study.space.size:
+        if limit == self.config.space.size:
             return f"space exhausted: all {limit} configurations have been tried"
         return f"max_trials={limit} have been started"
 
-    def enough(self) -> str | None:
-        """Return the completion criterion that is met, or that the time is used up."""
-        return self.study.enough(self.history, self._runtime())
-
-    def out_of_time(self) -> str | None:
-        """Return that the time is used up, in words, or None."""
-        return self.study.out_of_time(self._runtime())
+    def timeout_reason(self) -> str | None:
+        """Return that ``max_runtime`` has passed, in words, or None."""
+        return self.config.timeout_reason(self._runtime())
 
     def _runtime(self) -> float:
-        """Return how long the study has been worked on, in seconds; it goes on while a trial is held here."""
-        return self.history.runtime + (time.perf_counter() - self._read_at if self.held else 0.0)
+        """Return for how many seconds the study has been worked on; time passes while a lease is held here."""
+        return self.history.runtime + (time.perf_counter() - self._read_at if self.leases else 0.0)
 
-    # Who trains what.
+    # Leases.
+
+    def hold(self, lease: Lease) -> None:
+        """Keep a lease: renew it while this process lives, and release it when the process exits."""
+        self.leases[lease.number] = lease
+        if self.store.outlives_process:
+            release_at_exit(self)
+            self._heartbeat.start()
+
+    def lease_seconds(self) -> float:
+        """Return how long a lease of this process lasts."""
+        return self.terms.seconds if self.store.outlives_process else math.inf
 
     def running(self) -> list[int]:
-        """Return the trials that are trained now: held here, or by a worker elsewhere whose lease runs."""
+        """Return the trials that are being trained: here, or by a worker whose lease has not expired."""
         rows = [self.history[number].row for number in sorted(self.history.unfinished)]
-        return [
-            row.number
-            for row in rows
-            if row.state is TrialState.RUNNING and (row.number in self.held or not self.is_let_go(row))
-        ]
+        return [row.number for row in rows if row.state is TrialState.RUNNING and not self.is_abandoned(row)]
 
     def is_full(self) -> bool:
-        """Return whether as many trials are trained as may be at once."""
-        most = self.study.max_parallel
-        return most is not None and len(self.running()) >= most
+        """Return whether ``max_parallel`` trials are being trained."""
+        limit = self.config.max_parallel
+        return limit is not None and len(self.running()) >= limit
 
-    def is_let_go(self, row: TrialRow) -> bool:
-        """Return whether a running trial's worker gave it back or is gone."""
-        if row.lease_until in (0, LONG_AGO) or lease.is_gone(row.worker):
+    def is_abandoned(self, row: TrialRow) -> bool:
+        """Return whether nobody trains a running trial any more: its worker has released it, or is dead."""
+        if row.number in self.leases:
+            return False
+        if row.lease_until is None or is_dead(row.worker):
             return True
-        # While the storage could not be reached, nobody could renew a lease.
-        was_away = time.monotonic() - self.store.reachable_since <= self.lease_seconds
-        return row.lease_until < self.history.now and not was_away
+        if row.worker == self.worker:  # an interrupt came between its acquisition and its lease
+            return True
+        # While the storage was unreachable, nobody could renew a lease.
+        was_unreachable = time.monotonic() - self.store.reachable_since <= self.terms.seconds
+        return row.lease_until < self.history.now and not was_unreachable
 
-    def lease(self) -> float:
-        """Return for how many seconds a trial is handed out to this worker."""
-        return self.lease_seconds if self.store.outlives_process else math.inf
+    def release_all(self) -> None:
+        """Release every lease, at the end of the process."""
+        with self.lock:
+            for lease in list(self.leases.values()):
+                lease.release()
+
+    def _renew(self) -> None:
+        with self.lock:
+            held = [(lease.number, lease.attempt) for lease in self.leases.values()]
+        try:
+            if held:
+                self.store.renew(held, self.terms.seconds)
+        except StorageError as error:  # the next beat tries again; a lease outlasts three missed ones
+            logger.warning("leases could not be renewed: %s", error)
+
+    # Other processes.
+
+    def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> StudySession:
+        """Return a session for a worker of that name, which reaches the study and its files in other ways."""
+        return StudySession(self.config, store, checkpoints, self.terms, worker=worker)
+
+    def for_visitor(self) -> StudySession:
+        """Return a session for a process that reports to a trial of this one."""
+        return StudySession(self.config, self.store, self.checkpoints, self.terms)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same study in the process that unpickles it; leases stay with their process."""
+        return _reopen, (self.config, self.store, self.checkpoints, self.terms, self._given_worker)
+
+
+def _reopen(
+    config: StudyConfig, store: StudyStore, checkpoints: Checkpoints, terms: LeaseTerms, worker: str | None
+) -> StudySession:
+    return StudySession(config, store, checkpoints, terms, worker=worker)
+
+
+class _Guard:
+    """Marks a session's history as inconsistent when an exception, such as Ctrl-C, interrupts a change to it.
+
+    The next read then builds the history anew. Without it, a Ctrl-C inside a report could leave the columns of a curve
+    with unequal lengths.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: StudySession) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session._is_consistent = False
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._session._is_consistent = kind is None

@@ -1,8 +1,8 @@
-"""Several local processes on one study: ``tuner.run(train, workers=4)``.
+"""Several processes of this machine: ``tuner.run(train, workers=4)``.
 
-Each worker is a new Python process that takes the pickled tuner and ``train``, and runs the same loop as one process
-would. The process that started them trains nothing: it replaces workers that die, passes on the first error, and
-ends with the last worker. Workers end with it too, whatever becomes of it: their pipe closes.
+Each worker is a new Python process that unpickles the search and ``train``, and runs the same loop as a single process
+would. The process that starts them trains nothing: it replaces workers that die, raises the first error, and returns
+after the last worker. If it dies itself, its workers end too, since their pipes close.
 """
 
 from __future__ import annotations
@@ -16,85 +16,61 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from hpo_plugins.errors import InvalidArgument, WorkerError
-from hpo_plugins.trial import Trial
+from hpo_plugins.execution.base import Search, Train
 
 logger = logging.getLogger("hpo_plugins")
 
-Train = Callable[[Trial], object]
-"""Trains one trial; what it returns is not used."""
-
-THREADS = (
+_THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
 )  # fmt: skip
-"""What numerical libraries read when they are loaded; PyTorch and XGBoost follow the first."""
+"""Read by numerical libraries when they are loaded; PyTorch and XGBoost use the first."""
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
-
-
-class Search(Protocol):
-    """What an engine needs of a tuner; it must be possible to pickle it."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the search is over."""
-
-    def work(self, train: Train) -> None:
-        """Train trials in this process until the search is over."""
-
-    def stop(self) -> None:
-        """Hand out no more trials in this process."""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether ``stop`` was called."""
-
-
-class Engine(Protocol):
-    """What ``tuner.run(train, workers=...)`` takes beside a number."""
-
-    def run(self, tuner: Search, train: Train) -> None:
-        """Let workers train until the search is over."""
 
 
 @dataclass
 class _Worker:
     process: Any
     pipe: Any
-    has_begun: bool = False
+    has_started: bool = False
 
 
 class LocalWorkers:
-    """So many processes of this machine."""
+    """Workers on this machine, with its cores divided among them.
+
+    Args:
+        number: How many processes.
+    """
 
     def __init__(self, number: int) -> None:
-        """Start nothing yet."""
+        """Start no process yet."""
         self.number = number
-        self._context = multiprocessing.get_context("spawn")  # a fork would copy locks, threads and connections
+        self._context = multiprocessing.get_context("spawn")  # fork would copy locks and connections
         self._workers: list[_Worker] = []
         self._error: BaseException | None = None
 
-    def run(self, tuner: Search, train: Train) -> None:
-        """Let workers train until the search is over.
+    def run(self, search: Search, train: Train) -> None:
+        """Train until the search is over.
 
         Raises:
             InvalidArgument: ``train`` cannot be pickled.
-            WorkerError: Workers die before they begin.
+            WorkerError: Workers die before they train.
             Exception: What ``train`` raised; the other workers have finished their trials.
         """
-        payload = pickled(tuner, train)
+        payload = _pickle(search, train)
         try:
             self._workers = [self._start(payload) for _ in range(self.number)]
-            self._attend(tuner, payload)
+            self._supervise(search, payload)
         finally:
-            self._end()
+            self._terminate()
         if self._error is not None:
             raise self._error
 
@@ -106,44 +82,44 @@ class LocalWorkers:
                 process.start()
             except RuntimeError as error:  # this is a worker, importing the user's script
                 raise WorkerError(_GUARD) from error
-        theirs.close()  # so that the worker's end closes the pipe
+        theirs.close()  # so that the pipe closes when the worker ends
         return _Worker(process, ours)
 
-    def _attend(self, tuner: Search, payload: bytes) -> None:
-        """Watch over the workers until the last has ended."""
+    def _supervise(self, search: Search, payload: bytes) -> None:
+        """Replace workers that die, and tell all to stop after an error, until the last has ended."""
         is_stopping = False
         while self._workers:
             waiting = [worker.pipe for worker in self._workers] + [worker.process.sentinel for worker in self._workers]
             changed = connection.wait(waiting, _POLL_SECONDS)
             for worker in list(self._workers):
                 if worker.pipe in changed:
-                    self._hear(worker)
+                    self._receive(worker)
                 if worker.process.sentinel in changed:
-                    self._bury(worker, tuner, payload)
-            if not is_stopping and (self._error is not None or tuner.stopped):
+                    self._reap(worker, search, payload)
+            if not is_stopping and (self._error is not None or search.is_stopping):
                 is_stopping = True
                 self._tell("stop")
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             while worker.pipe.poll():
                 message = worker.pipe.recv()
-                worker.has_begun = True
+                worker.has_started = True
                 if message is not None and self._error is None:
                     self._error = message
-        except (EOFError, OSError):  # it has ended: its sentinel says so
+        except (EOFError, OSError):  # it has ended, which its sentinel shows
             return
 
-    def _bury(self, worker: _Worker, tuner: Search, payload: bytes) -> None:
-        self._hear(worker)
+    def _reap(self, worker: _Worker, search: Search, payload: bytes) -> None:
+        self._receive(worker)
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         if worker.process.exitcode == 0 or self._error is not None:
             return
-        if not worker.has_begun:
-            self._error = WorkerError(f"A worker ended with code {worker.process.exitcode} before it began. {_GUARD}")
-        elif not tuner.stopped and not tuner.done:
+        if not worker.has_started:
+            self._error = WorkerError(f"A worker ended with code {worker.process.exitcode} before it started. {_GUARD}")
+        elif not search.is_stopping and not search.is_done:
             logger.warning("a worker died (code %s) and is replaced", worker.process.exitcode)
             self._workers.append(self._start(payload))
 
@@ -152,8 +128,8 @@ class LocalWorkers:
             with contextlib.suppress(OSError):
                 worker.pipe.send(order)
 
-    def _end(self) -> None:
-        """End workers that are left when this process is interrupted: they give their trials back."""
+    def _terminate(self) -> None:
+        """End the workers that are left when this process is interrupted: they release their trials."""
         self._tell("interrupt")
         for worker in self._workers:
             worker.process.join(_GRACE_SECONDS)
@@ -165,13 +141,13 @@ class LocalWorkers:
 
 
 _GUARD = (
-    'Let the lines that start the search stand under `if __name__ == "__main__":`, since every worker imports the '
-    "script; a worker's own message, if there is one, stands above."
+    'Put the lines that start the search under `if __name__ == "__main__":`, since every worker imports the script; '
+    "a worker's own message, if there is one, is printed above."
 )
 
 
-def pickled(tuner: Search, train: Train) -> bytes:
-    """Return the tuner and ``train`` for another process.
+def _pickle(search: Search, train: Train) -> bytes:
+    """Return the search and ``train`` for another process.
 
     Raises:
         InvalidArgument: ``train`` cannot be pickled.
@@ -181,16 +157,16 @@ def pickled(tuner: Search, train: Train) -> bytes:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InvalidArgument(
             f"train must be a function that other processes can import, but got train={train!r}: {error}. Define it at "
-            "the top of a module, and give it what it needs with functools.partial; workers=1 takes any function."
+            "module level, and pass arguments with functools.partial; workers=1 accepts any function."
         ) from error
-    return pickle.dumps((tuner, train))
+    return pickle.dumps((search, train))
 
 
 @contextlib.contextmanager
 def _share_of_cores(workers: int) -> Iterator[None]:
-    """Let processes that are started here use their share of the cores, unless the user has said how many."""
+    """Make processes that are started here use their share of the cores, unless the user has set a number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = [name for name in THREADS if name not in os.environ]
+    given = [name for name in _THREAD_VARIABLES if name not in os.environ]
     os.environ.update(dict.fromkeys(given, str(max(1, cores // workers))))
     try:
         yield
@@ -199,45 +175,46 @@ def _share_of_cores(workers: int) -> Iterator[None]:
             del os.environ[name]
 
 
-# In the worker.
+# In the worker's process.
 
 
 def _main(payload: bytes, pipe: Any) -> None:
-    """Train until the search is over; send None when that begins, and the error that ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
+    """Train until the search is over; send None at the start, and the error if one ends the training."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        tuner, train = pickle.loads(payload)  # noqa: S301 - what this process's parent pickled
+        search, train = pickle.loads(payload)  # noqa: S301 - pickled by this process's parent
     except (AttributeError, ImportError) as error:
         _send(pipe, InvalidArgument(f"train must be a function that other processes can import: {error}. {_GUARD}"))
         return
     _send(pipe, None)
-    threading.Thread(target=_obey, args=(pipe, tuner), daemon=True).start()
+    threading.Thread(target=_listen, args=(pipe, search), daemon=True).start()
     try:
-        tuner.work(train)
+        search.run_worker(train)
     except KeyboardInterrupt:
         return
-    except Exception as error:  # noqa: BLE001 - it is raised where the search was started
+    except Exception as error:  # noqa: BLE001 - it is raised in the parent
         _send(pipe, error)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once: the trial is being given back
+    signal.signal(number, signal.SIG_IGN)  # only once: the trial is being released
     raise KeyboardInterrupt
 
 
-def _obey(pipe: Any, tuner: Search) -> None:
+def _listen(pipe: Any, search: Search) -> None:
+    """Follow the orders of the process that started this one."""
     order = ""
     while order != "interrupt":
         try:
             order = pipe.recv()
-        except (EOFError, OSError):  # the process that started this one is gone
+        except (EOFError, OSError):  # that process has died
             order = "interrupt"
         if order == "stop":
-            tuner.stop()
+            search.stop()
     signal.raise_signal(signal.SIGTERM)
-    # The interrupt may come while a destructor runs, and Python drops what is raised there. The process ends all the
-    # same: its trial is taken over like any dead worker's.
+    # Python drops an interrupt that comes while a destructor runs. The process ends all the same, and its trial is
+    # acquired by another worker like that of any dead one.
     time.sleep(_GRACE_SECONDS / 2)
     os._exit(1)
 
@@ -247,8 +224,8 @@ def _send(pipe: Any, error: Exception | None) -> None:
         trace = "".join(traceback.format_exception(error))
         error.add_note(f"It was raised in a worker:\n{trace}")
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-        except Exception:  # noqa: BLE001 - whatever an exception's own pickling raises
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        except Exception:  # noqa: BLE001 - pickling runs the exception's own code
             error = WorkerError(f"A worker raised {type(error).__name__}: {error}\n{trace}")
-    with contextlib.suppress(OSError):  # nobody is left to read it
+    with contextlib.suppress(OSError):  # nobody is left to receive it
         pipe.send(error)

@@ -1,87 +1,116 @@
-"""Reach objects of this process from the processes it starts: a study in memory, and what rank 0 hands out.
+"""Several ranks that run one user's script: rank 0 searches, and the others train the trials that it acquires.
 
-Distributed training starts processes in three ways, and each must end up at the same study:
+Distributed training starts processes in three ways, and each must reach the same study:
 
-* ``spawn`` pickles what it needs, ``fork`` copies it; ``TrialReference`` gives both a pickled trial.
-* A launcher runs the user's whole script again with ``LOCAL_RANK`` set. That process finds rank 0's address in its
-  environment and takes the trials that rank 0 was handed, in the same order.
-
-The standard library's manager does the work: a socket of the file system, readable by the same user and guarded by a
-random key, and a thread a client. Nothing is served before something asks for it.
+* ``spawn`` pickles what it needs and ``fork`` copies it: ``TrialReference`` gives both a pickled trial.
+* A launcher runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
+  its environment, and trains the trials that rank 0 has acquired, in the same order.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import threading
 import weakref
 from typing import Any
 
-from hpo_plugins.storage.proxy import Address, reach, serve
+from hpo_plugins.storage.proxy import Address, connect, serve
+from hpo_plugins.trial import Trial
 
-LEADER_VARIABLE = "HPO_PLUGINS_LEADER"
+_ADDRESS_VARIABLE = "HPO_PLUGINS_RANK_ZERO"
 
 
-class HandOuts:
-    """What a tuner of this process was handed, in order, for the ranks that run the same loop."""
+class PublishedTrials:
+    """The trials that one loop of this process has acquired, in order, for the ranks that run the same loop."""
 
     def __init__(self, store: Any) -> None:
-        """Start with none, in the study of this store."""
+        """Create it without trials, for the study in this store."""
         self.store = store
         self.trials: list[Any] = []
 
 
-class Leader:
-    """The hand-outs of every tuner of this process, study by study, for as long as the tuner lives."""
+class RankZero:
+    """What this process publishes to further ranks: the trials of its loops, by study."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Create it without studies."""
         self._changed = threading.Condition()
-        self._studies: weakref.WeakValueDictionary[str, HandOuts] = weakref.WeakValueDictionary()
+        self._studies: weakref.WeakValueDictionary[str, PublishedTrials] = weakref.WeakValueDictionary()
 
-    def open(self, study: str, store: Any) -> HandOuts:
-        """Add a study; the caller keeps what is returned alive."""
+    def open(self, study: str, store: Any) -> PublishedTrials:
+        """Publish a study for as long as the caller keeps the returned object."""
         with self._changed:
-            acquisitions = self._studies[study] = HandOuts(store)
+            published = self._studies[study] = PublishedTrials(store)
             self._changed.notify_all()
-            return acquisitions
+            return published
 
-    def announce(self, acquisitions: HandOuts, trial: Any) -> None:
-        """Add the trial whose body starts now, or None for the end of a loop."""
+    def publish(self, published: PublishedTrials, trial: Any) -> None:
+        """Publish the trial whose training begins now, or None for the end of a loop."""
         with self._changed:
-            acquisitions.trials.append(trial)
+            published.trials.append(trial)
             self._changed.notify_all()
 
     def store(self, study: str) -> Any:
-        """Return the study's store, waiting until the study was opened."""
+        """Return the store of a study, once the study is open."""
         with self._changed:
             self._changed.wait_for(lambda: study in self._studies)
             return self._studies[study].store
 
     def trial(self, study: str, index: int) -> Any:
-        """Return the trial of that place, waiting for it; None where a loop ended or its tuner is gone."""
+        """Return the trial at this index, once it was acquired; None if the loop or its tuner has ended."""
         with self._changed:
-            acquisitions = self._studies.get(study)
-            if acquisitions is None:
+            published = self._studies.get(study)
+            if published is None:
                 return None
-            self._changed.wait_for(lambda: len(acquisitions.trials) > index)
-            return acquisitions.trials[index]
+            self._changed.wait_for(lambda: len(published.trials) > index)
+            return published.trials[index]
 
 
-LEADER = Leader()
-"""This process's own."""
+RANK_ZERO = RankZero()
+"""What this process publishes."""
 
 
-def lead() -> None:
-    """Let the processes that are started from here as further ranks find this one."""
-    socket, key, number = serve(LEADER)
-    os.environ[LEADER_VARIABLE] = json.dumps([os.getpid(), socket, key.hex(), number])
+def publish_address() -> None:
+    """Let processes that are started from here as further ranks find this one."""
+    socket, key, index = serve(RANK_ZERO)
+    os.environ[_ADDRESS_VARIABLE] = json.dumps([os.getpid(), socket, key.hex(), index])
 
 
-def leader() -> Any | None:
-    """Return a proxy of rank 0's ``Leader`` where this process is another rank of the same script, else None."""
-    if os.environ.get("LOCAL_RANK", "0") == "0" or LEADER_VARIABLE not in os.environ:
+def find_rank_zero() -> Any | None:
+    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, else None."""
+    if os.environ.get("LOCAL_RANK", "0") == "0" or _ADDRESS_VARIABLE not in os.environ:
         return None
-    pid, socket, key, number = json.loads(os.environ[LEADER_VARIABLE])
-    return None if pid == os.getpid() else reach(Address(socket, bytes.fromhex(key), number))
+    pid, socket, key, index = json.loads(os.environ[_ADDRESS_VARIABLE])
+    return None if pid == os.getpid() else connect(Address(socket, bytes.fromhex(key), index))
+
+
+class TrialReference:
+    """A trial that finds its study again after ``fork`` and ``spawn``.
+
+    A forked child has copies of its parent's locks, connections and memory, none of which it may use. So the trial
+    is pickled beforehand, and every process other than the one that created the reference uses an unpickled copy.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        """Make the trial available to processes that this one starts."""
+        self._trial = trial
+        self._pid = os.getpid()
+        self._pickled = pickle.dumps(trial)
+        publish_address()
+
+    def __call__(self) -> Trial:
+        """Return the trial for use in this process."""
+        if self._pid != os.getpid():
+            self._trial = pickle.loads(self._pickled)  # noqa: S301 - pickled by this process's parent
+            self._pid = os.getpid()
+        return self._trial
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle only the pickled trial."""
+        return {"_pid": -1, "_pickled": self._pickled, "_trial": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialReference:
+        """Return itself, as a trial does."""
+        return self

@@ -17,7 +17,7 @@ from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
 from hpo_plugins.sagemaker.parsing import read
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.strategies import Hyperband, MedianRule, Portfolio, Strategy
-from hpo_plugins.study.config import Study
+from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 from hpo_plugins.tuner import Tuner
 
@@ -65,7 +65,7 @@ def request_from_tuner(
     return request
 
 
-def _brought_up_to_date(kept: Mapping[str, Any], study: Study, job_name: str) -> dict[str, Any]:
+def _brought_up_to_date(kept: Mapping[str, Any], study: StudyConfig, job_name: str) -> dict[str, Any]:
     """Return a kept request, with the parts rewritten that no longer say what the study says."""
     parts = {name: part for name, part in kept.items() if name != "HyperParameterTuningJobName"}
     request = copy.deepcopy({"HyperParameterTuningJobName": job_name, **parts})
@@ -82,7 +82,7 @@ def _brought_up_to_date(kept: Mapping[str, Any], study: Study, job_name: str) ->
     return request
 
 
-def _anew(study: Study, job_name: str) -> dict[str, Any]:
+def _anew(study: StudyConfig, job_name: str) -> dict[str, Any]:
     request: dict[str, Any] = {
         "HyperParameterTuningJobName": job_name,
         "HyperParameterTuningJobConfig": _config(study),
@@ -97,7 +97,7 @@ def _anew(study: Study, job_name: str) -> dict[str, Any]:
     return request
 
 
-def _config(study: Study) -> dict[str, Any]:
+def _config(study: StudyConfig) -> dict[str, Any]:
     config = _strategy(study.strategy)
     if not isinstance(study.space, DefinitionSpace):
         config["HyperParameterTuningJobObjective"] = {
@@ -131,7 +131,7 @@ def _strategy(strategy: Strategy) -> dict[str, Any]:
     return config
 
 
-def _criteria(study: Study) -> dict[str, Any]:
+def _criteria(study: StudyConfig) -> dict[str, Any]:
     """Return the completion criteria; of two of a kind, the one that is met first."""
     written: dict[str, Any] = {}
     targets = [criterion.value for criterion in study.stop_when if isinstance(criterion, TargetReached)]
@@ -159,7 +159,7 @@ def _definition(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     return definition
 
 
-def _add_fixed(request: dict[str, Any], study: Study) -> None:
+def _add_fixed(request: dict[str, Any], study: StudyConfig) -> None:
     static = request.setdefault("TrainingJobDefinition", {}).setdefault("StaticHyperParameters", {})
     for name, value in study.space.fixed.items():
         if static.setdefault(name, write_value(value)) != write_value(value):
@@ -169,7 +169,7 @@ def _add_fixed(request: dict[str, Any], study: Study) -> None:
             )
 
 
-def _lost(study: Study) -> Iterator[str]:
+def _lost(study: StudyConfig) -> Iterator[str]:
     """Yield the settings that a request cannot say."""
     if study.objective.at != "last":
         yield f"at={study.objective.at!r} of the objective (the service takes a training's last value)"

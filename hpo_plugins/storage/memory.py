@@ -10,35 +10,44 @@ import tempfile
 import threading
 import time
 import weakref
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo_plugins.errors import StudyNotFound
-from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState
+from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.proxy import ProxyStudyStore, serve
 
 
+class _Entry(NamedTuple):
+    """One write: what was written, and how many acquisitions there were after it."""
+
+    row: TrialRow | ReportRow
+    acquisitions: int
+
+
 class MemoryStudyStore:
-    """One study in memory. Pickled, it becomes a proxy: the other process works on this one's data."""
+    """One study in memory. Pickled, it becomes a proxy: the other process works on this one's data.
+
+    The study is one log, whose length is its revision. Appending an entry is the whole of a write and happens at once;
+    everything else is derived from the log. So a Ctrl-C at any instant leaves a write complete or not begun.
+    """
 
     outlives_process = False
     reachable_since = -math.inf
 
     def __init__(self, definition: Definition) -> None:
-        """Start empty."""
+        """Create an empty study."""
         self.definition = definition
         self._lock = threading.Lock()
-        self._revision = 0
-        self._hand_outs = 0
+        self._log: list[_Entry] = []
+        self._applied = 0  # entries of the log that _rows reflects
+        self._rows: dict[int, TrialRow] = {}
         self._began: float | None = None
-        self._trials: list[tuple[int, TrialRow]] = []
-        self._reports: list[ReportRow] = []
-        self._report_revisions: list[int] = []
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
@@ -49,92 +58,97 @@ class MemoryStudyStore:
         with self._lock:
             now = time.time()
             runtime = 0.0 if self._began is None else now - self._began  # it is worked on as long as it lives
-            if since >= self._revision:
-                return Changes(self._revision, self._hand_outs, now, (), (), runtime)
-            first = bisect_right(self._report_revisions, since)
-            trials = [row for revision, row in self._trials if revision > since]
-            return Changes(self._revision, self._hand_outs, now, trials, self._reports[first:], runtime)
+            trials: dict[int, TrialRow] = {}
+            reports: list[ReportRow] = []
+            for row, _ in islice(self._log, since, None) if since < len(self._log) else ():
+                if isinstance(row, ReportRow):
+                    reports.append(row)
+                else:
+                    trials[row.number] = row
+            return Changes(len(self._log), self._acquisitions, now, list(trials.values()), reports, runtime)
 
-    def acquire(self, offer: Assignment, expected: int) -> bool:
-        """Write the hand-out if there were ``expected`` before."""
+    def acquire(self, assignment: Assignment, expected: int) -> Written | None:
+        """Write an assignment if there were ``expected`` acquisitions before."""
         with self._lock:
-            if self._hand_outs != expected:
-                return False
+            if self._acquisitions != expected:
+                return None
             now = time.time()
             self._began = now if self._began is None else self._began
-            if offer.attempt == 1:
+            lease_until = now + assignment.lease_seconds
+            if assignment.attempt == 1:
                 row = TrialRow(
-                    offer.number,
-                    offer.params,
-                    TrialState.RUNNING,
-                    1,
-                    offer.failed_attempts,
-                    offer.worker,
-                    now + offer.lease_seconds,
-                    now,
+                    number=assignment.number,
+                    params=assignment.params,
+                    state=TrialState.RUNNING,
+                    attempts=1,
+                    failed_attempts=assignment.failed_attempts,
+                    worker=assignment.worker,
+                    lease_until=lease_until,
+                    started_at=now,
                 )
-                self._trials.append((0, row))
             else:
                 row = replace(
-                    self._trials[offer.number][1],
+                    self._row(assignment.number),
                     state=TrialState.RUNNING,
-                    attempts=offer.attempt,
-                    failed_attempts=offer.failed_attempts,
-                    worker=offer.worker,
-                    lease_until=now + offer.lease_seconds,
+                    attempts=assignment.attempt,
+                    failed_attempts=assignment.failed_attempts,
+                    worker=assignment.worker,
+                    lease_until=lease_until,
                     decision=None,
                     stop_reason=None,
                 )
-            self._hand_outs += 1
-            self._put(row)
-            return True
+            return self._write(row, acquisitions=expected + 1)
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""
         with self._lock:
-            if not self._holds(report.number, report.attempt, TrialState.RUNNING):
+            if not self._is_held(report.number, report.attempt, TrialState.RUNNING):
                 return None
-            self._revision += 1
-            self._reports.append(report)
-            self._report_revisions.append(self._revision)
-            return self._revision
+            self._log.append(_Entry(report, self._acquisitions))
+            return len(self._log)
 
-    def update(self, number: int, attempt: int, **fields: Any) -> bool:
+    def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of a trial's row while the lease is held."""
         with self._lock:
-            if not self._holds(number, attempt, TrialState.RUNNING, TrialState.PAUSED):
-                return False
+            if not self._is_held(number, attempt, TrialState.RUNNING, TrialState.PAUSED):
+                return None
             if fields.get("ended_at"):
                 fields["ended_at"] = time.time()
-            self._put(replace(self._trials[number][1], **fields))
-            return True
+            return self._write(replace(self._row(number), **fields))
 
-    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
+    def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
         """Clear a trial's checkpoint if it is still this one."""
         with self._lock:
-            row = self._trials[number][1]
-            if row.checkpoint != checkpoint:
-                return False
-            self._put(replace(row, checkpoint=None))
-            return True
+            row = self._row(number)
+            return self._write(replace(row, checkpoint=None)) if row.checkpoint == checkpoint else None
 
-    def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
+    def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
         with self._lock:
-            for number, attempt in held:
-                if self._holds(number, attempt, TrialState.RUNNING):
-                    self._put(replace(self._trials[number][1], lease_until=time.time() + lease))
+            for number, attempt in leases:
+                if self._is_held(number, attempt, TrialState.RUNNING):
+                    self._write(replace(self._row(number), lease_until=time.time() + seconds))
 
-    def close(self) -> None:
-        """Do nothing: the data is the store."""
+    @property
+    def _acquisitions(self) -> int:
+        return self._log[-1].acquisitions if self._log else 0
 
-    def _holds(self, number: int, attempt: int, *states: TrialState) -> bool:
-        row = self._trials[number][1]
+    def _write(self, row: TrialRow, *, acquisitions: int | None = None) -> Written:
+        self._log.append(_Entry(row, self._acquisitions if acquisitions is None else acquisitions))
+        return Written(len(self._log), row)
+
+    def _row(self, number: int) -> TrialRow:
+        """Return the current row of a trial."""
+        while self._applied < len(self._log):
+            row = self._log[self._applied].row
+            if isinstance(row, TrialRow):
+                self._rows[row.number] = row
+            self._applied += 1
+        return self._rows[number]
+
+    def _is_held(self, number: int, attempt: int, *states: TrialState) -> bool:
+        row = self._row(number)
         return row.attempts == attempt and row.state in states
-
-    def _put(self, row: TrialRow) -> None:
-        self._revision += 1
-        self._trials[row.number] = (self._revision, row)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Serve this study to the process that unpickles it."""
@@ -142,10 +156,10 @@ class MemoryStudyStore:
 
 
 class MemoryStorage:
-    """Studies by name, gone with the process."""
+    """Studies by name; they vanish with the process."""
 
     def __init__(self) -> None:
-        """Start without studies."""
+        """Create it without studies."""
         self._studies: dict[str, MemoryStudyStore] = {}
         self._folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
         weakref.finalize(self, _remove, self._folder, os.getpid())
@@ -155,7 +169,7 @@ class MemoryStorage:
         return list(self._studies)
 
     def open(self, name: str, definition: Definition | None) -> MemoryStudyStore:
-        """Return the study, made when it is new."""
+        """Return the study, created if it is new."""
         if name not in self._studies:
             if definition is None:
                 raise StudyNotFound(
@@ -165,10 +179,10 @@ class MemoryStorage:
         return self._studies[name]
 
     def checkpoint_root(self, name: str) -> str:
-        """Return a temporary folder that goes with the storage."""
+        """Return a temporary folder that is deleted with the storage."""
         return str(self._folder / folder_name(name))
 
 
 def _remove(folder: Path, pid: int) -> None:
-    if pid == os.getpid():  # not in a forked child: its parent may still use them
+    if pid == os.getpid():  # not in a forked child: its parent may still use the files
         shutil.rmtree(folder, ignore_errors=True)

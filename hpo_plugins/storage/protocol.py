@@ -1,22 +1,22 @@
-"""What a storage keeps, and the few operations it must do atomically.
+"""What a storage keeps, and the few operations that it performs atomically.
 
-A study's data is two logs with one clock. Every write takes the study's next *revision*; ``changes(since)`` returns
-what has a later one, so a reader in any process keeps in step at the price of what is new. Reports are appended and
-never changed: of two for the same epoch the later revision counts. A trial's row is rewritten, which moves it to the
-new revision.
+A study's data is two logs with one clock. Every write takes the study's next *revision*, and ``changes(since)``
+returns what has a later one, so a reader in any process stays up to date at the cost of what is new. Reports are
+appended and never changed: of two for the same epoch, the later revision counts. A trial's row is rewritten, which
+moves it to the new revision.
 
-Two rules make many processes safe without a lock held across decisions:
+Two rules make many processes safe without holding a lock across decisions:
 
-* A hand-out names the number of hand-outs it was decided on (``expected``). If another came in between, nothing is
-  written, and the caller looks again. So every decision has seen all the earlier ones.
-* A write for a trial names the attempt it belongs to. If the trial has been handed to somebody else since, or ended
-  by somebody, nothing is written, and the caller learns that its lease is lost.
+* An acquisition states how many acquisitions it was decided on (``expected``). If there was another one in the
+  meantime, nothing is written and the caller decides again. So every decision takes all earlier ones into account.
+* A write for a trial states the attempt that it belongs to. If another worker has acquired the trial since, or has
+  ended it, nothing is written, and the caller learns that its lease is lost.
 
-Times are seconds since 1970 by the storage's own clock: clocks of workers are never compared.
+Times are seconds since 1970 by the storage's own clock; the clocks of workers are never compared.
 
-A study's *runtime* is how long it has been worked on. A process that holds a trial writes at least with every renewal
-of its lease; so at each write for a trial the time since the one before counts, at most ``LONGEST_SILENCE`` of it. A
-night between two runs of a script counts with that much and no more.
+A study's *runtime* is how long it has been worked on. A process that holds a lease writes at least whenever it renews
+it. So at each write for a trial, the time since the previous write is added, up to ``MAX_COUNTED_GAP``: a night between
+two runs of a script adds that much and no more.
 """
 
 from __future__ import annotations
@@ -24,32 +24,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
-from hpo_plugins.records import Assignment, Changes, ReportRow
+from hpo_plugins.records import Assignment, Changes, ReportRow, Written
 
 LEASE_SECONDS = 60.0
-"""How long a worker may be silent before its trials go to others."""
-
-LONGEST_SILENCE = LEASE_SECONDS / 2
-"""Seconds without a write that still count as runtime: two renewals, since a busy process may be late with one."""
+"""A worker that has not renewed its leases for this long loses them."""
+MAX_COUNTED_GAP = LEASE_SECONDS / 2
+"""Seconds between two writes that count as runtime: two renewals, since a busy process may be late with one."""
 
 Definition: TypeAlias = dict[str, Any]
-"""What a study was defined as, in JSON: see ``hpo_plugins.study.config``."""
+"""A study's definition as JSON: see ``hpo_plugins.study.config``."""
 
 
 class StudyStore(Protocol):
     """One study in a storage. All methods are atomic and may be called from several threads.
 
     Raises:
-        StorageError: The storage cannot be reached, read or written; from any method.
+        StorageError: From any method, if the storage cannot be reached, read or written.
     """
 
     definition: Definition
     outlives_process: bool
-    """Whether other processes can go on when this one dies, so that leases must run out."""
+    """Whether other processes can continue the study when this one dies, so that leases must expire."""
 
     @property
     def reachable_since(self) -> float:
-        """When the storage came back from the last outage, by ``time.monotonic()``; ``-inf`` when there was none."""
+        """When the last outage ended, by ``time.monotonic()``; ``-inf`` if there was none."""
 
     def define(self, definition: Definition) -> None:
         """Replace the definition, for what may change between runs of a script."""
@@ -57,40 +56,43 @@ class StudyStore(Protocol):
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``; 0 for all."""
 
-    def acquire(self, offer: Assignment, expected: int) -> bool:
-        """Write the hand-out and return True, or return False when there were not ``expected`` hand-outs before.
+    def acquire(self, assignment: Assignment, expected: int) -> Written | None:
+        """Write an assignment, or return None if there were not exactly ``expected`` acquisitions before.
 
-        What judges said of an earlier attempt goes with it.
+        A new attempt clears the decision of the attempt before.
         """
 
     def report(self, report: ReportRow) -> int | None:
-        """Append a report and return its revision, or None when the trial's lease is lost."""
+        """Append a report and return its revision, or None if the trial's lease is lost."""
 
-    def update(self, number: int, attempt: int, **fields: Any) -> bool:
-        """Rewrite fields of a running trial's row, ``ended_at=True`` for now; False when the lease is lost."""
+    def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
+        """Rewrite fields of an unfinished trial's row, or return None if its lease is lost.
 
-    def drop_checkpoint(self, number: int, checkpoint: str) -> bool:
-        """Clear a trial's checkpoint, whatever its state, and return True; False when it is another by now."""
+        Args:
+            number: The trial.
+            attempt: The attempt that the caller holds.
+            **fields: Fields of ``TrialRow`` with their new values; ``ended_at=True`` stands for now.
+        """
 
-    def renew(self, held: Sequence[tuple[int, int]], lease: float) -> None:
-        """Extend the leases of ``(number, attempt)`` that are still held to ``lease`` seconds from now."""
+    def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
+        """Clear a trial's checkpoint, whatever its state, or return None if it has another one by now."""
 
-    def close(self) -> None:
-        """Let go of connections; the store may be used again, and opens them anew."""
+    def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
+        """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""
 
 
 class Storage(Protocol):
-    """A place that holds studies by name."""
+    """A place that keeps studies by name."""
 
     def names(self) -> list[str]:
-        """Return the names of the studies in it."""
+        """Return the names of its studies."""
 
     def open(self, name: str, definition: Definition | None) -> StudyStore:
-        """Return the study of that name, made with ``definition`` if it is new.
+        """Return the study of that name, created with ``definition`` if it is new.
 
         Raises:
             StudyNotFound: It does not exist and ``definition`` is None.
         """
 
     def checkpoint_root(self, name: str) -> str:
-        """Return the folder under which the study's trials keep their checkpoints."""
+        """Return the folder in which the study's trials keep their checkpoints."""

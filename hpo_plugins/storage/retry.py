@@ -1,8 +1,8 @@
-"""Wait for a database server that is away for a while: an outage costs a pause, not a result.
+"""Retry while a database server is unreachable: an outage costs a pause, not a result.
 
-Waiting is bounded by the length of the outage, not of a call: when a server has been away for too long, calls fail
-at once again, and the first that succeeds ends the outage. Writing again what may have been written already is
-harmless: a report counts once an epoch, and who was refused a hand-out looks whether it is theirs.
+The wait is bounded by the length of the outage rather than of a call: once a server has been away for too long, calls
+fail immediately, and the first that succeeds ends the outage. Repeating a write that may have arrived is harmless: a
+report counts once per epoch, and a worker whose acquisition was refused checks whether the trial is already its own.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from hpo_plugins.errors import StorageError
 
 logger = logging.getLogger("hpo_plugins")
 
-PATIENCE_SECONDS = 300.0
-"""How long an outage is waited out."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+MAX_OUTAGE_SECONDS = 300.0
+"""How long calls wait during an outage."""
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 2.0
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Unreachable(StorageError):
-    """The server is away, or refuses for the moment."""
+    """The server cannot be reached, or refuses connections for now."""
 
 
 class Outage:
-    """The times at which one database could not be reached, as this process saw them.
+    """The outages of one database, as this process sees them.
 
     Attributes:
-        ended: When the last outage was over, by ``time.monotonic()``.
+        ended: When the last outage ended, by ``time.monotonic()``; ``-inf`` if there was none.
     """
 
     def __init__(self, database: str) -> None:
-        """Start with none."""
+        """Start without an outage."""
         self.ended = -math.inf
         self._database = database
         self._since: float | None = None
-        self._pause = _FIRST_PAUSE
+        self._pause = _MIN_PAUSE
 
     def wait(self, error: Unreachable) -> bool:
-        """Wait a little and return True, or return False when the outage has lasted too long."""
+        """Pause and return True, or return False if the outage has lasted too long."""
         now = time.monotonic()
         if self._since is None:
-            self._since, self._pause = now, _FIRST_PAUSE
-            logger.warning("waiting for up to %.0f s: %s", PATIENCE_SECONDS, error)
-        if now - self._since > PATIENCE_SECONDS:
+            self._since, self._pause = now, _MIN_PAUSE
+            logger.warning("waiting for up to %.0f s: %s", MAX_OUTAGE_SECONDS, error)
+        if now - self._since > MAX_OUTAGE_SECONDS:
             return False
         threading.Event().wait(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, _MAX_PAUSE)
         return True
 
-    def is_over(self) -> None:
+    def end(self) -> None:
         """Note that the database answered."""
         if self._since is not None:
             self.ended = time.monotonic()
@@ -64,12 +64,12 @@ class Outage:
             self._since = None
 
 
-def patient(method: Method) -> Method:
-    """Let a method of a store try again while the database is away."""
+def retrying(method: Method) -> Method:
+    """Make a method of a store try again while its database is unreachable."""
 
     @functools.wraps(method)
     def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        outage: Outage = self._storage.outage
+        outage: Outage = self._database.outage
         while True:
             try:
                 result = method(self, *arguments, **keywords)
@@ -77,7 +77,7 @@ def patient(method: Method) -> Method:
                 if not outage.wait(error):
                     raise
             else:
-                outage.is_over()
+                outage.end()
                 return result
 
     return cast("Method", call)

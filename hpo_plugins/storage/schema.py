@@ -1,4 +1,4 @@
-"""The tables of a database that holds studies, and the statements on the path of every report."""
+"""The tables of a database that holds studies, and the statements that every report executes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialRow, TrialState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -26,7 +26,7 @@ studies = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("acquisitions", sa.BigInteger, nullable=False),
     sa.Column("runtime", sa.Float(53), nullable=False, default=0.0),
-    sa.Column("last_write", sa.Float(53)),  # when the runtime was last added up; None before the first hand-out
+    sa.Column("last_write", sa.Float(53)),  # when the runtime was last updated; NULL before the first acquisition
 )
 trials = sa.Table(
     "hpo_trials",
@@ -39,7 +39,7 @@ trials = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("failed_attempts", sa.Integer, nullable=False),
     sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("lease_until", sa.Float(53), nullable=False),
+    sa.Column("lease_until", sa.Float(53)),
     sa.Column("started_at", sa.Float(53), nullable=False),
     sa.Column("ended_at", sa.Float(53)),
     sa.Column("decision", sa.String(16)),
@@ -49,7 +49,7 @@ trials = sa.Table(
     sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
     sa.Index("hpo_trials_revision", "study", "revision"),
 )
-reports = sa.Table(  # a log: appended only, in the order of its key, which is the order in which it is read
+reports = sa.Table(  # a log, appended and read in the order of its key
     "hpo_reports",
     metadata,
     sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
@@ -62,9 +62,10 @@ reports = sa.Table(  # a log: appended only, in the order of its key, which is t
     sa.Column("seconds", sa.Float(53), nullable=False),
     sqlite_with_rowid=False,
 )
+VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
 REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]
-# The statements on the path of every report are built once: building one takes longer than running it.
+# What every report executes is built once: building a statement takes longer than executing it.
 _THIS_STUDY = studies.c.id == sa.bindparam("this_study")
 NEXT_REVISION = studies.update().where(_THIS_STUDY).values(revision=studies.c.revision + 1)
 ADVANCE = NEXT_REVISION.returning(studies.c.revision)
@@ -84,5 +85,5 @@ APPEND_REPORT = (
         ),
     )
     .execution_options(preserve_rowcount=True)
-)  # PostgreSQL's insertions have none else
-"""Appends a report if the trial's lease is held: one row is selected then, and none otherwise."""
+)  # PostgreSQL's insertions have none otherwise
+"""Appends a report if the trial's lease is held: then one row is selected, otherwise none."""

@@ -1,6 +1,6 @@
 """What to try next, and when to stop: one file a strategy."""
 
-from hpo_plugins.strategies.base import Judge, Resume, Start, Strategy, Verdict, judge_from_json
+from hpo_plugins.strategies.base import Decision, Resume, Start, StoppingRule, Strategy, component_from_json
 from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
@@ -12,13 +12,13 @@ __all__ = [
     "Bayesian",
     "Grid",
     "Hyperband",
-    "Judge",
+    "StoppingRule",
     "MedianRule",
     "Portfolio",
     "Random",
     "Resume",
     "Start",
     "Strategy",
-    "Verdict",
-    "judge_from_json",
+    "Decision",
+    "component_from_json",
 ]

@@ -13,7 +13,7 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """What becomes of a training after an epoch: the state it is to take, and why, in words."""
 
     state: TrialState
@@ -33,25 +33,25 @@ class Resume(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judge(ABC):
+class StoppingRule(ABC):
     """Decides after an epoch whether a training goes on."""
 
-    registry: ClassVar[dict[str, type[Judge]]] = {}
+    registry: ClassVar[dict[str, type[StoppingRule]]] = {}
 
     def __init_subclass__(cls) -> None:
         """Know every rule and strategy by its name, to read it back from a stored study."""
-        Judge.registry[cls.__name__] = cls
+        StoppingRule.registry[cls.__name__] = cls
 
     @abstractmethod
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Return the verdict on trial ``number``, whose newest epoch is ``epoch``, or None to go on."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``judge_from_json`` reads."""
+        """Return the JSON form that ``component_from_json`` reads."""
         return {"name": type(self).__name__, **asdict(self)}
 
 
-class Strategy(Judge):
+class Strategy(StoppingRule):
     """Chooses configurations, and may judge trainings.
 
     A strategy keeps no state of its own: whatever it remembers between calls is a cache that changes nothing but
@@ -76,7 +76,7 @@ class Strategy(Judge):
         In a finite space it is one that no trial has; it is not asked when all have been tried.
         """
 
-    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+    def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return what the next free worker does: start a new trial, or go on with a paused one.
 
         ``may_start`` is false when no new trial may be started. None says that no paused trial is worth another epoch
@@ -84,11 +84,11 @@ class Strategy(Judge):
         """
         return Start(self.suggest(history, seed)) if may_start else None
 
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:  # noqa: ARG002
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:  # noqa: ARG002
         """Let every training go on."""
         return None
 
-    def reason_to_leave(self, history: History, number: int) -> str:
+    def final_reason(self, history: History, number: int) -> str:
         """Return why a paused trial is not trained further, when the search ends and leaves it behind."""
         return history[number].row.stop_reason or ""
 
@@ -101,10 +101,10 @@ class Strategy(Judge):
         return repr(self)
 
 
-def judge_from_json(data: Mapping[str, Any]) -> Any:
+def component_from_json(data: Mapping[str, Any], kind: Any = None) -> Any:
     """Return the strategy or rule that ``to_json`` described; only names known to this library are made."""
     name = data["name"]
-    if name not in Judge.registry:
-        known = ", ".join(sorted(Judge.registry))
+    if name not in StoppingRule.registry:
+        known = ", ".join(sorted(StoppingRule.registry))
         raise InvalidArgument(f"strategy {name!r} is not known to this version of hpo-plugins; it knows {known}.")
-    return Judge.registry[name](**{key: value for key, value in data.items() if key != "name"})
+    return StoppingRule.registry[name](**{key: value for key, value in data.items() if key != "name"})

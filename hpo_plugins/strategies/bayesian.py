@@ -24,7 +24,7 @@ from hpo_plugins.modeling.model import INITIAL_CURVES, Model, model_of, opening,
 from hpo_plugins.modeling.observations import grid, known_points
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
-from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict
+from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.surrogate.threads import on_one_core
 
 IRREVOCABLE = 4.0
@@ -86,10 +86,10 @@ class Bayesian(Strategy):
         """Return the configuration of the largest expected improvement; the first few are random draws."""
         return propose(history, seed, _unfinished_curves(history))
 
-    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+    def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the new configuration or the frozen training whose next epochs are expected to bring most."""
         if self.max_resource is None:
-            return super().next(history, seed, may_start=may_start)
+            return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < INITIAL_CURVES:
             return Start(opening(history, seed))
         return self._next(history, seed, may_start)
@@ -108,21 +108,21 @@ class Bayesian(Strategy):
             return Resume(choice.training.number)
         return Start(history.space.decode(choice.training.point))
 
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare what the training's next epochs are worth with what else could be trained."""
         if self.max_resource is None:
             return None
         if epoch >= self.max_resource:
-            return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+            return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         if self.pause and number < INITIAL_CURVES and history[number].row.start_epoch == 0:
             # A look at each of the first, as far as it takes to see how curves go on.
             enough = min(LOOK, self.max_resource)
-            return Verdict(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
+            return Decision(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
         is_due = history[number].curve.milestone_passed(epoch, grid(self.max_resource)) is not None
         return self._judge(history, number) if is_due else None
 
     @on_one_core
-    def _judge(self, history: History, number: int) -> Verdict | None:
+    def _judge(self, history: History, number: int) -> Decision | None:
         model = model_of(history, self.max_resource)
         if model is None:
             return None
@@ -135,13 +135,13 @@ class Bayesian(Strategy):
         if choice is not None and choice.training.number == number and hopeful:
             return None
         state = TrialState.PAUSED if self.pause else TrialState.STOPPED
-        return Verdict(state, f"{_WORDS[state]}: {self._expectation(model, number)}")
+        return Decision(state, f"{_WORDS[state]}: {self._expectation(model, number)}")
 
     @on_one_core
-    def reason_to_leave(self, history: History, number: int) -> str:
+    def final_reason(self, history: History, number: int) -> str:
         """Return what the model expects of the trial."""
         model = model_of(history, self.max_resource)
-        known = super().reason_to_leave(history, number)
+        known = super().final_reason(history, number)
         return known if model is None else f"{_WORDS[TrialState.STOPPED]}: {self._expectation(model, number)}"
 
     def _expectation(self, model: Model, number: int) -> str:

@@ -45,7 +45,7 @@ from hpo_plugins.modeling.model import propose
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
-from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict
+from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Hyperband(Strategy):
         """Return ``max_resource``."""
         return self.max_resource
 
-    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+    def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the paused trial that is now among the best at its rung, the highest rung first, else a new trial."""
         if self.pause:
             paused = [trial for trial in history if trial.state is TrialState.PAUSED]
@@ -119,7 +119,7 @@ class Hyperband(Strategy):
                 rank = 1 + sum(loss < results[best.row.number] for loss in results.values())
                 if rank <= self._promoted(len(results), at_least=0 if may_start else 1):
                     return Resume(best.row.number)
-        return super().next(history, seed, may_start=may_start)
+        return super().next_action(history, seed, may_start=may_start)
 
     def _waits_at(self, trial: TrialHistory) -> int | None:
         """Return the rung at which a paused trial waits."""
@@ -129,10 +129,10 @@ class Hyperband(Strategy):
         """Return how many of so many results go on."""
         return max(at_least, results // self.reduction_factor)
 
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the trial with all others that came as far, when it has passed a rung."""
         if self.max_resource is not None and epoch >= self.max_resource:
-            return Verdict(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+            return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         rung = history[number].curve.milestone_passed(epoch, self.rungs(self.bracket(number)))
         if rung is None:
             return None
@@ -147,7 +147,7 @@ class Hyperband(Strategy):
             return None
         shown = history.objective.loss
         best = f" (best {shown(min(results.values())):.6g})" if results else ""
-        return Verdict(
+        return Decision(
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
             f"rung {rung}: {shown(own):.6g} is rank {rank} of {count}, and the best "
             f"{'one goes' if go_on == 1 else f'{go_on} go'} on{best}",

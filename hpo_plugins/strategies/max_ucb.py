@@ -30,7 +30,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.records import TrialRow
 from hpo_plugins.space import DefinitionSpace, Params, Space, TrainingDefinition
-from hpo_plugins.strategies.base import Resume, Start, Strategy, Verdict, judge_from_json
+from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy, component_from_json
 from hpo_plugins.strategies.grid import Grid
 
 ALPHA = 1.0
@@ -52,7 +52,7 @@ class Portfolio(Strategy):
 
     def __post_init__(self) -> None:
         made = {
-            name: strategy if isinstance(strategy, Strategy) else judge_from_json(strategy)
+            name: strategy if isinstance(strategy, Strategy) else component_from_json(strategy)
             for name, strategy in self.strategies.items()
         }
         object.__setattr__(self, "strategies", made)
@@ -80,24 +80,24 @@ class Portfolio(Strategy):
         part = next(parts[name] for name in _turns(parts) if parts[name].may_start)
         return part.definition.qualify(self.strategies[part.definition.name].suggest(part, _seed(part, seed)))
 
-    def next(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
+    def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Ask the definitions' strategies, the one whose turn it is first, until one has something to do."""
         parts = _parts(history)
         for name in _turns(parts):
             part = parts[name]
             strategy = self.strategies[name]
-            match strategy.next(part, _seed(part, seed), may_start=may_start and part.may_start):
+            match strategy.next_action(part, _seed(part, seed), may_start=may_start and part.may_start):
                 case Start(params):
                     return Start(part.definition.qualify(params))
                 case Resume(number):
                     return Resume(part.numbers[number])
         return None
 
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Let the strategy of the trial's definition judge it among that definition's trials."""
         name = history.space.definition_of(history[number].row.params)
         part = _parts(history)[str(name)]
-        return self.strategies[str(name)].judge(part, part.numbers.index(number), epoch)
+        return self.strategies[str(name)].on_report(part, part.numbers.index(number), epoch)
 
     def full_training(self) -> int | None:
         """Return the epochs of the longest full training, None where one is not known."""

@@ -9,11 +9,11 @@ from itertools import chain, islice
 from hpo_plugins._validation import whole_number
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
-from hpo_plugins.strategies.base import Judge, Verdict
+from hpo_plugins.strategies.base import Decision, StoppingRule
 
 
 @dataclass(frozen=True)
-class MedianRule(Judge):
+class MedianRule(StoppingRule):
     """Stop a training whose current value is worse than the median of the earlier trials' running averages.
 
     After each epoch, the running average of the objective up to that epoch is taken of every earlier trial (one with
@@ -41,7 +41,7 @@ class MedianRule(Judge):
         whole_number("min_trials", self.min_trials, at_least=1)
         whole_number("min_epochs", self.min_epochs, at_least=1)
 
-    def judge(self, history: History, number: int, epoch: int) -> Verdict | None:
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the current value with the median."""
         current = history[number].curve.loss(epoch, at="last")
         if current is None or epoch < self.min_epochs:
@@ -55,7 +55,7 @@ class MedianRule(Judge):
         if not current > median:
             return None
         value, middle = history.objective.loss(current), history.objective.loss(median)
-        return Verdict(
+        return Decision(
             TrialState.STOPPED,
             f"median rule: {value:.6g} at epoch {epoch} is worse than {middle:.6g}, the median of the running "
             f"averages of {len(averages)} earlier trials",

@@ -1,4 +1,4 @@
-"""What a study is, apart from its results: the definition that every process on it must share."""
+"""A study's definition: everything about it except its results, shared by every process that works on it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,39 @@ from hpo_plugins.history import History
 from hpo_plugins.objective import Objective, objective_from_json
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Space, space_from_json
-from hpo_plugins.strategies import Judge, Strategy, judge_from_json
-from hpo_plugins.study.termination import Criterion, criteria, criterion_from_json
+from hpo_plugins.strategies import StoppingRule, Strategy, component_from_json
+from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents, parents_from_json
 
 LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
-"""What may change between runs on one study: it bounds the search, and no trial's configuration depends on it."""
+"""What may change between runs of one study: it bounds the search, and no trial's configuration depends on it."""
 
 
 @dataclass(frozen=True)
-class Study:
-    """The definition of a search.
+class StudyConfig:
+    """The definition of a study.
+
+    Args:
+        space: The search space.
+        objective: The objective.
+        strategy: The strategy.
+        early_stopping: A stopping rule beside a strategy that stops no trainings.
+        seed: Fixes every suggestion.
+        max_trials: See ``Tuner``, as for the following ones.
+        max_runtime: In seconds.
+        max_parallel: Over all processes.
+        stop_when: Termination criteria.
+        parents: Earlier studies to learn from.
+        notes: JSON that is stored with the study and ignored by the search, such as where the study comes from.
 
     Raises:
-        InvalidArgument: A part has the wrong type, or parts do not fit each other.
+        InvalidArgument: An argument has the wrong type, or arguments do not fit each other.
     """
 
     space: Space
     objective: Objective
     strategy: Strategy
-    early_stopping: Judge | None
+    early_stopping: StoppingRule | None
     seed: int
     max_trials: int | None = None
     max_runtime: float | None = None
@@ -40,7 +53,6 @@ class Study:
     stop_when: tuple[Criterion, ...] = ()
     parents: Parents | None = None
     notes: Mapping[str, Any] | None = None
-    """JSON that belongs to the study and means nothing to the search: where its definition came from."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Objective):
@@ -48,54 +60,58 @@ class Study:
                 f"objective must be Minimize(metric) or Maximize(metric), but got objective={self.objective!r}."
             )
         if not isinstance(self.strategy, Strategy):
-            cure = " Make an object of it: add ()." if isinstance(self.strategy, type) else ""
+            cure = " Create an instance: add ()." if isinstance(self.strategy, type) else ""
             raise InvalidArgument(
-                f"strategy must be Grid(), Random() or Hyperband(...), but got strategy={self.strategy!r}.{cure}"
+                "strategy must be Grid(), Random(), Bayesian(...) or Hyperband(...), "
+                f"but got strategy={self.strategy!r}.{cure}"
             )
-        if self.early_stopping is not None:
-            if not isinstance(self.early_stopping, Judge) or isinstance(self.early_stopping, Strategy):
-                raise InvalidArgument(
-                    f"early_stopping must be MedianRule() or None, but got early_stopping={self.early_stopping!r}."
-                )
-            if self.strategy.stops_trainings:
-                raise InvalidArgument(
-                    f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "
-                    f"but got early_stopping={self.early_stopping!r}. Two rules on one curve would undo each other."
-                )
+        self._check_early_stopping()
         for name in ("max_trials", "max_parallel"):
-            if getattr(self, name) is not None:
-                whole_number(name, getattr(self, name), at_least=1)
-        if self.max_runtime is not None and real_number("max_runtime", self.max_runtime) <= 0:
-            raise InvalidArgument(f"max_runtime must be > 0 seconds, but got max_runtime={self.max_runtime!r}.")
-        object.__setattr__(self, "stop_when", criteria(self.stop_when))
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole_number(name, value, at_least=1))
+        if self.max_runtime is not None:
+            real_number("max_runtime", self.max_runtime, above=0, unit=" seconds")
+        object.__setattr__(self, "stop_when", check_criteria(self.stop_when))
         self.strategy.check(self.space, self.max_trials)
         if self.parents is not None:
             self.parents.check(self.space, self.objective)
 
+    def _check_early_stopping(self) -> None:
+        rule = self.early_stopping
+        if rule is None:
+            return
+        if not isinstance(rule, StoppingRule) or isinstance(rule, Strategy):
+            raise InvalidArgument(f"early_stopping must be MedianRule() or None, but got early_stopping={rule!r}.")
+        if self.strategy.stops_trainings:
+            raise InvalidArgument(
+                f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "
+                f"but got early_stopping={rule!r}. Two rules for one curve would contradict each other."
+            )
+
     @property
-    def judges(self) -> tuple[Judge, ...]:
-        """Who has a say about a running training; the first verdict holds."""
+    def stopping_rules(self) -> tuple[StoppingRule, ...]:
+        """What judges a running training, in this order; the first decision counts."""
         return (self.strategy,) if self.early_stopping is None else (self.strategy, self.early_stopping)
 
     @property
     def trial_limit(self) -> int | None:
-        """How many trials there will be at the most, None for no limit."""
+        """The maximum number of trials, None for no limit."""
         limits = [limit for limit in (self.max_trials, self.space.size) if limit is not None]
         return min(limits, default=None)
 
     def new_history(self, checkpoint_root: Path | None = None) -> History:
-        """Return an empty history of this study, which knows its parents' trials."""
+        """Return an empty history of this study, which contains its parents' trials."""
         parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
         return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents)
 
     def objective_of(self, definition: str | None) -> Objective:
-        """Return the objective of a training definition, or the only one."""
+        """Return the objective of a training definition, or the study's."""
         if isinstance(self.space, DefinitionSpace) and definition is not None:
             return self.space.definitions[definition].objective
         return self.objective
 
     def best(self, history: History) -> TrialRecord | None:
-        """Return the best trial of this study and of identical parents, the earliest of equals, None without any."""
+        """Return the best trial, identical parents' included, the earliest of equals; None if there is none."""
         number = history.incumbent()
         own = None if number is None else history.record(number)
         earlier = None if self.parents is None else self.parents.best(self.objective)
@@ -106,23 +122,27 @@ class Study:
         ]
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
-    def enough(self, history: History, runtime: float) -> str | None:
-        """Return why no training need go on that is not under way, in words, or None while it should.
+    def termination_reason(self, history: History, runtime: float) -> str | None:
+        """Return why no training needs to be started or resumed any more, in words, or None.
 
         Args:
             history: The results so far.
-            runtime: How long the study has been worked on, in seconds.
+            runtime: For how many seconds the study has been worked on.
         """
         for criterion in self.stop_when:
             if (reason := criterion.met(history)) is not None:
                 return reason
-        return self.out_of_time(runtime)
+        return self.timeout_reason(runtime)
 
-    def out_of_time(self, runtime: float) -> str | None:
-        """Return that ``max_runtime`` is used up, in words, or None."""
+    def timeout_reason(self, runtime: float) -> str | None:
+        """Return that ``max_runtime`` has passed, in words, or None.
+
+        Args:
+            runtime: For how many seconds the study has been worked on.
+        """
         if self.max_runtime is None or runtime < self.max_runtime:
             return None
-        return f"max_runtime={self.max_runtime:g} seconds are used up"
+        return f"max_runtime={self.max_runtime:g} seconds have passed"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``from_json`` reads."""
@@ -141,53 +161,59 @@ class Study:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Study:
-        """Return the study that ``to_json`` described."""
+    def from_json(cls, data: Mapping[str, Any]) -> StudyConfig:
+        """Return the definition that ``to_json`` described."""
         rule = data["early_stopping"]
         return cls(
             space=space_from_json(data["space"]),
             objective=objective_from_json(data["objective"]),
-            strategy=judge_from_json(data["strategy"]),
-            early_stopping=None if rule is None else judge_from_json(rule),
+            strategy=component_from_json(data["strategy"], Strategy),
+            early_stopping=None if rule is None else component_from_json(rule, StoppingRule),
             seed=data["seed"],
             max_trials=data["max_trials"],
             max_runtime=data["max_runtime"],
             max_parallel=data["max_parallel"],
-            stop_when=tuple(criterion_from_json(criterion) for criterion in data["stop_when"]),
+            stop_when=tuple(component_from_json(criterion, Criterion) for criterion in data["stop_when"]),
             parents=None if data["parents"] is None else parents_from_json(data["parents"]),
             notes=data["notes"],
         )
 
 
-def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
-    """Raise StudyMismatch when two definitions differ in more than their limits and notes."""
+def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
+    """Raise StudyMismatch if two definitions differ in more than their limits and notes.
+
+    Args:
+        stored: The definition in the storage.
+        given: The definition that was given now.
+        name: The study's name.
+    """
     stored, given = _fixed_part(stored), _fixed_part(given)
     changes = [line for part in stored for line in _differences(part, stored[part], given[part])]
     if changes:
         raise StudyMismatch(
             f"The stored study {name!r} was defined differently: {'; '.join(changes)}. "
-            "Give the stored definition to go on with it, or another name= to start a new study."
+            "Use the stored definition to continue it, or another name= to start a new study."
         )
 
 
 def _fixed_part(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts that every process on a study must share; of parents' trials, those of the first run count."""
+    """Return the parts that all processes must agree on; parents are compared by name, as their trials were copied."""
     part = {key: value for key, value in definition.items() if key not in (*LIMITS, "notes")}
     if part["parents"] is not None:
         part["parents"] = {**part["parents"], "studies": [study["name"] for study in part["parents"]["studies"]]}
     return part
 
 
-def _differences(place: str, stored: Any, given: Any) -> Iterator[str]:
+def _differences(path: str, stored: Any, given: Any) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(given, dict):
-        for key in stored | given:  # in the order in which they were written
+        for key in stored | given:  # in their order
             if key not in given:
-                yield f"{place}.{key} is missing (stored {stored[key]!r})"
+                yield f"{path}.{key} is missing (stored {stored[key]!r})"
             elif key not in stored:
-                yield f"{place}.{key} is new (given {given[key]!r})"
+                yield f"{path}.{key} is new (given {given[key]!r})"
             else:
-                yield from _differences(f"{place}.{key}", stored[key], given[key])
-        if place == "space" and stored.keys() == given.keys() and list(stored) != list(given):
+                yield from _differences(f"{path}.{key}", stored[key], given[key])
+        if path == "space" and stored.keys() == given.keys() and list(stored) != list(given):
             yield f"space is in another order (stored {list(stored)}, given {list(given)})"
     elif repr(stored) != repr(given):  # tells True, 1 and 1.0 apart
-        yield f"{place} is {given!r} (stored {stored!r})"
+        yield f"{path} is {given!r} (stored {stored!r})"

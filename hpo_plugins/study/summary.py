@@ -6,21 +6,21 @@ from collections import Counter
 
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
-from hpo_plugins.study.config import Study
+from hpo_plugins.study.config import StudyConfig
 
 
-def summarize(study: Study, history: History, *, name: str, ended: str | None) -> str:
+def summarize(study: StudyConfig, history: History, *, name: str, completion_reason: str | None) -> str:
     """Return a text of a few lines.
 
     Args:
         study: The definition.
         history: Its results so far.
         name: The study's name.
-        ended: Why the search is over, None while it is not.
+        completion_reason: Why the search is over, None while it is not.
     """
     limit = study.trial_limit
     of = f" of {limit}" if limit is not None else ""
-    status = f"complete ({ended})" if ended is not None else "not complete"
+    status = f"complete ({completion_reason})" if completion_reason is not None else "not complete"
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
     lines += _best(study, history)
     lines += _cost(study, history)
@@ -28,7 +28,7 @@ def summarize(study: Study, history: History, *, name: str, ended: str | None) -
     return "\n".join(lines)
 
 
-def _best(study: Study, history: History) -> list[str]:
+def _best(study: StudyConfig, history: History) -> list[str]:
     best = study.best(history)
     if best is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
@@ -40,8 +40,8 @@ def _best(study: Study, history: History) -> list[str]:
     return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
 
 
-def _cost(study: Study, history: History) -> list[str]:
-    trained = [history.record(trial.row.number).epochs for trial in history]
+def _cost(study: StudyConfig, history: History) -> list[str]:
+    trained = [trial.epochs for trial in history]
     full = study.strategy.full_training() or max(trained, default=0)
     if not sum(trained):
         return []

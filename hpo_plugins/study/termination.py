@@ -163,7 +163,7 @@ def _losses(history: History) -> Iterator[float]:
             yield loss
 
 
-def criteria(stop_when: object) -> tuple[Criterion, ...]:
+def check_criteria(stop_when: object) -> tuple[Criterion, ...]:
     """Return the criteria of a list.
 
     Raises:

@@ -1,0 +1,100 @@
+"""Opening a study: create it in its storage, join it, or load it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from hpo_plugins.coordination.session import LeaseTerms, StudySession
+from hpo_plugins.errors import StudyNotFound
+from hpo_plugins.storage import Storage, open_storage
+from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
+from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
+from hpo_plugins.study.warm_start import parents_from_json
+
+Target = str | os.PathLike[str] | Storage
+
+
+def open_study(
+    config: StudyConfig,
+    name: str,
+    target: Target | None,
+    *,
+    keeps_seed: bool,
+    checkpoint_dir: str | os.PathLike[str] | None,
+    policy: CheckpointPolicy,
+    terms: LeaseTerms,
+) -> StudySession:
+    """Return a session of a study, which is created if it is new.
+
+    Of a stored study, the copies of its parents' trials are used, and its notes unless others are given; the limits
+    are replaced by the given ones.
+
+    Args:
+        config: The study's definition.
+        name: Its name.
+        target: Its storage.
+        keeps_seed: Whether a stored study keeps its seed, since the user gave none.
+        checkpoint_dir: The folder for checkpoints, None for the storage's own.
+        policy: Which checkpoints are written and kept.
+        terms: How leases are handled.
+
+    Raises:
+        StudyMismatch: The stored study was defined differently.
+        StorageError: The storage cannot be opened.
+    """
+    storage = open_storage(target)
+    definition = config.to_json()
+    store = storage.open(name, definition)
+    if (stored := store.definition) is not definition:
+        config = replace(
+            config,
+            seed=stored["seed"] if keeps_seed else config.seed,
+            notes=stored["notes"] if config.notes is None else config.notes,
+        )
+        check_match(stored, given := config.to_json(), name)
+        if stored["parents"] != given["parents"]:
+            config = replace(config, parents=parents_from_json(stored["parents"]))
+            given["parents"] = stored["parents"]
+        if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
+            store.define(given)
+    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir), policy)
+    return StudySession(config, store, checkpoints, terms, storage=storage)
+
+
+def load_study(
+    target: Target, name: str | None, checkpoint_dir: str | os.PathLike[str] | None
+) -> tuple[str, StudySession]:
+    """Return the name and a session of a stored study.
+
+    Args:
+        target: Its storage.
+        name: Its name; None if the storage holds only one study.
+        checkpoint_dir: The folder for checkpoints, if the study was given one.
+
+    Raises:
+        StudyNotFound: There is no such study, or ``name`` is None and there are several.
+        StorageError: The storage does not exist or cannot be opened.
+    """
+    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
+        raise StudyNotFound(
+            f"No storage at {os.fspath(target)}: there is no such file. Give the path that the Tuner was given."
+        )
+    storage = open_storage(target)
+    if name is None:
+        names = storage.names()
+        if len(names) != 1:
+            raise StudyNotFound(
+                f"name must say which study to load; {target} holds {', '.join(map(repr, names)) or 'none'}."
+            )
+        (name,) = names
+    store = storage.open(name, None)
+    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir))
+    config = StudyConfig.from_json(store.definition)
+    return name, StudySession(config, store, checkpoints, LeaseTerms(), storage=storage)
+
+
+def _root(storage: Storage, name: str, checkpoint_dir: str | os.PathLike[str] | None) -> Path:
+    root = storage.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
+    return Path(root).absolute()

@@ -1,0 +1,177 @@
+"""The loop over the trials of a search, in the user's own code or in a worker."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.errors import StorageError
+from hpo_plugins.execution import loop_exit
+from hpo_plugins.execution.base import Executor, Train
+from hpo_plugins.execution.local import LocalWorkers
+from hpo_plugins.execution.ranks import RANK_ZERO
+from hpo_plugins.history import History
+from hpo_plugins.storage import StudyStore
+from hpo_plugins.storage.checkpoints import Checkpoints
+from hpo_plugins.trial import Trial
+
+logger = logging.getLogger("hpo_plugins")
+
+_POLL_SECONDS = 0.5
+
+
+class TrialLoop:
+    """Acquires trials one after another, and ends each when its training is over.
+
+    Args:
+        coordinator: Acquires trials.
+        key: Identifies the study among those of the user's script, for further ranks.
+    """
+
+    def __init__(self, coordinator: Coordinator, key: str) -> None:
+        """Make the trials of this loop available to further ranks."""
+        self.coordinator = coordinator
+        self._key = key
+        self._wake_up = threading.Event()
+        self._published = RANK_ZERO.open(key, coordinator.session.store)
+
+    # For the user.
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Yield trials until the search is over, each after the training of the one before."""
+        frame, handled = sys._getframe(1), sys.exc_info()[1]
+        while (lease := self._wait_for_lease()) is not None:
+            try:
+                yield self._publish(lease)
+            except GeneratorExit:
+                RANK_ZERO.publish(self._published, None)
+                if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
+                    return
+                if _caller() is frame:
+                    loop_exit.watch(frame, handled, lambda error, lease=lease: self._leave(lease, error))  # type: ignore[misc]
+                else:  # closed from elsewhere, long after its loop
+                    self._leave(lease, None)
+                return
+            self._end(lease)
+        RANK_ZERO.publish(self._published, None)
+
+    def run(self, train: Train, workers: int | Executor) -> None:
+        """Train until the search is over; see ``Tuner.run``."""
+        if not isinstance(workers, int):
+            workers.run(self, train)
+        elif workers == 1:
+            self.run_worker(train)
+        else:
+            LocalWorkers(workers).run(self, train)
+
+    def acquire(self) -> Trial | None:
+        """Return the next trial to train, or None if there is nothing to train now."""
+        lease = self.coordinator.acquire()
+        return None if lease is None else Trial(lease)
+
+    def history(self) -> History:
+        """Return the history, up to date with the storage."""
+        return self.coordinator.session.refresh()
+
+    # For executors.
+
+    @property
+    def store(self) -> StudyStore:
+        """The study in its storage."""
+        return self.coordinator.session.store
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoint files of its trials."""
+        return self.coordinator.session.checkpoints
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the search is over."""
+        return self.coordinator.is_done()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called in this process."""
+        return self.coordinator.session.is_stopping
+
+    def stop(self) -> None:
+        """Start no more trials in this process."""
+        self.coordinator.session.is_stopping = True
+        self._wake_up.set()
+
+    def run_worker(self, train: Train) -> None:
+        """Train trials in this process until the search is over."""
+        try:
+            while (lease := self._wait_for_lease()) is not None:
+                try:
+                    train(self._publish(lease))
+                except Exception as error:
+                    if not lease.fail(error):
+                        raise
+                except BaseException as interrupt:
+                    self._leave(lease, interrupt)
+                    raise
+                else:
+                    self._end(lease)
+        finally:
+            RANK_ZERO.publish(self._published, None)
+
+    def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> TrialLoop:
+        """Return the search for a worker of that name, which reaches the study and its files in other ways."""
+        return TrialLoop(self.coordinator.for_worker(store, checkpoints, worker), self._key)
+
+    def mark_dead(self, worker: str) -> None:
+        """Let other workers acquire the trials of a worker that is known to be dead."""
+        self.coordinator.mark_dead(worker)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Work on the same search in the process that unpickles it."""
+        return TrialLoop, (self.coordinator, self._key)
+
+    # The steps of the loop.
+
+    def _wait_for_lease(self) -> TrialLease | None:
+        """Return the next lease, None when the search is over; wait while other workers' results may bring more."""
+        while True:
+            lease = self.coordinator.acquire()
+            if lease is not None or self.is_done:
+                return lease
+            self._wake_up.wait(_POLL_SECONDS)
+
+    def _publish(self, lease: TrialLease) -> Trial:
+        trial = Trial(lease)
+        RANK_ZERO.publish(self._published, trial)
+        return trial
+
+    def _end(self, lease: TrialLease) -> None:
+        try:
+            lease.end()
+        except KeyboardInterrupt:
+            lease.release()
+            raise
+
+    def _leave(self, lease: TrialLease, error: BaseException | None) -> None:
+        """End the trial whose training the user's loop has left; nothing may be raised from here."""
+        try:
+            if isinstance(error, Exception):
+                lease.fail(error)
+            elif error is not None or not lease.has_reported():
+                lease.release()
+            else:
+                lease.end()
+        except StorageError as problem:
+            logger.warning("the end of trial %d could not be written: %s", lease.number, problem)
+
+
+def _caller() -> object:
+    """Return the frame that the caller's caller runs for, None at the end of the interpreter's stack."""
+    try:
+        return sys._getframe(2)
+    except ValueError:
+        return None
