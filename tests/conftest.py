@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 import hpo_plugins as hpo
+
+# A slow machine is no failure: neither a slow example nor a slow generation of examples.
+settings.register_profile("hpo_plugins", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hpo_plugins")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import expire_lease, save_always, store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage.checkpoints import Checkpoints, SaveClock, folder_name
+from hpo_plugins.storage.checkpoints import Checkpoints, SaveTimer, folder_name
 
 X = {"x": hpo.Continuous(0, 1)}
 EPOCHS = 9
@@ -68,7 +69,7 @@ def files(folder):
 @pytest.fixture
 def no_wait(monkeypatch):
     """A running training may be saved after every epoch."""
-    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    save_always(monkeypatch)
 
 
 def test_paused_training_goes_on_as_if_it_had_never_stopped(storage):
@@ -130,15 +131,15 @@ def test_pauses_saves_paused_trainings_only(tmp_path, no_wait):
 
 
 def test_save_clock_keeps_the_cost_small():
-    clock = SaveClock()
-    assert not clock.due()
+    clock = SaveTimer()
+    assert not clock.is_due()
     clock.last -= 1.1
-    assert clock.due()
+    assert clock.is_due()
     clock.saved(cost=1.0)
     clock.last -= 19.0
-    assert not clock.due()
+    assert not clock.is_due()
     clock.last -= 1.5
-    assert clock.due()
+    assert clock.is_due()
 
 
 def test_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, no_wait):
@@ -191,11 +192,11 @@ def test_kill_during_the_write_leaves_the_old_checkpoint(tmp_path):
     assert "part" not in "".join(files(root))
 
 
-def test_worker_that_dies_between_verdict_and_checkpoint_pauses_nothing(tmp_path):
+def test_worker_that_dies_between_decision_and_checkpoint_pauses_nothing(tmp_path):
     tuner = tuner_for(tmp_path / "a.db")
     trial = tuner.ask()
     assert trial.report(1, {"loss": 1.0})  # to be paused; and here the worker is gone
-    tuner._coordinator.store.update(0, 1, lease_until=1.0)
+    expire_lease(tuner, 0)
     again = tuner_for(tmp_path / "a.db").ask()
     assert (again.number, again.start_epoch, again.resume_from) == (0, 0, None)
     assert again.report(1, {"loss": 1.0})
@@ -238,7 +239,7 @@ def test_error_of_the_users_own_writer_reaches_them(tmp_path):
 def test_writer_that_writes_elsewhere_is_told_of_the_suffix(tmp_path):
     trial = tuner_for(tmp_path / "a.db").ask()
     trial.report(1, {"loss": 1.0})
-    with pytest.raises(hpo.CheckpointError, match="must write to the path it gets, .* give it as suffix="):
+    with pytest.raises(hpo.CheckpointError, match="must write to the path that it receives, .* pass it as suffix="):
         trial.save(lambda path: np.savez(path, a=1))
     assert trial.save(lambda path: np.savez(path, a=1), suffix=".npz")
 
@@ -252,7 +253,7 @@ def test_worker_whose_trial_was_taken_over_leaves_no_checkpoint(tmp_path, caplog
     tuner = tuner_for(tmp_path / "a.db", pause=False)
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
-    tuner._coordinator.store.update(0, 1, lease_until=1.0)
+    expire_lease(tuner, 0)
     other = tuner_for(tmp_path / "a.db", pause=False).ask()
     assert other.number == 0
     other.report(1, {"loss": 1.0})
@@ -297,7 +298,7 @@ def test_missing_checkpoint_names_the_ways_out(paused):
     with pytest.raises(hpo.CheckpointError, match="of trial 0 is missing: .* If the study was moved, move the folder"):
         tuner.ask()
     assert tuner.trials[0].state is hpo.TrialState.PAUSED
-    with pytest.raises(hpo.CheckpointError, match=r"from its start again: tuner.restart\(0\)"):
+    with pytest.raises(hpo.CheckpointError, match=r"from the start again: tuner.restart\(0\)"):
         next(iter(tuner))
     tuner.restart(0)
     for trial in tuner:
@@ -311,7 +312,7 @@ def test_path_outside_the_studys_folder_is_not_opened(path, paused):
     (paused / "secret").write_text("secret")
     (paused / "a.db.checkpoints" / "default" / "trial-00000" / "link").symlink_to(paused / "secret")
     tuner = tuner_for(paused / "a.db", max_trials=1)
-    tuner._coordinator.store.update(0, 1, checkpoint=path)
+    store_of(tuner).update(0, 1, checkpoint=path)
     with pytest.raises(hpo.CheckpointError, match=r"must lie in the study's folder .*, but the storage says '.*'"):
         tuner.ask()
     tuner.restart(0)

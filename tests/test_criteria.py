@@ -4,13 +4,13 @@ import math
 import threading
 
 import pytest
+from support import release
 
 import hpo_plugins as hpo
 from hpo_plugins.history import History
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.storage import open_storage
-from hpo_plugins.study.termination import criterion_from_json
 
 X = {"x": hpo.Continuous(0, 1)}
 LOSS = hpo.Minimize("loss")
@@ -110,7 +110,7 @@ def test_search_has_converged_when_half_of_it_brought_nothing(before, since, met
         (lambda: hpo.Tuner(X, LOSS, max_runtime=0), "max_runtime must be > 0 seconds, but got max_runtime=0"),
         (lambda: hpo.Tuner(X, LOSS, max_runtime="1h"), "max_runtime must be a finite number"),
         (lambda: hpo.Tuner(X, LOSS, max_parallel=0), "max_parallel must be a whole number of at least 1"),
-        (lambda: criterion_from_json({"name": "Mood"}), "criterion 'Mood' is not known .* it knows Converged, NotImpr"),
+        (lambda: component_from_json({"name": "Mood"}, Criterion), "criterion 'Mood' is not known .* it knows Converged, NotImpr"),
     ],
 )
 def test_bad_limits_are_named(make, message):
@@ -169,7 +169,7 @@ def test_abandoned_trials_are_stopped_when_it_is_enough(tmp_path):
     other.report(1, {"loss": 0.1})
     other.end()
     assert not tuner.done
-    gone._coordinator.release(trial)
+    release(trial)
     assert tuner.ask() is None
     assert tuner.done
     assert tuner.trials[0].stop_reason.startswith("target reached")
@@ -190,11 +190,11 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    from hpo_plugins.storage import memory, sql
+    from hpo_plugins.storage import engine, memory
 
     clock = Clock()
     monkeypatch.setattr(memory.time, "time", clock.time)
-    monkeypatch.setattr(sql.SqlStorage, "now", lambda self: sql.sa.literal(clock.now, sql.sa.Float(53)))
+    monkeypatch.setattr(engine.Database, "now", lambda self: engine.sa.literal(clock.now, engine.sa.Float(53)))
     return clock
 
 
@@ -230,7 +230,7 @@ def test_time_that_is_used_up_ends_the_search_and_stops_trainings(storage, clock
         epochs.append(epoch)
     assert epochs == [4, 3]
     assert tuner.done
-    assert tuner.stop_reason == "max_runtime=20 seconds are used up"
+    assert tuner.stop_reason == "max_runtime=20 seconds have passed"
     assert [t.state for t in tuner.trials] == [TrialState.COMPLETED, TrialState.STOPPED]
     assert tuner.trials[1].stop_reason == tuner.stop_reason
 
@@ -258,7 +258,7 @@ def test_width_holds_between_workers(tmp_path):
         nonlocal running, most
         try:
             tuner = hpo.Tuner(X, LOSS, max_trials=40, max_parallel=3, storage=tmp_path / "a.db", seed=0)
-            tuner._changed.set()  # look again at once
+            tuner._loop._wake_up.set()  # look again at once
             for trial in tuner:
                 with lock:
                     running += 1
@@ -284,5 +284,5 @@ def test_trial_of_a_dead_worker_takes_no_place(tmp_path):
     gone, tuner = make(), make()
     trial = gone.ask()
     assert tuner.ask() is None
-    gone._coordinator.release(trial)
+    release(trial)
     assert tuner.ask().number == trial.number

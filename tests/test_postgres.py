@@ -7,10 +7,10 @@ import threading
 
 import pytest
 import sqlalchemy as sa
+from support import history_of, store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import retry as patience
-from hpo_plugins.storage import schema as tables
+from hpo_plugins.storage import retry, schema
 
 pytest.importorskip("psycopg")
 X = {"x": hpo.Continuous(0, 1)}
@@ -96,10 +96,10 @@ def test_server_that_stays_away_ends_the_waiting_and_keeps_the_reports(postgres_
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
     postgres_server.end(signal.SIGINT)
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.0)
     assert not trial.report(2, {"loss": 0.5})  # must not end somebody's training
     assert not trial.report(3, {"loss": 0.4})
-    assert "epoch 2 waits to be recorded" in caplog.text
+    assert "epoch 2 is not written yet" in caplog.text
     with pytest.raises(hpo.StorageError, match="Check host and port in the URL, and that the server runs"):
         tuner.ask()
     postgres_server.start()
@@ -110,7 +110,7 @@ def test_server_that_stays_away_ends_the_waiting_and_keeps_the_reports(postgres_
 def test_hand_out_whose_answer_was_lost_is_taken(postgres_url, tmp_path, monkeypatch):
     """The server wrote it and died before it said so; tried again, it is refused."""
     tuner = tuner_for(postgres_url, tmp_path)
-    store = tuner._coordinator.store
+    store = store_of(tuner)
     acquire = type(store).acquire
 
     def answer_lost(self, offer, expected):
@@ -125,11 +125,11 @@ def test_hand_out_whose_answer_was_lost_is_taken(postgres_url, tmp_path, monkeyp
 def test_leases_do_not_run_out_while_the_server_is_away(postgres_url, tmp_path):
     first, second = tuner_for(postgres_url, tmp_path), tuner_for(postgres_url, tmp_path)
     first.ask()
-    row = second._coordinator.history()[0].row
-    expired = second._coordinator.history().now - 1
-    second._coordinator.store.update(0, 1, lease_until=expired, worker="elsewhere/1/x")
-    outage = second._coordinator.store._storage.outage
-    outage.wait(patience.Unreachable("away"))
+    row = history_of(second)[0].row
+    expired = history_of(second).now - 1
+    store_of(second).update(0, 1, lease_until=expired, worker="elsewhere/1/x")
+    outage = store_of(second)._database.outage
+    outage.wait(retry.Unreachable("away"))
     outage.is_over()
     assert second.ask().number == 1  # its worker may be alive, and could not say so
     outage.ended -= 61
@@ -163,8 +163,8 @@ def test_wrong_password_is_named_and_not_shown(postgres_server, tmp_path):
 @pytest.mark.parametrize(("version", "message"), [(0, "older version .*format 0; this one"), (99, "newer version")])
 def test_other_schema_is_named_with_the_way_out(version, message, postgres_url, tmp_path):
     tuner = tuner_for(postgres_url, tmp_path)
-    with tuner._storage.write() as connection:
-        connection.execute(tables.meta.update().values(value=str(version)))
+    with store_of(tuner)._database.write() as connection:
+        connection.execute(schema.meta.update().values(value=str(version)))
     with pytest.raises(hpo.StorageError, match=message):
         tuner_for(postgres_url, tmp_path)
 

@@ -11,11 +11,12 @@ import threading
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.coordination import heartbeat as lease
+from hpo_plugins.coordination import heartbeat
 from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.checkpoints import Checkpoints
-from hpo_plugins.study.config import Study
+from hpo_plugins.study.config import StudyConfig
 
 WORKER = """
 import json, sys
@@ -102,62 +103,64 @@ def test_killed_worker_loses_no_report_and_its_trial_is_done_by_the_other(worker
 @pytest.fixture
 def make_coordinator(tmp_path):
     """Coordinators on one study, as two processes would have them."""
-    study = Study(hpo.space.Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"), hpo.Random(), None, 0, 2)
-    made = []
+    study = StudyConfig(hpo.space.Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"), hpo.Random(), None, 0, 2)
 
-    def make(lease_seconds=1e-9, retries=1):
+    def make(lease_seconds=1e-9):
         store = open_storage(tmp_path / "a.db").open("a", study.to_json())
-        made.append(
-            Coordinator(study, store, checkpoints=Checkpoints(tmp_path), retries=retries, lease_seconds=lease_seconds)
-        )
-        made[-1]._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
-        return made[-1]
+        session = StudySession(study, store, Checkpoints(tmp_path), LeaseTerms(retries=1, seconds=lease_seconds))
+        session._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
+        return Coordinator(session)
 
     return make
 
 
+def ask(coordinator):
+    lease = coordinator.acquire()
+    return None if lease is None else hpo.Trial(lease)
+
+
 def test_expired_lease_goes_to_another_and_the_first_learns_it(make_coordinator, caplog):
     first, second = make_coordinator(), make_coordinator(lease_seconds=60)
-    lost = first.ask()
+    lost = ask(first)
     assert not lost.report(1, {"loss": 1.0})
-    taken = second.ask()
+    taken = ask(second)
     assert (taken.number, taken.params) == (lost.number, lost.params)
     assert lost.report(2, {"loss": 2.0})  # told to stop
     assert "taken over by another worker" in caplog.text
     lost.end()
     taken.report(1, {"loss": 3.0})
     taken.end()
-    record = second.history().record(0)
+    record = second.session.refresh().record(0)
     assert (record.state, record.curve, record.attempts) == (hpo.TrialState.COMPLETED, {1: 3.0}, 2)
 
 
-def test_trial_whose_workers_vanish_fails_in_the_end(make_coordinator):
+def test_trial_whose_workers_die_fails(make_coordinator):
     for _ in range(2):
-        assert make_coordinator().ask().number == 0
+        assert ask(make_coordinator()).number == 0
     last = make_coordinator()
-    assert last.ask().number == 1
-    record = last.history().record(0)
+    assert ask(last).number == 1
+    record = last.session.refresh().record(0)
     assert record.state is hpo.TrialState.FAILED
-    assert record.error == "its worker was lost 2 times, and retries=1"
+    assert record.error == "its worker died 2 times, and retries=1"
 
 
-def test_verdict_of_a_lost_worker_stands(make_coordinator):
+def test_decision_of_a_dead_worker_stands(make_coordinator):
     first, second = make_coordinator(), make_coordinator(lease_seconds=60)
-    trial = first.ask()
+    trial = ask(first)
     trial.report(1, {"loss": float("nan")})
-    assert second.ask().number == 1
-    assert second.history().record(0).error == "loss was nan at epoch 1"
+    assert ask(second).number == 1
+    assert second.session.refresh().record(0).error == "loss was nan at epoch 1"
 
 
 def test_live_lease_is_left_alone(make_coordinator):
     first, second = make_coordinator(lease_seconds=60), make_coordinator(lease_seconds=60)
-    assert first.ask().number == 0
-    assert second.ask().number == 1
-    assert second.ask() is None
-    assert not second.done()
+    assert ask(first).number == 0
+    assert ask(second).number == 1
+    assert ask(second) is None
+    assert not second.is_done()
 
 
-def test_heartbeat_renews_until_stopped(tmp_path):
+def test_heartbeat_beats_until_its_owner_is_gone():
     beats, enough = [], threading.Event()
 
     class Owner:
@@ -167,11 +170,11 @@ def test_heartbeat_renews_until_stopped(tmp_path):
                 enough.set()
 
     owner = Owner()
-    heart = lease.Heartbeat(owner.beat, 0.001)
+    heart = heartbeat.Heartbeat(owner.beat, 0.001)
     heart.start()
-    assert enough.wait(10)
-    heart.stop()
-    heart._thread.join(10)
+    assert enough.wait(60)
+    del owner
+    heart._thread.join(60)
     assert not heart._thread.is_alive()
 
 
@@ -180,7 +183,7 @@ def test_heartbeat_ends_with_its_owner():
         def beat(self):
             raise AssertionError("nobody is left to beat")
 
-    heart = lease.Heartbeat(Owner().beat, 0.001)  # the owner is gone at once
+    heart = heartbeat.Heartbeat(Owner().beat, 0.001)  # the owner is gone at once
     heart.start()
     heart._thread.join(10)
     assert not heart._thread.is_alive()
@@ -188,22 +191,22 @@ def test_heartbeat_ends_with_its_owner():
 
 def test_renewed_lease_is_kept(make_coordinator, tmp_path):
     first, second = make_coordinator(lease_seconds=60), make_coordinator(lease_seconds=60)
-    first.ask()
-    before = second.history()[0].row.lease_until
-    first._renew()
-    assert second.history()[0].row.lease_until > before
+    ask(first)
+    before = second.session.refresh()[0].row.lease_until
+    first.session._renew()
+    assert second.session.refresh()[0].row.lease_until > before
 
 
 def test_dead_process_is_known_by_its_number():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    here = lease.worker_name()
-    assert not lease.is_gone(here)
+    here = heartbeat.worker_name()
+    assert not heartbeat.is_dead(here)
     place = here.rsplit("/", 2)[0]
-    assert lease.is_gone(f"{place}/{process.pid}/abcd")
-    assert not lease.is_gone(f"elsewhere/{process.pid}/abcd")
-    assert not lease.is_gone("")
-    assert not lease.is_gone(f"{place}/{os.getpid()}/abcd")
+    assert heartbeat.is_dead(f"{place}/{process.pid}/abcd")
+    assert not heartbeat.is_dead(f"elsewhere/{process.pid}/abcd")
+    assert not heartbeat.is_dead("")
+    assert not heartbeat.is_dead(f"{place}/{os.getpid()}/abcd")
 
 
 def test_two_processes_make_one_new_study(tmp_path):

@@ -161,7 +161,7 @@ def test_objective_that_never_came_fails_the_trial(tuner):
 
 def test_body_that_never_reports_fails_the_trial_and_in_the_end_the_search(storage):
     tuner = new_tuner(storage, max_trials=9)
-    with pytest.raises(hpo.NothingReported, match=r"The first 5 trials ended .* Give TrialCallback\(trial\)"):
+    with pytest.raises(hpo.NothingReported, match=r"The first 5 trials ended .* Pass TrialCallback\(trial\)"):
         for _ in tuner:
             pass
     assert [t.state for t in tuner.trials] == [hpo.TrialState.FAILED] * 5
@@ -191,7 +191,7 @@ def test_report_after_the_end_is_refused_with_a_warning(tuner, caplog):
     trial.report(1, {"loss": 1.0})
     trial.end()
     assert not trial.report(2, {"loss": 0.5})
-    assert "trial 0 is over" in caplog.text
+    assert "trial 0 has ended or was taken over" in caplog.text
     assert tuner.trials[0].curve == {1: 1.0}
 
 

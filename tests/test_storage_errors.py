@@ -7,9 +7,10 @@ import textwrap
 import threading
 
 import pytest
+from support import store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import engine as connecting
+from hpo_plugins.storage import engine
 
 
 def open_at(storage):
@@ -22,7 +23,7 @@ def test_directory(tmp_path):
 
 
 def test_missing_directory(tmp_path):
-    with pytest.raises(hpo.StorageError, match="the directory .*/no does not exist. Make it first"):
+    with pytest.raises(hpo.StorageError, match="the directory .*/no does not exist. Create it first"):
         open_at(tmp_path / "no" / "a.db")
 
 
@@ -54,7 +55,7 @@ def test_damaged_file(tmp_path):
     tuner = open_at(tmp_path / "a.db")
     for _ in range(50):
         tuner.ask()
-    tuner._coordinator.store.close()
+    store_of(tuner)._database.engine.dispose()
     data = bytearray((tmp_path / "a.db").read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     (tmp_path / "a.db").write_bytes(data)
@@ -63,7 +64,7 @@ def test_damaged_file(tmp_path):
 
 
 def test_locked_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(engine, "LOCK_TIMEOUT", 0.01)
     tuner = open_at(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -112,7 +113,7 @@ def test_full_disk_keeps_what_was_recorded_and_the_training_goes_on(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-500:]
     assert "what was recorded before is safe" in result.stdout
-    assert "waits to be recorded" in result.stderr
+    assert "is not written yet" in result.stderr
     curve = hpo.Tuner.load(tmp_path / "a.db").trials[0].curve
     assert 10 < len(curve) < 3000
     assert list(curve) == list(range(1, len(curve) + 1))

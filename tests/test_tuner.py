@@ -115,7 +115,7 @@ def test_another_definition_is_an_error_that_lists_the_differences(tmp_path, cha
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"retries": -1}, "retries must be a whole number of at least 0"),
         ({"name": ""}, "name must be a non-empty string"),
-        ({"strategy": hpo.Random}, r"strategy must be .* Make an object of it: add \(\)"),
+        ({"strategy": hpo.Random}, r"strategy must be .* Create an instance: add \(\)"),
         ({"strategy": "random"}, "strategy must be .*, but got strategy='random'"),
         ({"early_stopping": "median"}, "early_stopping must be MedianRule"),
         ({"strategy": hpo.Hyperband()}, "Hyperband must know max_resource"),
@@ -193,7 +193,7 @@ def test_lost_storage_costs_no_training_and_no_report(tmp_path, caplog):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("ALTER TABLE hpo_reports RENAME TO elsewhere")
     assert not trial.report(2, {"loss": 2.0})
-    assert "epoch 2 waits to be recorded" in caplog.text
+    assert "epoch 2 is not written yet" in caplog.text
     with pytest.raises(hpo.StorageError, match="could not be written"):
         trial.end()
     with sqlite3.connect(tmp_path / "a.db") as connection:
@@ -207,17 +207,17 @@ def test_lost_storage_costs_no_training_and_no_report(tmp_path, caplog):
 class Thawing(hpo.Random):
     """Pauses at epoch 2 and goes on with the better of two: the coordinator's part in pausing."""
 
-    def judge(self, history, number, epoch):
-        from hpo_plugins.strategies import Verdict
+    def on_report(self, history, number, epoch):
+        from hpo_plugins.strategies import Decision
 
-        return Verdict(hpo.TrialState.PAUSED, "waits") if epoch == 2 else None
+        return Decision(hpo.TrialState.PAUSED, "waits") if epoch == 2 else None
 
-    def next(self, history, seed, *, may_start):
+    def next_action(self, history, seed, *, may_start):
         from hpo_plugins.strategies import Resume
 
         paused = [t for t in history if t.state is hpo.TrialState.PAUSED and t.row.attempts == 1]
         if may_start or not paused:
-            return super().next(history, seed, may_start=may_start)
+            return super().next_action(history, seed, may_start=may_start)
         return Resume(min(paused, key=lambda t: t.curve.loss(at="best")).row.number)
 
 
@@ -237,8 +237,8 @@ def test_paused_trial_goes_on_from_its_epoch(storage):
 
 def test_paused_trials_that_nobody_wants_are_stopped_in_the_end(storage):
     class Freezing(Thawing):
-        def next(self, history, seed, *, may_start):
-            return hpo.Random.next(self, history, seed, may_start=may_start)
+        def next_action(self, history, seed, *, may_start):
+            return hpo.Random.next_action(self, history, seed, may_start=may_start)
 
     tuner = hpo.Tuner(X, LOSS, strategy=Freezing(), max_trials=2, storage=storage)
     for trial in tuner:
@@ -252,7 +252,7 @@ def test_paused_trials_that_nobody_wants_are_stopped_in_the_end(storage):
 class Stumbling(hpo.Random):
     """Raises when it is asked to judge."""
 
-    def judge(self, history, number, epoch):
+    def on_report(self, history, number, epoch):
         raise ZeroDivisionError("a defect of ours")
 
 
@@ -261,5 +261,5 @@ def test_defect_of_a_judge_ends_no_training(caplog, train):
     for trial in tuner:
         assert not trial.report(1, {"loss": 1.0})
     assert tuner.trials[0].state is hpo.TrialState.COMPLETED
-    assert "trial 0 goes on: Stumbling could not judge epoch 1" in caplog.text
+    assert "trial 0 continues: Stumbling failed to judge epoch 1" in caplog.text
     caplog.clear()

@@ -81,6 +81,7 @@ class Heartbeat:
             if beat is None:
                 return
             beat()
+            del beat  # a reference kept while waiting would keep the owner alive
 
 
 class LeaseHolder(Protocol):

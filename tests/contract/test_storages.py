@@ -64,7 +64,7 @@ def test_changes_come_once(store):
     assert list(later.trials) == []
 
 
-def test_hand_out_on_an_old_view_is_refused(store):
+def test_acquisition_on_a_stale_view_is_refused(store):
     assert store.acquire(offer(0), expected=0)
     assert not store.acquire(offer(1), expected=0)
     assert store.acquire(offer(1), expected=1)
@@ -148,14 +148,13 @@ def test_pickled_store_is_the_same_study(store):
     other.renew([(0, 1)], 10.0)
     other.define({"seed": 9})
     assert other.changes(0).trials[0].stop_reason == "x"
-    other.close()
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, 100])
 def test_large_studies_are_read_in_chunks(chunk, tmp_path, monkeypatch):
-    from hpo_plugins.storage import sql
+    from hpo_plugins.storage import sql_study
 
-    monkeypatch.setattr(sql, "_CHUNK", chunk)
+    monkeypatch.setattr(sql_study, "_CHUNK_SIZE", chunk)
     store = open_storage(tmp_path / "a.db").open("study", {})
     store.acquire(offer(0), 0)
     for epoch in range(1, 6):

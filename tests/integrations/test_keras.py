@@ -8,6 +8,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
 
 from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
+from support import save_always
 
 import hpo_plugins as hpo  # noqa: E402
 
@@ -226,9 +227,7 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(at, place, da
 
 
 def test_killed_training_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch):
-    from hpo_plugins.storage.checkpoints import SaveClock
-
-    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    save_always(monkeypatch)
     expected = build_deep(0)
     fit_deep(expected, data)
 

@@ -12,6 +12,7 @@ with warnings.catch_warnings():
     import pytorch_lightning
 
 from hpo_plugins.integrations.lightning import TrialCallback  # noqa: E402
+from support import release, save_always
 
 import hpo_plugins as hpo  # noqa: E402
 
@@ -317,14 +318,12 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(scheduler, li
 @pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
 def test_killed_training_goes_on_from_its_last_checkpoint(pl, scheduler, data, tmp_path, monkeypatch):
     """Saved while it runs, between two epochs."""
-    from hpo_plugins.storage.checkpoints import SaveClock
-
     class Crash(pl.Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, index):
             if trainer.current_epoch == 4 and index == 3:
                 raise RuntimeError("crash")
 
-    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    save_always(monkeypatch)
     expected = deep_model(pl, scheduler, seed=0)
     fit_deep(pl, expected, data, [])
     tuner = pausing(at=98, storage=tmp_path / "a.db", retry_on=(RuntimeError,))
@@ -352,7 +351,7 @@ def test_left_out_ckpt_path_after_a_crash_starts_afresh_where_nothing_pauses(pl,
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
     trial.save(lambda path: torch.save({"state_dict": {}}, path))
-    tuner._coordinator.release(trial)
+    release(trial)
     trial = tuner.ask()
     assert trial.start_epoch == 1
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
+from support import save_always, session_of
 
 import hpo_plugins as hpo
 
@@ -286,9 +287,7 @@ def test_cv_goes_on(matrices):
 
 
 def test_killed_training_goes_on_from_its_last_checkpoint(matrices, tmp_path, monkeypatch):
-    from hpo_plugins.storage.checkpoints import SaveClock
-
-    monkeypatch.setattr(SaveClock, "due", lambda self: True)
+    save_always(monkeypatch)
     expected = train_plainly(matrices, TREES)
 
     class Interrupt(xgboost.callback.TrainingCallback):
@@ -340,7 +339,7 @@ def test_checkpoint_of_another_model_is_an_error(matrices, data):
     trial.end()
     with pytest.raises(hpo.CheckpointError, match="is of another model: .*'objective': 'binary:logistic'"):
         train_plainly(matrices, TREES | {"booster": "dart"}, callbacks=[TrialCallback(tuner.ask())])
-    tuner._coordinator.release_all()
+    session_of(tuner).release_all()
     fewer = [xgboost.DMatrix(x[:, :5], y, nthread=1) for x, y in data]
     with pytest.raises(hpo.CheckpointError, match="'features': 30.*'features': 5"):
         train_plainly(fewer, TREES, callbacks=[TrialCallback(tuner.ask())])

@@ -1,0 +1,33 @@
+"""What tests do to a study behind the tuner's back, named for what it stands for."""
+
+
+def session_of(tuner):
+    """The tuner's view of its study."""
+    return tuner._loop.coordinator.session
+
+
+def store_of(tuner):
+    """The tuner's study in its storage."""
+    return session_of(tuner).store
+
+
+def history_of(tuner):
+    """The tuner's history, up to date."""
+    return session_of(tuner).refresh()
+
+
+def expire_lease(tuner, number, attempt=1, **fields):
+    """Let the lease of a trial expire, as if its worker had been silent for too long."""
+    assert store_of(tuner).update(number, attempt, lease_until=1.0, **fields)
+
+
+def release(trial):
+    """Give a trial back, as an interrupted loop does."""
+    trial._lease.release()
+
+
+def save_always(monkeypatch):
+    """Let every epoch of a running training be worth a checkpoint."""
+    from hpo_plugins.storage.checkpoints import SaveTimer
+
+    monkeypatch.setattr(SaveTimer, "is_due", lambda self: True)
