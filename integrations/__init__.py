@@ -1,1 +1,1 @@
-"""One thin callback a framework; import the one you need, such as ``hpo_plugins.integrations.xgboost``."""
+"""One thin callback per framework: import the one that you need, such as ``hpo_plugins.integrations.xgboost``."""

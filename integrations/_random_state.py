@@ -1,7 +1,7 @@
-"""The state of this process's random generators, as strings, numbers and lists: what a checkpoint may hold.
+"""The states of this process's random generators as plain strings, numbers and lists, for checkpoints.
 
-Python's, numpy's global one and, where PyTorch is loaded, its own: with the model they make a training that goes on
-draw what it would have drawn.
+They are those of Python, of numpy's global generator and, if PyTorch is loaded, of PyTorch: with them, a resumed
+training draws what it would have drawn without the interruption.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 def capture() -> dict[str, Any]:
     """Return the states."""
     version, words, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - what frameworks use is what must go on
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the generator that frameworks use
     state: dict[str, Any] = {
         "python": [version, list(words), gauss],
         "numpy": [str(name), np.asarray(keys).tobytes().hex(), *rest],
@@ -30,7 +30,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Put the generators back; those of devices that this process does not have are left out."""
+    """Restore the states; those of devices that this process does not have are skipped."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]

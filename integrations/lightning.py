@@ -2,12 +2,12 @@
 
     Trainer(max_epochs=81, callbacks=[TrialCallback(trial)]).fit(model, train, val)
 
-Works on one process and with ``ddp``, ``ddp_spawn`` and ``ddp_fork``: the objective's metric is averaged over the
+It works in one process and with ``ddp``, ``ddp_spawn`` and ``ddp_fork``: the objective's metric is averaged over the
 ranks, rank 0 reports, and all ranks stop at the same step.
 
-A trial goes on after a pause or a crash with ``fit(..., ckpt_path=trial.resume_from)``, which is None for a fresh one;
-``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored: on the CPU the
-weights are the uninterrupted training's to the last bit.
+A trial is resumed after a pause or a crash with ``fit(..., ckpt_path=trial.resume_from)``, which is None for a new
+trial; ``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored: on the
+CPU, the weights are bit-identical to those of an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins.integrations import _random_state as random_state
+from hpo_plugins.integrations._shared import damaged, of_another_model
 
 from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency
 from hpo_plugins.execution.ranks import TrialReference
@@ -34,12 +35,12 @@ Metrics = dict[str, Any]
 
 
 class _Reporter:
-    """The hooks, without a base class: ``Callback`` exists twice, and the trainer's own package decides which.
+    """The hooks, without a base class: ``Callback`` exists in two packages, and the trainer's own decides which one.
 
-    ``callback_metrics`` shows what was logged last, also when that was epochs ago. So each name is taken where it is
-    fresh: names that a validation brings, at the validation's end; names that the module logs in its own
-    ``on_train_epoch_end``, which plain callbacks see one hook later, there; all others when the epoch ends. The epoch
-    is reported, and judged, as soon as the objective is there.
+    ``callback_metrics`` contains what was logged last, even if that was epochs ago. So each metric is read where it is
+    fresh: metrics of a validation at its end; metrics that the module logs in its own ``on_train_epoch_end``, which
+    plain callbacks see one hook later, at that hook; all others when the epoch ends. The epoch is reported, and
+    judged, as soon as the objective is known.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -77,9 +78,9 @@ class _Reporter:
         if trial.start_epoch and trainer.current_epoch != trial.start_epoch:
             if trial.can_pause or trainer.current_epoch:
                 raise CheckpointError(
-                    f"Trial {trial.number} goes on after epoch {trial.start_epoch}, but this training begins after "
-                    f"epoch {trainer.current_epoch}. Give fit the argument ckpt_path=trial.resume_from; it is None for "
-                    "a fresh trial."
+                    f"Trial {trial.number} resumes after epoch {trial.start_epoch}, but this training begins after "
+                    f"epoch {trainer.current_epoch}. Pass ckpt_path=trial.resume_from to fit; it is None for a new "
+                    "trial."
                 )
             if trainer.is_global_zero:
                 trial.start_over()
@@ -96,7 +97,7 @@ class _Reporter:
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         if trainer.fit_loop.total_batch_idx == self._batches_before:
-            return  # a stop at the epoch's start leaves an empty one behind
+            return  # a stop at the start of an epoch leaves an empty epoch
         elsewhere = self._validation_names | self._late_names
         metrics = {k: v for k, v in trainer.callback_metrics.items() if k not in elsewhere} | self._validation
         self._validation = {}
@@ -113,13 +114,13 @@ class _Reporter:
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._take_late_metrics(trainer)
-        if trainer.fit_loop.total_batch_idx != self._batches_before:  # else saved when the empty epoch began
+        if trainer.fit_loop.total_batch_idx != self._batches_before:  # else it was saved when the empty epoch began
             self._save(trainer, epoch_begun=False)
 
     def _save(self, trainer: Any, *, epoch_begun: bool) -> None:
-        """Save if it is due: after everything that belongs to an epoch, schedulers included."""
+        """Save if that is due: after everything that belongs to an epoch, schedulers included."""
         trial = self._trial()
-        if not _agreed(trainer, trial.save_is_due if trainer.is_global_zero else None):
+        if not _broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
         self._saving = "begun" if epoch_begun else "ended"
         written = False
@@ -127,7 +128,7 @@ class _Reporter:
         def write(path: Path | None) -> None:
             nonlocal written
             written = True
-            place = _agreed(trainer, None if path is None else str(path))
+            place = _broadcast(trainer, None if path is None else str(path))
             if place is None:
                 return
             try:
@@ -147,17 +148,17 @@ class _Reporter:
         if self._saving is None:
             return
         loop = checkpoint["loops"]["fit_loop"]
-        if self._saving == "begun":  # the hook comes when the next epoch is counted as ready already
+        if self._saving == "begun":  # Lightning already counts the next epoch as ready
             for count in loop["epoch_progress"].values():
                 count["ready"] -= 1
-        if trainer.max_steps != -1:  # else Lightning 2.6 goes on with an empty epoch, and counts it
+        if trainer.max_steps != -1:  # else Lightning 2.6 resumes with an empty epoch, and counts it
             progress = loop["epoch_loop.batch_progress"]
             progress["current"] = dict.fromkeys(progress["current"], 0)
             progress["is_last_batch"] = False
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
         if trainer.world_size > 1:
-            atexit.unregister(_leave_process_group)  # once a process, however many trainings it sees
+            atexit.unregister(_leave_process_group)  # once per process, however many trainings it runs
             atexit.register(_leave_process_group)
 
     def _take_late_metrics(self, trainer: Any) -> None:
@@ -172,14 +173,14 @@ class _Reporter:
             self._trial().report(epoch, late)
 
     def _on_all_ranks(self, trainer: Any, metrics: Metrics) -> bool:
-        """Return whether every rank has the objective, the same on every rank."""
+        """Return whether every rank has the objective; the answer is the same on every rank."""
         is_here = self._metric in metrics
         if trainer.world_size == 1:
             return is_here
         return bool(trainer.strategy.reduce_boolean_decision(is_here, all=True))
 
     def _report(self, trainer: Any, epoch: int, metrics: Metrics) -> None:
-        """Let rank 0 report, and every rank do what comes of it, an error included: no rank may be left waiting."""
+        """Let rank 0 report, and every rank act on the outcome, errors included: no rank may be left waiting."""
         strategy = trainer.strategy
         if trainer.world_size > 1 and self._on_all_ranks(trainer, metrics):
             value = metrics[self._metric].detach().clone().to(strategy.root_device)
@@ -190,38 +191,37 @@ class _Reporter:
                 outcome = self._trial().report(epoch, metrics, objective_follows=self._objective_follows(trainer))
             except HpoError as error:
                 outcome = error
-        outcome = _agreed(trainer, outcome)
+        outcome = _broadcast(trainer, outcome)
         if isinstance(outcome, HpoError):
             raise outcome
         trainer.should_stop = trainer.should_stop or outcome
 
     def _objective_follows(self, trainer: Any) -> bool:
-        """Return whether the first validation of this fit is still to come, and with it perhaps the objective."""
+        """Return whether the first validation of this fit, and with it perhaps the objective, is still to come."""
         return not self._validated and bool(trainer.enable_validation)
 
 
 def _leave_process_group() -> None:
-    """Join the threads of torch's process group while the interpreter still lives.
+    """Join the threads of torch's process group while the interpreter is still alive.
 
-    A thread of gloo gives back the last collective's tensors after it has told the caller that it is done, and needs
-    the interpreter's lock for it. Where the process ends within those milliseconds, as a spawned rank does after the
-    last report, Python ends that thread in the midst of a destructor, and C++ aborts the process. Lightning leaves
-    the group at exit for nccl only.
+    A thread of gloo frees the tensors of the last collective after reporting it as done, and needs the interpreter's
+    lock to do so. If the process exits within those milliseconds, as a spawned rank does after the last report,
+    Python ends the thread inside a destructor, and C++ aborts the process. Lightning leaves the group at exit only
+    for nccl.
     """
     import torch.distributed
 
     if torch.distributed.is_initialized():
-        gc.collect()  # a model that is only a cycle of references by now would keep the group's threads
+        gc.collect()  # a model in a cycle of references would keep the group's threads
         torch.distributed.destroy_process_group()
 
 
 def _check(path: Path, number: int, pl_module: Any) -> None:
-    """Raise CheckpointError when a checkpoint is damaged or of another model, before Lightning loads it.
+    """Raise CheckpointError if a checkpoint is damaged or of another model, before Lightning loads it.
 
-    A model that makes its layers later (``configure_model``) is compared as far as it is there.
+    Of a model that creates layers later (``configure_model``), the existing layers are compared.
     """
-    again = f"Put the right file back, or train the trial from its start again: tuner.restart({number})."
-    if path.is_dir():  # sharded: its own strategy reads it
+    if path.is_dir():  # sharded: read by the training's own strategy
         return
     try:
         import torch
@@ -229,25 +229,24 @@ def _check(path: Path, number: int, pl_module: Any) -> None:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            return  # holds what only the user's own weights_only=False reads
-        raise CheckpointError(f"The checkpoint {path} is damaged or not Lightning's: {error}. {again}") from error
+            return  # contains objects that only weights_only=False reads
+        raise damaged(path, "Lightning", number, error) from error
     there = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
     here = {name: tuple(value.shape) for name, value in pl_module.state_dict().items() if hasattr(value, "shape")}
     other = sorted(name for name, shape in here.items() if there.get(name, shape) != shape)
     if other:
-        raise CheckpointError(
-            f"The checkpoint {path} is of another model: {other[0]} has shape {there[other[0]]} in it, and "
-            f"{here[other[0]]} in this training. {again}"
-        )
+        name = other[0]
+        difference = f"{name} has shape {there[name]} there, and {here[name]} in this training"
+        raise of_another_model(path, number, difference)
 
 
-def _agreed(trainer: Any, answer: Any) -> Any:
+def _broadcast(trainer: Any, answer: Any) -> Any:
     """Return rank 0's answer on every rank."""
     return answer if trainer.world_size == 1 else trainer.strategy.broadcast(answer, src=0)
 
 
 def _callback_class() -> type:
-    """Return a ``TrialCallback`` that is a ``Callback`` of every package that a trainer may come from."""
+    """Return a ``TrialCallback`` that derives from the ``Callback`` of every package that is loaded."""
     loaded = [name for name in _NAMESPACES if name in sys.modules]
     for name in loaded or _NAMESPACES:
         try:
@@ -263,10 +262,10 @@ def _callback_class() -> type:
 
 _DOC = """Report every epoch to a trial, and end the training when the trial is to stop.
 
-Validations within an epoch count once, by their last; the sanity check and a separate ``validate()`` do not count.
+Of several validations within an epoch, the last counts; the sanity check and a separate ``validate()`` do not count.
 
 Args:
-    trial: What the tuner yielded.
+    trial: The trial that the tuner yielded.
 """
 
 if TYPE_CHECKING:
@@ -274,7 +273,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class when it is asked for, when it is known which of the two packages is in use."""
+    """Create the class when it is first used, since only then it is known which of the packages is loaded."""
     if name != "TrialCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault("TrialCallback", _callback_class())

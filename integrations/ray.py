@@ -1,9 +1,9 @@
 """Train on a Ray cluster: ``tuner.run(train, workers=RayWorkers(num_workers=8, num_gpus=1))``.
 
-Ray places the workers, with the resources asked for, and no database is needed on the cluster: an actor on the
-driver's node keeps the study in the driver's storage, in memory or in a file, and the workers report to it. It keeps
-their checkpoints too, so nodes need no folder in common. A worker that dies with its process or its node is replaced,
-and its trial goes on from its last checkpoint.
+Ray places the workers according to the resources that they ask for. The cluster needs no database: an actor on the
+driver's node keeps the study in the driver's storage, in memory or in a file, and the workers report to it. It also
+keeps their checkpoints, so nodes need no shared folder. A worker that dies with its process or its node is replaced,
+and its trial resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hpo_plugins._validation import real_number, whole_number
 from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
 from hpo_plugins.execution.base import Search, Train
 from hpo_plugins.storage import StudyStore
@@ -36,10 +37,10 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class RayWorkers:
-    """Workers on the Ray cluster that this process is connected to; one is started here where there is none.
+    """Workers on the Ray cluster that this process is connected to; without one, Ray is started on this machine.
 
     Args:
-        num_workers: How many trainings run at a time.
+        num_workers: How many trainings run at the same time.
         num_cpus: CPUs for each, fractions included.
         num_gpus: GPUs for each, fractions included.
         resources: Other resources for each, as Ray names them.
@@ -51,19 +52,14 @@ class RayWorkers:
     def __init__(
         self, num_workers: int, *, num_cpus: float = 1, num_gpus: float = 0, resources: dict[str, float] | None = None
     ) -> None:
-        """Start nothing yet."""
-        if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1:
-            raise InvalidArgument(
-                f"num_workers must be a whole number of at least 1, but got num_workers={num_workers!r}."
-            )
+        """Start no worker yet."""
         for name, value in {"num_cpus": num_cpus, "num_gpus": num_gpus, **(resources or {})}.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise InvalidArgument(f"{name} must be a number of at least 0, but got {name}={value!r}.")
-        self.num_workers = num_workers
+            real_number(name, value, at_least=0)
+        self.num_workers = whole_number("num_workers", num_workers, at_least=1)
         self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources}
 
     def run(self, search: Search, train: Train) -> None:
-        """Let workers train until the search is over.
+        """Train until the search is over.
 
         Raises:
             InvalidArgument: No node of the cluster has what a worker asks for, or ``train`` cannot be sent to it.
@@ -81,15 +77,14 @@ class RayWorkers:
             ray.kill(actor)
 
     def _supervise(self, search: Search, train: Any, actor: Any) -> None:
-        """Watch over the workers until the last has ended."""
+        """Replace workers that die, and tell all to stop after an error, until the last has ended."""
         task = ray.remote(_work).options(**self._options, max_retries=0)
         running: dict[Any, str] = {}
 
         def start() -> None:
-            name = f"ray/{secrets.token_hex(8)}"  # known here, so that its trial is known when it dies
-            there = search.for_worker(
-                _ActorStudyStore(search.store.definition, actor), _ActorCheckpoints(search.checkpoints.policy, actor), name
-            )
+            name = f"ray/{secrets.token_hex(8)}"  # chosen here, so that its trial can be found when it dies
+            store = _ActorStudyStore(search.store.definition, actor)
+            there = search.for_worker(store, _ActorCheckpoints(search.checkpoints.policy, actor), name)
             running[task.remote(there, train, actor)] = name
 
         for _ in range(self.num_workers):
@@ -113,7 +108,7 @@ class RayWorkers:
             raise error
 
     def _check_resources(self) -> None:
-        """Raise InvalidArgument for what no node has: Ray would wait for ever."""
+        """Raise InvalidArgument for resources that no node has: Ray would wait for ever."""
         asked = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
         asked |= self._options["resources"] or {}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -132,7 +127,7 @@ def _sent(train: Train) -> Any:
     except TypeError as error:
         raise InvalidArgument(
             f"train must be a function that Ray can send to its workers, but got train={train!r}: "
-            f"{str(error).strip().partition(chr(10))[0]} Make what cannot be sent inside of it."
+            f"{str(error).strip().partition(chr(10))[0]} Create what cannot be sent inside the function."
         ) from error
 
 
@@ -142,7 +137,7 @@ def _cause(raised: RayTaskError) -> BaseException:
 
 
 class _StudyActor:
-    """The actor on the driver's node that works on the driver's storage and files for the workers."""
+    """The actor on the driver's node that works on its storage and files on behalf of the workers."""
 
     def __init__(self, store: StudyStore, checkpoints: Checkpoints) -> None:
         self._store = store
@@ -176,7 +171,7 @@ class _StudyActor:
 
 
 class _ActorStudyStore(ProxyStudyStore):
-    """The study at the actor."""
+    """The study, as a worker reaches it."""
 
     def __init__(self, definition: dict[str, Any], actor: Any) -> None:
         self.definition = definition
@@ -191,7 +186,7 @@ class _ActorStudyStore(ProxyStudyStore):
 
 
 class _ActorCheckpoints(Checkpoints):
-    """Checkpoints that are kept at the actor; what is here is the worker's own copy."""
+    """The checkpoints that the actor keeps; files here are the worker's own copies."""
 
     def __init__(self, policy: CheckpointPolicy, actor: Any) -> None:
         self._copies: tempfile.TemporaryDirectory[str] | None = None
@@ -202,7 +197,7 @@ class _ActorCheckpoints(Checkpoints):
         return _ActorCheckpoints, (self.policy, self._actor)
 
     def folder(self, number: int) -> Path:
-        if self._copies is None:  # in the process that needs it; gone with it
+        if self._copies is None:  # created in the process that needs it, and deleted with it
             self._copies = tempfile.TemporaryDirectory(prefix="hpo-plugins-")
             self.root = Path(self._copies.name)
         return super().folder(number)
@@ -219,7 +214,7 @@ class _ActorCheckpoints(Checkpoints):
 
     def find(self, number: int, relative: str) -> Path:
         copy = self.folder(number) / Path(relative).name
-        if not copy.exists():  # names are never used twice
+        if not copy.exists():  # names are unique
             with _translate_errors():
                 content = ray.get(self._actor.read.remote(number, relative))
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -239,17 +234,17 @@ class _ActorCheckpoints(Checkpoints):
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise what the actor raised, and StorageError when it is gone."""
+    """Raise what the actor raised, or StorageError if the actor has died."""
     try:
         yield
     except RayTaskError as raised:
         raise _cause(raised) from raised
     except RayActorError as error:
-        raise StorageError("The driver that keeps this study has ended, and its actor on Ray with it.") from error
+        raise StorageError("The driver that keeps this study has ended, and its Ray actor with it.") from error
 
 
 def _work(search: Search, train: Train, actor: Any) -> None:
-    """Train until the search is over, or the driver says stop."""
+    """Train until the search is over or the driver says stop."""
     ended = threading.Event()
 
     def listen() -> None:

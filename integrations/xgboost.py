@@ -6,22 +6,23 @@ Metrics are named ``<data>-<metric>``: ``validation-logloss`` here, ``validation
 classes' ``eval_set``, ``test-logloss`` with ``cv``, whose value is the mean over folds (``test-logloss-std`` is
 recorded beside it).
 
-A trial that goes on after a pause or a crash needs no change: its model, its evaluation history and the counters of
-early stopping are restored, and ``num_boost_round`` stays the total. The result is the uninterrupted training's to
-the last bit, except where XGBoost draws random numbers (``subsample``, ``colsample_*``, ``num_parallel_tree``, and
-``dart`` without ``seed_per_iteration``): it cannot save its generator, so the rounds after go on with new draws.
+A trial that is resumed after a pause or a crash needs no change: its model, its evaluation history and the counters of
+early stopping are restored, and ``num_boost_round`` stays the total. The result is bit-identical to an uninterrupted
+training, except where XGBoost draws random numbers (``subsample``, ``colsample_*``, ``num_parallel_tree``, and
+``dart`` without ``seed_per_iteration``): its generator cannot be saved, so the rounds after a resume use new draws.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.errors import CheckpointError, MissingDependency
+from hpo_plugins.integrations._shared import caller_arguments, damaged, of_another_model
+
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.trial import Trial
 
 try:
@@ -33,18 +34,18 @@ __all__ = ["TrialCallback"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
 _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
-"""What early stopping has counted so far, all of it public and in JSON's types."""
+"""The counters of early stopping: public attributes of JSON types."""
 
 
 class TrialCallback(xgboost.callback.TrainingCallback):
     """Report every boosting round to a trial, and end the training when the trial is to stop.
 
-    Rounds are counted absolutely: a training continued with ``xgb_model=`` counts on from that model's rounds. An
-    ``EarlyStopping`` in ``callbacks`` stands after this one, as ``early_stopping_rounds=`` does by itself. The table
-    that ``cv`` returns holds the rounds since the trial went on.
+    Rounds are absolute: a training continued with ``xgb_model=`` counts on from that model's rounds. Put an
+    ``EarlyStopping`` in ``callbacks`` after this one; ``early_stopping_rounds=`` comes after it by itself. The table
+    that ``cv`` returns contains the rounds since the trial was resumed.
 
     Args:
-        trial: What the tuner yielded.
+        trial: The trial that the tuner yielded.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -64,10 +65,10 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._stop = False
 
     def before_training(self, model: Any) -> Any:
-        """Restore a training that goes on, and count the rounds that the model has already."""
+        """Restore a resumed training, and count the rounds that the model already has."""
         self._start()
         self._boosters = [model] if isinstance(model, xgboost.Booster) else [fold.bst for fold in model.cvfolds]
-        arguments = _arguments()
+        arguments = caller_arguments(("train", "cv"), "num_boost_round")
         stopping = xgboost.callback.EarlyStopping
         self._early_stopping = [c for c in arguments.get("callbacks") or [] if isinstance(c, stopping)]
         self._model = _model(arguments) | {"boosters": len(self._boosters)}
@@ -79,9 +80,9 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-        """Save what the round before made due, and end the training here rather than after the round.
+        """Save the round before if that is due, and end the training.
 
-        There, the callbacks that come later would not have seen it.
+        It ends here rather than in ``after_iteration``, where callbacks that come later would miss the last round.
         """
         if self._earlier_log and not evals_log:
             evals_log.update({data: {m: list(v) for m, v in log.items()} for data, log in self._earlier_log.items()})
@@ -102,7 +103,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """Save what the last round made due, and leave no trace in the model."""
+        """Save the last round if that is due, and leave no trace in the model."""
         self._save_if_due()
         for booster in self._boosters:
             booster.__dict__.pop("update", None)
@@ -125,20 +126,15 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 archive.writestr(f"{number}.ubj", bytes(booster.save_raw()))
 
     def _restore(self, path: Path) -> None:
-        again = (
-            f"Put the right file back, or train the trial from its start again: tuner.restart({self._trial.number})."
-        )
         try:
             with zipfile.ZipFile(path) as archive:
                 state = json.loads(archive.read("state.json"))
                 models = [bytearray(archive.read(f"{number}.ubj")) for number in range(len(archive.namelist()) - 1)]
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-            raise CheckpointError(f"The checkpoint {path} is damaged or not XGBoost's: {error}. {again}") from error
+            raise damaged(path, "XGBoost", self._trial.number, error) from error
         if state["model"] != self._model:
-            raise CheckpointError(
-                f"The checkpoint {path} is of another model: {state['model']}, and this training's is {self._model}. "
-                f"{again}"
-            )
+            difference = f"{state['model']}, and this training's is {self._model}"
+            raise of_another_model(path, self._trial.number, difference)
         for booster, raw in zip(self._boosters, models, strict=True):
             _load(booster, raw)
         self._earlier_log = {
@@ -151,38 +147,24 @@ class TrialCallback(xgboost.callback.TrainingCallback):
 
 
 def _load(booster: Any, raw: bytearray) -> None:
-    """Put a saved model into a booster that was made for this training, and let its rounds count on.
+    """Load a saved model into the booster of this training, and let its rounds count on.
 
-    Only before the training begins: later, loading would disturb it.
+    This works only before the training begins.
     """
     booster.load_model(raw)
     start, update = booster.num_boosted_rounds(), booster.update
     learner = json.loads(booster.save_config())["learner"]
     generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
     if kind != "gblinear" and generic["seed_per_iteration"] != "1":
-        booster.set_param("seed", int(generic["seed"]) + start)  # else these rounds draw the first rounds' rows again
+        booster.set_param("seed", int(generic["seed"]) + start)  # else it repeats the first rounds' draws
     booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + start, fobj)
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two trainings must have in common for one to go on from the other.
+    """Return what a checkpoint and a training must have in common.
 
-    Read from the arguments: asking a booster would configure it, and it could not be loaded into any more.
+    It is read from the arguments: asking a booster would configure it, after which no model can be loaded into it.
     """
     parameters, data = dict(arguments.get("params") or {}), arguments.get("dtrain")
     model = {name: str(parameters[name]) for name in _IDENTITY if name in parameters}
     return model | {"features": None if data is None else data.num_col()}
-
-
-def _arguments() -> Mapping[str, Any]:
-    """Return the arguments of the ``train`` or ``cv`` under way, its own callbacks included.
-
-    XGBoost tells callbacks none of them. They are variables of the function that called us; not to find them there
-    only means that a training which goes on ends by its verdict, and that early stopping starts counting anew.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code.co_name in ("train", "cv") and "num_boost_round" in frame.f_locals:
-            return frame.f_locals
-        frame = frame.f_back
-    return {}

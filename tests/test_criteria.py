@@ -110,7 +110,10 @@ def test_search_has_converged_when_half_of_it_brought_nothing(before, since, met
         (lambda: hpo.Tuner(X, LOSS, max_runtime=0), "max_runtime must be > 0 seconds, but got max_runtime=0"),
         (lambda: hpo.Tuner(X, LOSS, max_runtime="1h"), "max_runtime must be a finite number"),
         (lambda: hpo.Tuner(X, LOSS, max_parallel=0), "max_parallel must be a whole number of at least 1"),
-        (lambda: component_from_json({"name": "Mood"}, Criterion), "criterion 'Mood' is not known .* it knows Converged, NotImpr"),
+        (
+            lambda: component_from_json({"name": "Mood"}, Criterion),
+            "criterion 'Mood' is not known .* it knows Converged, NotImpr",
+        ),
     ],
 )
 def test_bad_limits_are_named(make, message):

@@ -57,6 +57,9 @@ class TrialLoop:
                 else:  # closed from elsewhere, long after its loop
                     self._leave(lease, None)
                 return
+            except KeyboardInterrupt:  # before the trial reached the user
+                lease.release()
+                raise
             self._end(lease)
         RANK_ZERO.publish(self._published, None)
 

@@ -1,19 +1,21 @@
-"""Where the next epochs go: to a new configuration, to a frozen training, or to the one that runs.
+"""Where the next epochs go: to a new configuration, to a paused training, or to the one that is running.
 
 Notation
-    option    train one configuration from the epoch it stands at to a later epoch of the grid
-    worth     how far the best loss is expected to fall for it: by what is learned (knowledge gradient at the last
-              epoch), or at once, when the training comes to its end (expected improvement)
-    cost      the epochs it takes, see ``pace``
-    rate      worth divided by cost; the option of the highest rate is taken
+    option    train one configuration from its current epoch to a later epoch of the grid
+    value     how much the best loss is expected to fall: because of what is learned (knowledge gradient at the last
+              epoch), or directly, if the training reaches its end (expected improvement)
+    cost      the epochs that it takes, see ``epoch_cost``
+
+The option with the largest value per epoch is taken: a cost-aware acquisition function.
 
 References:
-    Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", arXiv 1406.3896, 2014 (trainings go on where the
-    model expects most).
-    Frazier, Powell, Dayanik, INFORMS Journal on Computing 21, 2009 (knowledge gradient).
+    Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", arXiv 1406.3896, 2014.
+    Frazier, Powell, Dayanik, "The Knowledge-Gradient Policy for Correlated Normal Beliefs", INFORMS Journal on
+    Computing 21, 2009.
 
-Differs from freeze-thaw in: one Gaussian process over configurations and epochs instead of a prior of curves; the
-worth of an option in loss an epoch instead of the entropy of the optimum's place.
+Differs from freeze-thaw in:
+    1. One Gaussian process over configurations and epochs replaces a prior over curves.
+    2. An option is valued by the loss that it gains per epoch, instead of by the entropy of the optimum's location.
 """
 
 from __future__ import annotations
@@ -22,22 +24,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpo_plugins.modeling import epoch_cost as pace
+from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.model import Model
-from hpo_plugins.modeling.observations import grid
+from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
+from hpo_plugins.surrogate.acquisition import (
+    knowledge_gradient,
+    log_expected_improvement,
+    probability_of_improvement,
+)
 
-REPRESENTATIVES = 30
-"""Configurations among which the best at the last epoch is looked for; those stopped for good are not among them."""
-CANDIDATES = 12
-"""New configurations that are looked at."""
-HOPELESS = 0.01
-"""When nothing new may start, a training with a smaller chance to win is not trained further."""
+N_REPRESENTATIVES = 30
+"""Configurations among which the best at the last epoch is sought; stopped ones are not among them."""
+N_CANDIDATES = 12
+"""New configurations that are considered."""
+MIN_WIN_PROBABILITY = 0.01
+"""If nothing new may start, a training with a smaller probability to become the best is not trained further."""
 
 
 class Training(NamedTuple):
-    """Something that can be trained further: a trial by its number, or a new configuration (``number`` None)."""
+    """Something that can be trained: a trial by its number, or a new configuration (``number`` None)."""
 
     number: int | None
     point: FloatArray
@@ -45,98 +52,102 @@ class Training(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the next epochs are best spent on."""
+    """The training that the next epochs are spent on, and its probability to become the best."""
 
     training: Training
-    chance: float
-    """The probability that it beats the best loss seen at some epoch of the grid."""
+    win_probability: float
 
 
 def trainings(model: Model, own: int | None, *, may_start: bool, may_thaw: bool) -> list[Training]:
-    """Return what a free worker, or the one that trains trial ``own``, could go on with."""
-    result = []
+    """Return what a free worker, or the one that trains trial ``own``, can continue with.
+
+    Args:
+        model: The surrogate.
+        own: The trial that the worker trains; None for a free worker.
+        may_start: Whether a new trial may be started.
+        may_thaw: Whether paused trials may be resumed.
+    """
+    found = []
     for number in sorted(model.history.unfinished):
         trial = model.history[number]
         if number == own or (may_thaw and trial.state is TrialState.PAUSED):
-            result.append(Training(number, model.points[number], trial.curve.epochs[-1] if len(trial.curve) else 0))
+            found.append(Training(number, model.points[number], trial.curve.epochs[-1] if len(trial.curve) else 0))
     if may_start:
-        result += [Training(None, point, 0) for point in _candidates(model, own)]
-    return result
+        found += [Training(None, point, 0) for point in _candidates(model, own)]
+    return found
 
 
 def _candidates(model: Model, own: int | None) -> FloatArray:
-    """Return new configurations that are worth a look: the best ones, and others for the sake of variety.
+    """Return new configurations to consider, shape ``(k, d)``: the best ones, and a spread of others.
 
-    While a training is judged they are those from before it ran, so that an epoch costs no new search.
+    While a training is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
     if own is None:
         found = model.propose(model.running(), model.points)
     else:
         is_new = model.history[own].row.start_epoch == 0
-        taken = np.delete(model.points, own, axis=0) if is_new else model.points
-        found = model.before().propose(model.running(but=own), taken)
-        mine = model.features.keys(model.points[[own]])
-        found = found[np.array([[key] != mine for key in model.features.keys(found)], dtype=bool)]
-    return np.vstack([found[: CANDIDATES // 2], found[CANDIDATES // 2 :: max(1, len(found) // (CANDIDATES // 2))]])
+        excluded = np.delete(model.points, own, axis=0) if is_new else model.points
+        found = model.without_running().propose(model.running(but=own), excluded)
+        own_key = model.encoder.keys(model.points[[own]])
+        found = found[np.array([[key] != own_key for key in model.encoder.keys(found)], dtype=bool)]
+    half = N_CANDIDATES // 2
+    return np.vstack([found[:half], found[half :: max(1, len(found) // half)]])
 
 
 def choose(
-    model: Model, choices: list[Training], own: int | None, *, timed: bool, favour: float = 1.0
+    model: Model, options: list[Training], own: int | None, *, timed: bool, switching_factor: float = 1.0
 ) -> Choice | None:
-    """Return the training whose next epochs are expected to bring most each; None when there is none.
+    """Return the training whose next epochs have the largest value each, None if there is none.
 
-    Trials that run elsewhere count as what is expected of them at their end.
+    Trials that run elsewhere count with their predicted losses at the last epoch.
 
     Args:
-        model: The surrogate, where curves are modelled.
-        choices: What there is.
-        own: The trial that is trained here, which needs no start; None at a hand-out.
-        timed: Whether an epoch costs the time it takes, instead of 1.
-        favour: How many times as much as the own training another one must be worth to be preferred.
+        model: The surrogate, which must model curves.
+        options: What can be trained.
+        own: The trial that the worker trains, which needs no start-up; None for a free worker.
+        timed: Whether an epoch costs the time that it takes, instead of 1.
+        switching_factor: How many times more than the own training another one must be worth to be chosen.
     """
-    from hpo_plugins.surrogate.acquisition import chance_of_improvement, log_expected_improvement
-    from hpo_plugins.surrogate.worth import knowledge_gradient
-
-    if not choices:
+    if not options:
         return None
     last = model.last or 1
-    epochs = grid(last)
-    options = [(index, epoch) for index, it in enumerate(choices) for epoch in epochs if epoch > it.trained]
-    index, target = (np.array(column) for column in zip(*options, strict=True))
-    points = np.array([it.point for it in choices])
-    cost = _costs(model, choices, own, timed=timed)
+    grid = epoch_grid(last)
+    pairs = [(index, epoch) for index, training in enumerate(options) for epoch in grid if epoch > training.trained]
+    index, target = (np.array(column) for column in zip(*pairs, strict=True))
+    points = np.array([training.point for training in options])
+    cost = _costs(model, options, own, timed=timed)
     others = np.array(model.running(but=own), dtype=np.intp)
-    posterior = model.posterior.with_expected(model.at(model.points[others], last))
-    reachable = np.vstack([model.points[model.can_improve()], points])
-    means, _ = posterior.at(model.at(reachable, last))
-    representatives = reachable[np.argsort(means, kind="stable")[:REPRESENTATIVES]]
-    mean, deviation, mean_r, between = posterior.jointly(
-        model.at(points[index], target), model.at(representatives, last)
-    )
-    worth = knowledge_gradient(mean_r, between, deviation, posterior.h.noise)
-    improvement = np.exp(log_expected_improvement(mean, deviation, model.best))
-    worth = np.where(target == last, np.maximum(worth, improvement), worth)
-    trained = np.array([it.trained for it in choices])
-    rate = worth / (cost.start[index] + cost.epoch[index] * (target - trained[index]))
-    rate[[choices[i].number is not None and choices[i].number == own for i in index]] *= favour
-    best = int(np.argmax(rate))
-    chances = chance_of_improvement(mean, deviation, model.best)
-    return Choice(choices[index[best]], float(chances[index == index[best]].max()))
+    posterior = model.posterior.condition_on_mean(model.inputs(model.points[others], last))
+    reachable = np.vstack([model.points[model.improvable()], points])
+    means = posterior.predict(model.inputs(reachable, last)).mean
+    representatives = reachable[np.argsort(means, kind="stable")[:N_REPRESENTATIVES]]
+    joint = posterior.predict_joint(model.inputs(points[index], target), model.inputs(representatives, last))
+    noise = posterior.hyperparameters.noise
+    value = knowledge_gradient(joint.other_mean, joint.covariance, joint.deviation, noise)
+    improvement = np.exp(log_expected_improvement(joint.mean, joint.deviation, model.best))
+    value = np.where(target == last, np.maximum(value, improvement), value)
+    trained = np.array([training.trained for training in options])
+    value_per_epoch = value / (cost.startup[index] + cost.epoch[index] * (target - trained[index]))
+    value_per_epoch[[options[i].number is not None and options[i].number == own for i in index]] *= switching_factor
+    best = index[int(np.argmax(value_per_epoch))]
+    probability = probability_of_improvement(joint.mean, joint.deviation, model.best)
+    return Choice(options[best], float(probability[index == best].max()))
 
 
 class _Costs(NamedTuple):
-    """What each choice costs, in mean epochs, shape ``(n_choices,)`` each: to start it, and an epoch of it."""
+    """What each option costs, in mean epochs, shape ``(n_options,)``: its start-up, and one epoch of it."""
 
-    start: FloatArray
+    startup: FloatArray
     epoch: FloatArray
 
 
-def _costs(model: Model, choices: list[Training], own: int | None, *, timed: bool) -> _Costs:
-    paces = pace.measured(model.history)
-    starting = np.full(len(choices), float(pace.startup(model.history, paces)))
-    starting[[it.number is not None and it.number == own for it in choices]] = 0
+def _costs(model: Model, options: list[Training], own: int | None, *, timed: bool) -> _Costs:
+    seconds = epoch_cost.seconds_per_epoch(model.history)
+    startup = np.full(len(options), float(epoch_cost.startup_epochs(model.history, seconds)))
+    startup[[training.number is not None and training.number == own for training in options]] = 0
     if not timed:
-        return _Costs(starting, np.ones(len(choices)))
-    known = model.features.inputs(model.points[list(paces)])
-    inputs = model.features.inputs(np.array([it.point for it in choices]))
-    return _Costs(starting, pace.relative(paces, known, inputs, [it.number for it in choices]))
+        return _Costs(startup, np.ones(len(options)))
+    known = model.encoder.inputs(model.points[list(seconds)])
+    inputs = model.encoder.inputs(np.array([training.point for training in options]))
+    numbers = [training.number for training in options]
+    return _Costs(startup, epoch_cost.relative_epoch_cost(seconds, known, inputs, numbers))

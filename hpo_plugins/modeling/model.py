@@ -1,70 +1,81 @@
-"""The surrogate of a study: fitted to its history, asked where to go on.
+"""The surrogate of a study: a Gaussian process that is fitted to its history, and what it suggests.
 
-It is a function of the history: the seed enters by the random draws that the history begins with. What is remembered
-between calls (what was learned from the settled observations) is a cache: a process that takes over computes the same.
+It is a function of the history; the seed matters only through the random draws of the initial design. Caches change
+nothing but time: a process that takes over a study computes the same.
 
 Notation
-    settled     observed before the trainings that run now (see ``Observations``)
-    R           the last epoch of a full training, ``last``; None where only final values are modelled
+    R       the last epoch of a full training, ``last``; None if only final values are modelled
+    final   observed before the trainings that are running (see ``Observations``)
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import threading
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from hpo_plugins.history import History
-from hpo_plugins.modeling.observations import (
-    Observations,
-    Standardization,
-    known_points,
-    observe_curves,
-    observe_identical,
-    observe_values,
-    place,
+from hpo_plugins.modeling.initial_design import (
+    N_INITIAL,
+    N_INITIAL_CURVES,
+    initial_configuration,
+    random_configuration,
 )
-from hpo_plugins.modeling.transfer import guides, lead, learn_guess
+from hpo_plugins.modeling.observations import Observations, Standardization, known_points, log_fidelity, observe
+from hpo_plugins.modeling.transfer import guiding_parents, learn_prior_mean
 from hpo_plugins.records import TrialState
-from hpo_plugins.space import FloatArray, Params, Space
-from hpo_plugins.space.sobol import draw
-from hpo_plugins.surrogate.threads import on_one_core
+from hpo_plugins.space import FloatArray, Params
+from hpo_plugins.surrogate.acquisition import probability_of_improvement
+from hpo_plugins.surrogate.encoding import InputEncoder
+from hpo_plugins.surrogate.gp import Posterior, fit
+from hpo_plugins.surrogate.kernel import Layout
+from hpo_plugins.surrogate.optimize import AcquisitionOptimizer
+from hpo_plugins.surrogate.prior_mean import PriorMean
+from hpo_plugins.surrogate.threads import single_threaded
 
-if TYPE_CHECKING:
-    from hpo_plugins.surrogate.encoding import Features
-    from hpo_plugins.surrogate.gp import Posterior
-    from hpo_plugins.surrogate.kernel import Layout
-    from hpo_plugins.surrogate.prior_mean import Guess
-
-T = TypeVar("T")
-
-INITIAL = 8
-"""Random draws before the model has a say, where only final values are modelled.
-
-Earlier, it looks into the corners of a space of many parameters: with 4 the regret on ten tasks after 10 and 50
-evaluations was .32 and .05, with 8 .17 and .04.
-"""
-INITIAL_CURVES = 4
-"""The same where curves are modelled, and a draw costs a few epochs only."""
-FITTED = 100
-"""Observations that the hyperparameters are learned from; more make each step dear and change little."""
-EXACT = 400
+MAX_FIT = 100
+"""Observations that hyperparameters are fitted to; more make every iteration expensive and change little."""
+MAX_CONDITION = 400
 """Observations that the process is conditioned on."""
-STEPS = 30
-"""Of the search for the hyperparameters."""
+MAX_ITER = 30
+"""Iterations of the search for hyperparameters."""
 
 
-class Learned(NamedTuple):
-    """What the settled observations say: the hyperparameters, the scale of the losses, and whom to believe."""
+class Fit(NamedTuple):
+    """What is learned from the final observations.
+
+    Attributes:
+        layout: Which hyperparameters there are.
+        theta: Their logarithms.
+        scale: The scale of the losses.
+        mean: The prior mean from earlier studies; None without any, or if they are not trusted.
+    """
 
     layout: Layout
     theta: FloatArray
     scale: Standardization
-    guess: Guess | None
-    """What earlier studies say, None where there are none or they are not believed."""
+    mean: PriorMean | None
+
+
+class Forecast(NamedTuple):
+    """What is expected of a trial at the last epoch.
+
+    Attributes:
+        value: The expected value of the objective.
+        deviation: Its standard deviation.
+        best: The best value observed so far.
+        win_probability: The probability that the trial becomes better than that.
+    """
+
+    value: float
+    deviation: float
+    best: float
+    win_probability: float
 
 
 class Model:
@@ -73,198 +84,206 @@ class Model:
     Args:
         history: The study.
         last: R, or None.
-        seen: What the process is conditioned on.
-        learned: What the settled observations say.
-        features: The space's columns.
+        observed: What the process is conditioned on.
+        fitted: What was learned from the final observations.
+        encoder: Encodes configurations as inputs.
+
+    Attributes:
+        points: The snapped configurations of all trials, identical parents' included, shape ``(n_trials, d)``.
+        y: The standardised losses of ``observed``.
+        scale: Converts between losses and standardised losses.
     """
 
     def __init__(
-        self, history: History, last: int | None, seen: Observations, learned: Learned, features: Features
+        self, history: History, last: int | None, observed: Observations, fitted: Fit, encoder: InputEncoder
     ) -> None:
-        """Condition the process on the observations, or on those that matter most."""
-        self.history, self.last, self.seen, self.features, self._learned = history, last, seen, features, learned
-        self.scale = learned.scale
-        self.points = features.snap(known_points(history))
-        self.y = self.scale(seen.loss)
+        """Compute nothing expensive yet."""
+        self.history = history
+        self.last = last
+        self.observed = observed
+        self.encoder = encoder
+        self.scale = fitted.scale
+        self.points = encoder.snap(known_points(history))
+        self.y = self.scale(observed.loss)
+        self._fit = fitted
 
     @functools.cached_property
     def posterior(self) -> Posterior:
-        """The process, given the observations."""
-        from hpo_plugins.surrogate.gp import Posterior
-        from hpo_plugins.surrogate.prior_mean import GuidedPosterior
-
-        layout, theta, _, guess = self._learned
-        kept = informative(self.seen, self.y, EXACT)
-        x = self.at(self.points[self.seen.trial[kept]], self.seen.epoch[kept])
-        if guess is None:
-            return Posterior(layout, theta, x, self.y[kept])
-        return GuidedPosterior(layout, theta, x, self.y[kept], guess)
+        """The process, conditioned on the observations or, if there are many, on the most informative ones."""
+        kept = most_informative(self.observed, self.y, MAX_CONDITION)
+        x = self.inputs(self.points[self.observed.trial[kept]], self.observed.epoch[kept])
+        return Posterior(self._fit.layout, self._fit.theta, x, self.y[kept], self._fit.mean)
 
     @property
-    def is_guided(self) -> bool:
-        """Whether earlier studies are believed."""
-        return self._learned.guess is not None
+    def has_prior_mean(self) -> bool:
+        """Whether earlier studies are trusted."""
+        return self._fit.mean is not None
 
     @property
     def best(self) -> float:
-        """The smallest standardised loss seen."""
-        return float(self.y[np.isfinite(self.seen.loss)].min())
+        """The smallest standardised loss observed."""
+        return float(self.y[np.isfinite(self.observed.loss)].min())
 
-    def at(self, points: FloatArray, epochs: NDArray[np.intp] | int) -> FloatArray:
-        """Return the process's inputs for snapped points at epochs."""
-        times = None if self.last is None else np.broadcast_to(place(np.asarray(epochs), self.last), (len(points),))
-        return self.features.inputs(points, times)
+    def inputs(self, points: FloatArray, epochs: NDArray[np.intp] | int) -> FloatArray:
+        """Return the process's inputs.
 
-    def leaders(self, most: int) -> NDArray[np.intp]:
-        """Return the numbers of the trials with the smallest losses seen."""
-        numbers = self.seen.trial[np.argsort(self.y, kind="stable")]
+        Args:
+            points: Snapped configurations, shape ``(q, d)``.
+            epochs: Their epochs, shape ``(q,)``, or one for all.
+        """
+        if self.last is None:
+            return self.encoder.inputs(points)
+        fidelities = np.broadcast_to(log_fidelity(np.asarray(epochs), self.last), (len(points),))
+        return self.encoder.inputs(points, fidelities)
+
+    def incumbents(self, count: int) -> NDArray[np.intp]:
+        """Return the numbers of the ``count`` trials with the smallest losses observed, the best first."""
+        numbers = self.observed.trial[np.argsort(self.y, kind="stable")]
         _, first = np.unique(numbers, return_index=True)
-        return numbers[np.sort(first)][:most]
+        return numbers[np.sort(first)][:count]
 
-    def can_improve(self) -> NDArray[np.intp]:
-        """Return the numbers of the trials that are complete or may be trained further: not those lost for good."""
-        lost = (TrialState.STOPPED, TrialState.FAILED)
-        return np.array([trial.row.number for trial in self.history if trial.state not in lost], dtype=np.intp)
+    def improvable(self) -> NDArray[np.intp]:
+        """Return the numbers of the trials that are complete or can be trained further."""
+        ended = (TrialState.STOPPED, TrialState.FAILED)
+        return np.array([trial.row.number for trial in self.history if trial.state not in ended], dtype=np.intp)
 
     def running(self, *, but: int | None = None) -> tuple[int, ...]:
-        """Return the numbers of the trials that run now, without one's own."""
+        """Return the numbers of the trials that are running, without trial ``but``."""
         return tuple(
             number
             for number in sorted(self.history.unfinished - {but})
             if self.history[number].state is TrialState.RUNNING
         )
 
-    def before(self) -> Model:
-        """Return the surrogate as it was before the trainings that run now."""
-        settled = _settled(self.seen)
-        return self if settled is self.seen else Model(self.history, self.last, settled, self._learned, self.features)
+    def without_running(self) -> Model:
+        """Return the surrogate as it was before the trainings that are running."""
+        final = _final(self.observed)
+        if final is self.observed:
+            return self
+        return Model(self.history, self.last, final, self._fit, self.encoder)
 
-    def propose(self, running: tuple[int, ...], taken: FloatArray) -> FloatArray:
-        """Return new configurations in the order of their expected improvement, shape ``(k, d)``.
+    def forecast(self, number: int) -> Forecast:
+        """Return what is expected of a trial at the last epoch."""
+        prediction = self.posterior.predict(self.inputs(self.points[[number]], self.last or 1))
+        value_of, scale = self.history.objective.loss, self.scale
+        return Forecast(
+            value=value_of(scale.inverse(float(prediction.mean[0]))),
+            deviation=float(prediction.deviation[0]) * scale.deviation * scale.unit,
+            best=value_of(scale.inverse(self.best)),
+            win_probability=float(probability_of_improvement(*prediction, self.best)[0]),
+        )
+
+    def propose(self, running: tuple[int, ...], excluded: FloatArray) -> FloatArray:
+        """Return new configurations in descending order of expected improvement, shape ``(k, d)``.
 
         Args:
-            running: Trials whose results are on their way: they count as what is expected of them.
-            taken: Configurations that are not to come again, shape ``(n, d)``.
+            running: Trials whose results are still to come: they count with their predicted losses.
+            excluded: Configurations not to return, shape ``(n, d)``.
         """
-        key = (_key(self.history, self.last, self.seen, self.points), running, taken.tobytes())
-        return _remember(_proposals, key, lambda: self._propose(running, taken))
-
-    def _propose(self, running: tuple[int, ...], taken: FloatArray) -> FloatArray:
-        from hpo_plugins.surrogate.acquisition import Search
-
-        last = self.last or 1
-        rivals = np.array(running, dtype=np.intp)
-        posterior = self.posterior.with_expected(self.at(self.points[rivals], last))
-        if self.last is not None:  # the best seen may have seen few epochs, and more may be expected of it
-            rivals = np.append(rivals, np.intersect1d(self.leaders(20), self.can_improve()))
-        means, _ = posterior.at(self.at(self.points[rivals], last))
-        best = float(np.min([self.best, *means]))
-        rng = np.random.default_rng(len(self.seen.loss))
-        search = Search(self.features, posterior, best, time=None if self.last is None else 1.0, rng=rng)
-        found, _ = search.run(self.points[self.leaders(5)], taken)
-        return found
+        return _propose(self, running, excluded)
 
 
-def model_of(history: History, last: int | None) -> Model | None:
-    """Return the surrogate of a study given everything known, or None while too little is.
+def _data_key(history: History, last: int | None, observed: Observations, points: FloatArray) -> Hashable:
+    """Return everything that the surrogate depends on."""
+    columns = (observed.trial, observed.epoch, observed.loss, points[observed.trial])
+    return (history.space, last, history.parents_digest, *(column.tobytes() for column in columns))
+
+
+def _proposal_key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
+    return _data_key(model.history, model.last, model.observed, model.points), running, excluded.tobytes()
+
+
+@cached(LRUCache(maxsize=8), key=_proposal_key, lock=threading.Lock())
+def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> FloatArray:
+    last = model.last or 1
+    competitors = np.array(running, dtype=np.intp)
+    posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
+    if model.last is not None:  # the best so far may have trained for few epochs, and be expected to improve
+        competitors = np.append(competitors, np.intersect1d(model.incumbents(20), model.improvable()))
+    means = posterior.predict(model.inputs(model.points[competitors], last)).mean
+    best = float(np.min([model.best, *means]))
+    rng = np.random.default_rng(len(model.observed.loss))
+    fidelity = None if model.last is None else 1.0
+    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, rng=rng)
+    return optimizer.run(model.points[model.incumbents(5)], excluded)
+
+
+def fit_model(history: History, last: int | None) -> Model | None:
+    """Return the surrogate of a study given everything known, None if too little is.
 
     Args:
         history: The study.
-        last: R, where curves are modelled, else None.
+        last: R if curves are modelled, else None.
     """
-    from hpo_plugins.surrogate.encoding import Features
-
-    own = observe_values(history) if last is None else observe_curves(history, last)
-    seen = own.beside(observe_identical(history, last))
-    features = Features(history.space)
-    if np.isfinite(seen.loss).sum() < 2 or not features.columns:
+    observed = observe(history, last)
+    encoder = InputEncoder(history.space)
+    if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
         return None
-    settled = _settled(seen)
-    points = features.snap(known_points(history))
-    key = _key(history, last, settled, points)
-    learned = _remember(_lessons, key, lambda: _learn(history, settled, points, last, features))
-    return Model(history, last, seen, learned, features)
+    points = encoder.snap(known_points(history))
+    return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder), encoder)
 
 
-def _settled(seen: Observations) -> Observations:
-    """Return the settled observations, or all while too few are settled."""
-    if seen.settled.all() or np.isfinite(seen.loss[seen.settled]).sum() < 2:
-        return seen
-    return seen.only(seen.settled)
+def _final(observed: Observations) -> Observations:
+    """Return the final observations, or all while too few are final."""
+    if observed.is_final.all() or np.isfinite(observed.loss[observed.is_final]).sum() < 2:
+        return observed
+    return observed.select(observed.is_final)
 
 
-def _learn(history: History, seen: Observations, points: FloatArray, last: int | None, features: Features) -> Learned:
-    from hpo_plugins.surrogate.gp import fit
-
-    scale = Standardization.of(seen.loss)
-    y = scale(seen.loss)
-    kept = informative(seen, y, FITTED)
-    layout = features.layout(curves=last is not None)
-    times = None if last is None else place(seen.epoch[kept], last)
-    x = features.inputs(points[seen.trial[kept]], times)
-    guess = learn_guess(history, seen, y, points, features)
-    theta = fit(layout, x, y[kept] if guess is None else y[kept] - guess(x), steps=STEPS)
-    return Learned(layout, theta, scale, guess)
+def _fit_key(
+    history: History,
+    last: int | None,
+    observed: Observations,
+    points: FloatArray,
+    encoder: InputEncoder,  # noqa: ARG001 - made for the space
+) -> Hashable:
+    return _data_key(history, last, observed, points)
 
 
-_lessons: dict[Hashable, Learned] = {}
-_proposals: dict[Hashable, FloatArray] = {}
+@cached(LRUCache(maxsize=8), key=_fit_key, lock=threading.Lock())
+def _fit(history: History, last: int | None, observed: Observations, points: FloatArray, encoder: InputEncoder) -> Fit:
+    scale = Standardization.of(observed.loss)
+    y = scale(observed.loss)
+    kept = most_informative(observed, y, MAX_FIT)
+    layout = encoder.layout(curves=last is not None)
+    fidelities = None if last is None else log_fidelity(observed.epoch[kept], last)
+    x = encoder.inputs(points[observed.trial[kept]], fidelities)
+    mean = learn_prior_mean(history, observed, y, points, encoder)
+    theta = fit(layout, x, y[kept] if mean is None else y[kept] - mean(x), max_iter=MAX_ITER)
+    return Fit(layout, theta, scale, mean)
 
 
-def _key(history: History, last: int | None, seen: Observations, points: FloatArray) -> Hashable:
-    """Return what the surrogate depends on, and nothing else."""
-    columns = (seen.trial, seen.epoch, seen.loss, points[seen.trial])
-    return (repr(history.space), last, history.parents_digest, *(column.tobytes() for column in columns))
-
-
-def _remember(memory: dict[Hashable, T], key: Hashable, compute: Callable[[], T]) -> T:
-    """Return what was computed for this key before, or compute it; a few are kept."""
-    if key not in memory:
-        while len(memory) >= 8:
-            memory.pop(next(iter(memory)))
-        memory[key] = compute()
-    return memory[key]
-
-
-def informative(seen: Observations, y: FloatArray, most: int) -> NDArray[np.intp]:
-    """Return the indices of at most so many observations, those that say most.
+def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArray[np.intp]:
+    """Return the indices of at most ``count`` observations, ascending.
 
     The newest of every trial come first, then all of the five best trials, then the later ones of the others.
+
+    Args:
+        observed: All observations.
+        y: Their standardised losses.
+        count: How many to keep.
     """
-    if len(y) <= most:
+    if len(y) <= count:
         return np.arange(len(y))
-    newest = np.append(seen.trial[1:] != seen.trial[:-1], True)
-    best = np.isin(seen.trial, seen.trial[np.argsort(y, kind="stable")][:5])
-    rank = np.lexsort((y, -seen.epoch, ~best, ~newest))
-    return np.sort(rank[:most])
+    newest = np.append(observed.trial[1:] != observed.trial[:-1], True)
+    best = np.isin(observed.trial, observed.trial[np.argsort(y, kind="stable")][:5])
+    rank = np.lexsort((y, -observed.epoch, ~best, ~newest))
+    return np.sort(rank[:count])
 
 
-@on_one_core
-def propose(history: History, seed: int, last: int | None = None) -> Params:
-    """Return a new configuration: where the surrogate expects the largest improvement."""
-    known, enough = len(known_points(history)), INITIAL if last is None else INITIAL_CURVES
-    model = model_of(history, last) if known >= (INITIAL_CURVES if guides(history) else enough) else None
-    if model is None or (known < enough and not model.is_guided):
-        return opening(history, seed)
-    found = model.propose(model.running(), model.points)
-    return history.space.decode(found[0]) if len(found) else unseen_draw(history, seed)
+@single_threaded
+def suggest(history: History, seed: int, last: int | None = None) -> Params:
+    """Return a new configuration: the one of largest expected improvement, or the initial design's next.
 
-
-def opening(history: History, seed: int) -> Params:
-    """Return a configuration before the model has a say: one that was good for a parent, or a random draw."""
-    from hpo_plugins.surrogate.encoding import Features
-
-    point = lead(history, Features(history.space)) if len(history) < INITIAL_CURVES else None
-    return unseen_draw(history, seed) if point is None else history.space.decode(point)
-
-
-def unseen_draw(history: History, seed: int) -> Params:
-    """Return the first random draw from the trial's own on that no trial has."""
-    taken = {Space.key(trial.row.params) for trial in history}
-    size = history.space.size
-    number = len(history)
-    while True:
-        params = draw(history.space, seed, number if size is None else number % size)
-        if Space.key(params) not in taken:
-            return params
-        number += 1
+    Args:
+        history: The study.
+        seed: Its seed.
+        last: R if curves are modelled, else None.
+    """
+    known, n_initial = len(known_points(history)), N_INITIAL if last is None else N_INITIAL_CURVES
+    needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
+    model = fit_model(history, last) if known >= needed else None
+    if model is None or (known < n_initial and not model.has_prior_mean):
+        return initial_configuration(history, seed)
+    proposals = model.propose(model.running(), model.points)
+    return history.space.decode(proposals[0]) if len(proposals) else random_configuration(history, seed)

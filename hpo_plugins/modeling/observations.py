@@ -1,9 +1,9 @@
 """From the history to the arrays that the surrogate learns from.
 
 Notation
-    R       the last epoch of a full training; 1 where only final values count
-    grid    the epochs at which curves are read: geometric, from 2 to R
-    tau     ``log(epoch) / log(R)``, the place of an epoch in [0, 1]
+    R              the last epoch of a full training; 1 if only final values are modelled
+    grid           the epochs at which curves are read: geometric, from 2 to R
+    log-fidelity   ``log(epoch) / log(R)``: an epoch as a coordinate in [0, 1]
 """
 
 from __future__ import annotations
@@ -20,44 +20,68 @@ from hpo_plugins.history import History, ParentTrial, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
-FIRST = 2
-"""The grid's first epoch. What a training shows after its very first says little of how it ends (a correlation of 0
-on LCBench, against 0.4 to 0.8 after the second), and jumps as no later part of the curve does."""
+FIRST_EPOCH = 2
+"""The grid's first epoch. The first epoch of a training says little about its end (on LCBench the correlation is 0,
+against 0.4 to 0.8 after the second), and it jumps as no later part of the curve does."""
 GRID_FACTOR = 1.6
-"""From one epoch of the grid to the next."""
+"""The ratio of neighbouring epochs of the grid."""
+MAX_Z = 1e4
+"""The largest standardised distance of a good loss: beyond it, squares lose what distinguishes the others."""
+WINSOR_FACTOR = 5.0
+"""Losses are winsorised above the median plus this many times the distance from the best tenth to the median."""
+
+
+class Observation(NamedTuple):
+    """One known loss; see ``Observations``."""
+
+    trial: int
+    epoch: int
+    loss: float
+    is_final: bool
 
 
 class Observations(NamedTuple):
-    """What is known of the losses, an entry an observation.
+    """The known losses, one entry per observation.
 
     Attributes:
-        trial: The trial's number.
-        epoch: The epoch, R for a final value.
-        loss: The loss there, as the objective counts it; NaN for a trial that failed.
-        settled: Whether it was there before the trainings that run now: what is learned of the process's
-            hyperparameters changes only when a training ends, so that epochs cost little.
+        trial: The number of the trial.
+        epoch: The epoch; R for a final value.
+        loss: The loss according to the objective; NaN for a trial that failed.
+        is_final: Whether it precedes the trainings that are running: hyperparameters are learned from these only, so
+            that they change when a training ends and not with every epoch.
     """
 
     trial: NDArray[np.intp]
     epoch: NDArray[np.intp]
     loss: FloatArray
-    settled: NDArray[np.bool_]
+    is_final: NDArray[np.bool_]
 
-    def beside(self, others: Observations) -> Observations:
-        """Return these and others after them."""
+    @classmethod
+    def of(cls, rows: list[Observation]) -> Observations:
+        """Return the columns of single observations."""
+        trial, epoch, loss, is_final = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return cls(
+            np.array(trial, dtype=np.intp),
+            np.array(epoch, dtype=np.intp),
+            np.array(loss, dtype=np.float64),
+            np.array(is_final, dtype=bool),
+        )
+
+    def append(self, others: Observations) -> Observations:
+        """Return these observations followed by others."""
         return Observations(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
 
-    def only(self, chosen: NDArray[np.bool_]) -> Observations:
-        """Return the chosen ones."""
-        return Observations(self.trial[chosen], self.epoch[chosen], self.loss[chosen], self.settled[chosen])
+    def select(self, chosen: NDArray[np.bool_]) -> Observations:
+        """Return the chosen observations."""
+        return Observations(self.trial[chosen], self.epoch[chosen], self.loss[chosen], self.is_final[chosen])
 
 
 @functools.cache
-def grid(last: int) -> tuple[int, ...]:
-    """Return the epochs at which curves up to ``last`` are read and judged."""
-    if last <= FIRST:
+def epoch_grid(last: int) -> tuple[int, ...]:
+    """Return the epochs at which curves up to epoch ``last`` are read and judged, ascending."""
+    if last <= FIRST_EPOCH:
         return (last,)
-    epochs = [FIRST]
+    epochs = [FIRST_EPOCH]
     while epochs[-1] < last:
         epochs.append(max(epochs[-1] + 1, round(epochs[-1] * GRID_FACTOR)))
     if len(epochs) > 2 and last < epochs[-2] * (1 + (GRID_FACTOR - 1) / 2):
@@ -65,117 +89,124 @@ def grid(last: int) -> tuple[int, ...]:
     return (*epochs[:-1], last)
 
 
-def place(epoch: NDArray[np.intp] | float, last: int) -> FloatArray:
-    """Return tau."""
+def log_fidelity(epoch: NDArray[np.intp] | float, last: int) -> FloatArray:
+    """Return epochs as coordinates in [0, 1], where ``last`` is R."""
     return np.log(np.maximum(epoch, 1)) / math.log(max(last, 2))
 
 
 def known_points(history: History) -> FloatArray:
-    """Return the trials' configurations by number, and after them those of identical parents' trials."""
-    earlier = [trial.point for trial in _identical(history)]
-    return np.vstack([history.points(), np.array(earlier).reshape(len(earlier), len(history.space))])
+    """Return all configurations in the unit cube, shape ``(n, d)``: the trials', then those of identical parents."""
+    parents = [trial.point for trial in _identical_trials(history)]
+    return np.vstack([history.points(), np.array(parents).reshape(len(parents), len(history.space))])
 
 
-def _identical(history: History) -> list[ParentTrial]:
-    """Return the parents' trials that count as the study's own."""
-    return [trial for parent in history.parents if parent.identical for trial in parent.trials]
+def observe(history: History, last: int | None) -> Observations:
+    """Return everything that is known: the trials' losses, then those of identical parents' trials.
+
+    Args:
+        history: The study.
+        last: R if curves are modelled; None if only final values are.
+    """
+    own = observe_values(history) if last is None else observe_curves(history, last)
+    return own.append(observe_identical(history, last))
 
 
-def observe_identical(history: History, last: int | None) -> Observations:
-    """Return what identical parents' trials teach, as if they were trials after the study's own."""
-    return _columns(
+def observe_values(history: History) -> Observations:
+    """Return one observation per trial that has ended: its value."""
+    return Observations.of(
         [
-            row
-            for number, trial in enumerate(_identical(history), len(history))
-            for row in _earlier(trial, number, last, history.objective.at)
+            Observation(trial.row.number, 1, loss, is_final=True)
+            for trial in history
+            if trial.state.is_final and (loss := _value(history, trial)) is not None
         ]
     )
 
 
-def _earlier(
+def observe_curves(history: History, last: int) -> Observations:
+    """Return every trial's curve at the epochs of the grid and at its newest epoch."""
+    return Observations.of([row for trial in history for row in _curve(history, trial, last)])
+
+
+def observe_identical(history: History, last: int | None) -> Observations:
+    """Return the losses of identical parents' trials, as trials numbered after the study's own."""
+    return Observations.of(
+        [
+            row
+            for number, trial in enumerate(_identical_trials(history), len(history))
+            for row in _parent_curve(trial, number, last, history.objective.at)
+        ]
+    )
+
+
+def _identical_trials(history: History) -> list[ParentTrial]:
+    return [trial for parent in history.parents if parent.identical for trial in parent.trials]
+
+
+def _parent_curve(
     trial: ParentTrial, number: int, last: int | None, at: Literal["best", "last"]
-) -> Iterator[tuple[int, int, float, bool]]:
+) -> Iterator[Observation]:
     curve, end = trial.curve, last or 1
     if trial.state is TrialState.FAILED:
-        yield number, end, math.nan, True
+        yield Observation(number, end, math.nan, is_final=True)
     elif (loss := curve.loss(at=at)) is not None:
         newest = end if last is None or trial.state is TrialState.COMPLETED else min(curve.epochs[-1], end)
-        for epoch in grid(end):
+        for epoch in epoch_grid(end):
             if epoch < min(newest, curve.epochs[-1]) and (known := curve.loss(epoch, at=at)) is not None:
-                yield number, epoch, known, True
-        yield number, newest, loss, True
+                yield Observation(number, epoch, known, is_final=True)
+        yield Observation(number, newest, loss, is_final=True)
 
 
-def observe_values(history: History) -> Observations:
-    """Return one observation a finished trial: its value."""
-    rows = [
-        (trial.row.number, 1, loss, True)
-        for trial in history
-        if trial.state.is_final and (loss := _value(history, trial)) is not None
-    ]
-    return _columns(rows)
-
-
-def observe_curves(history: History, last: int) -> Observations:
-    """Return every trial's curve at the epochs of the grid, and at its newest epoch."""
-    return _columns([row for trial in history for row in _curve(history, trial, last)])
-
-
-def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[tuple[int, int, float, bool]]:
+def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observation]:
     number, curve = trial.row.number, trial.curve
     if trial.state is TrialState.FAILED:
         if not trial.row.failed_attempts:
-            yield number, last, math.nan, True
+            yield Observation(number, last, math.nan, is_final=True)
         return
     if not len(curve):
         return
     newest = curve.epochs[-1]
-    settled = trial.row.start_epoch if trial.state is TrialState.RUNNING else newest
-    ended = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value holds to the end
-    # Where not every epoch is reported, a report stands for itself alone: at its own epoch.
-    marks = (*grid(last), settled, newest)
-    read = {epoch for mark in marks if (epoch := curve.last_epoch_until(mark)) is not None}
-    for epoch in sorted(read):
+    final_epoch = trial.row.start_epoch if trial.state is TrialState.RUNNING else newest
+    completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value is the one at R
+    # If not every epoch is reported, a report stands for its own epoch only.
+    epochs = (*epoch_grid(last), final_epoch, newest)
+    reported = {known for epoch in epochs if (known := curve.last_epoch_until(epoch)) is not None}
+    for epoch in sorted(reported):
         loss = curve.loss(epoch, at=history.objective.at)
-        if loss is not None and (epoch >= grid(last)[0] or ended):
-            at = last if ended and epoch == newest else min(epoch, last)
-            yield number, at, loss, epoch <= settled
+        if loss is not None and (epoch >= epoch_grid(last)[0] or completed):
+            fidelity = last if completed and epoch == newest else min(epoch, last)
+            yield Observation(number, fidelity, loss, is_final=epoch <= final_epoch)
 
 
 def _value(history: History, trial: TrialHistory) -> float | None:
-    """Return what a finished trial teaches: its loss, NaN when it failed by itself, None when it is no lesson."""
+    """Return the loss of a trial that has ended, NaN if its training failed, None if only its workers did."""
     if trial.state is TrialState.FAILED:
         return None if trial.row.failed_attempts else math.nan
     return history.loss(trial.row.number)
 
 
-def _columns(rows: list[tuple[int, int, float, bool]]) -> Observations:
-    trial, epoch, loss, settled = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Observations(
-        np.array(trial, dtype=np.intp),
-        np.array(epoch, dtype=np.intp),
-        np.array(loss, dtype=np.float64),
-        np.array(settled, dtype=bool),
-    )
-
-
 class Standardization(NamedTuple):
     """The scale on which the process sees losses.
 
-    Losses may be of any size, so they are first divided by ``unit``. Bad ones are drawn in: how bad a bad
-    configuration is says little about where good ones are, and one diverged training must not flatten all the rest.
+    Losses of any size are first divided by ``unit``. Bad ones are winsorised: how bad a bad configuration is says
+    little about where good ones are, and a diverged training must not flatten the differences between all others.
+
+    Attributes:
+        unit: What losses are divided by.
+        limit: What they are winsorised at, in units.
+        mean: The mean of winsorised losses, in units.
+        deviation: Their standard deviation, in units.
+        worst: The largest standardised loss; failed trials count as this.
     """
 
     unit: float
     limit: float
-    middle: float
-    spread: float
+    mean: float
+    deviation: float
     worst: float
-    """The largest standardised loss, which failures count as."""
 
     @classmethod
     def of(cls, loss: FloatArray) -> Standardization:
-        """Return the scale that fits these losses; NaN, a failure, counts for nothing."""
+        """Return the scale that fits losses of shape ``(n,)``; NaN, a failed trial, is ignored."""
         known = loss[np.isfinite(loss)]
         if not len(known):
             return cls(1.0, math.inf, 0.0, 1.0, 0.0)
@@ -183,26 +214,20 @@ class Standardization(NamedTuple):
         scaled = known / unit
         tenth, median, quarter = np.quantile(scaled, (0.1, 0.5, 0.75))
         reach = float(median - tenth) or float(quarter - median)
-        limit = float(median) + TAIL * reach if reach > 0 else math.inf
-        drawn = np.minimum(scaled, limit)
-        middle, spread = float(drawn.mean()), float(drawn.std())
-        if not spread > 1e-12 * float(np.abs(drawn).max()):  # all the same
-            spread = 1.0
-        return cls(unit, limit, middle, spread, float((drawn.max() - middle) / spread))
+        limit = float(median) + WINSOR_FACTOR * reach if reach > 0 else math.inf
+        winsorised = np.minimum(scaled, limit)
+        mean, deviation = float(winsorised.mean()), float(winsorised.std())
+        if not deviation > 1e-12 * float(np.abs(winsorised).max()):  # all losses are equal
+            deviation = 1.0
+        return cls(unit, limit, mean, deviation, float((winsorised.max() - mean) / deviation))
 
     def __call__(self, loss: FloatArray) -> FloatArray:
         """Return standardised losses."""
         with np.errstate(over="ignore"):
-            standardized = (np.minimum(loss / self.unit, self.limit) - self.middle) / self.spread
-        # A new loss may lie far from all that the scale was made of.
-        return np.where(np.isnan(standardized), self.worst, np.clip(standardized, -FAR, self.worst + TAIL))
+            standardized = (np.minimum(loss / self.unit, self.limit) - self.mean) / self.deviation
+        # A new loss may be far from all those that determined the scale.
+        return np.where(np.isnan(standardized), self.worst, np.clip(standardized, -MAX_Z, self.worst + WINSOR_FACTOR))
 
-    def back(self, value: float) -> float:
-        """Return the loss of a standardised one."""
-        return (value * self.spread + self.middle) * self.unit
-
-
-FAR = 1e4
-"""The largest standardised distance of a good loss: beyond it, squares would lose what tells the others apart."""
-TAIL = 5.0
-"""Losses further above the median than so many times the distance of the good tenth below it are drawn in."""
+    def inverse(self, value: float) -> float:
+        """Return the loss that a standardised one stands for."""
+        return (value * self.deviation + self.mean) * self.unit

@@ -12,7 +12,7 @@ from hpo_plugins.sagemaker.parsing import MAX_JOBS, Reading, read
 from hpo_plugins.sagemaker.shapes import Node
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.storage import open_storage
-from hpo_plugins.strategies import Portfolio
+from hpo_plugins.strategies import MaxUCB
 from hpo_plugins.study.warm_start import WarmStart
 from hpo_plugins.tuner import DEFAULT_NAME, Tuner
 
@@ -47,8 +47,8 @@ def tuner_from_request(request: Mapping[str, Any], **tuner_arguments: Any) -> Tu
     _check_arguments(tuner_arguments)
     arguments = reading.arguments | tuner_arguments
     strategy = arguments["strategy"]
-    if isinstance(reading.space, DefinitionSpace) and not isinstance(strategy, Portfolio):
-        arguments["strategy"] = Portfolio(dict.fromkeys(reading.space.definitions, strategy))
+    if isinstance(reading.space, DefinitionSpace) and not isinstance(strategy, MaxUCB):
+        arguments["strategy"] = MaxUCB(dict.fromkeys(reading.space.definitions, strategy))
     if tuner_arguments.get("seed") is not None:
         reading.request["HyperParameterTuningJobConfig"]["RandomSeed"] = tuner_arguments["seed"]
     if reading.parents:

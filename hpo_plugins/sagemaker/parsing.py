@@ -17,7 +17,7 @@ from hpo_plugins.sagemaker.hyperparameters import read_space, refuse_numbers
 from hpo_plugins.sagemaker.request_shape import CONFIG, REQUEST
 from hpo_plugins.sagemaker.shapes import Node, join
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
-from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Portfolio, Random, Strategy
+from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MaxUCB, MedianRule, Random, Strategy
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 
 EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
@@ -163,7 +163,7 @@ def _join(parts: list[_Part], *, several: bool) -> tuple[Space, Strategy]:
                 f"definition, but got {type(part.objective).__name__!r}. Trials are compared over all definitions."
             )
     space = DefinitionSpace([TrainingDefinition(str(part.name), part.space, part.objective) for part in parts])
-    return space, Portfolio({str(part.name): part.strategy for part in parts})
+    return space, MaxUCB({str(part.name): part.strategy for part in parts})
 
 
 # The rules of the whole job.

@@ -16,7 +16,7 @@ from hpo_plugins.sagemaker.from_request import KEPT
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
 from hpo_plugins.sagemaker.parsing import read
 from hpo_plugins.space import DefinitionSpace
-from hpo_plugins.strategies import Hyperband, MedianRule, Portfolio, Strategy
+from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 from hpo_plugins.tuner import Tuner
@@ -119,7 +119,7 @@ def _config(study: StudyConfig) -> dict[str, Any]:
 
 
 def _strategy(strategy: Strategy) -> dict[str, Any]:
-    if isinstance(strategy, Portfolio):
+    if isinstance(strategy, MaxUCB):
         written = [_strategy(one) for one in strategy.strategies.values()]
         if any(one != written[0] for one in written):
             raise InvalidArgument("strategy must be the same for all definitions, as the service has but one.")
@@ -173,7 +173,7 @@ def _lost(study: StudyConfig) -> Iterator[str]:
     """Yield the settings that a request cannot say."""
     if study.objective.at != "last":
         yield f"at={study.objective.at!r} of the objective (the service takes a training's last value)"
-    for strategy in study.strategy.strategies.values() if isinstance(study.strategy, Portfolio) else [study.strategy]:
+    for strategy in study.strategy.strategies.values() if isinstance(study.strategy, MaxUCB) else [study.strategy]:
         said = {"name", "min_resource", "max_resource"} if isinstance(strategy, Hyperband) else {"name"}
         plain = {"Hyperband": {"reduction_factor": 3, "search": "random", "pause": False}}
         usual = plain.get(type(strategy).__name__) or type(strategy)().to_json()

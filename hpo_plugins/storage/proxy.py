@@ -21,11 +21,11 @@ from hpo_plugins.storage.protocol import Definition
 
 
 class Address(NamedTuple):
-    """Where an object is served: the socket, its key, and the object's index."""
+    """Where an object is served: the socket, its key, and the object's slot."""
 
     socket: Any
     key: bytes
-    index: int
+    slot: int
 
 
 class _Manager(BaseManager):
@@ -49,8 +49,8 @@ def serve(target: Any) -> Address:
             _server = (os.getpid(), server.address, key)
         if not any(target is known for known in _served):
             _served.append(target)
-        index = next(index for index, known in enumerate(_served) if known is target)
-        return Address(_server[1], _server[2], index)
+        slot = next(slot for slot, known in enumerate(_served) if known is target)
+        return Address(_server[1], _server[2], slot)
 
 
 def _run(server: Any) -> None:
@@ -73,7 +73,7 @@ def connect(address: Address) -> Any:
 def _connect(pid: int, address: Address) -> Any:  # noqa: ARG001 - a forked child must not use its parent's proxy
     manager = _Manager(address=address.socket, authkey=address.key)
     manager.connect()
-    return manager.served(address.index)  # type: ignore[attr-defined]  # registered above
+    return manager.served(address.slot)  # type: ignore[attr-defined]  # registered above
 
 
 class ProxyStudyStore:

@@ -103,9 +103,7 @@ class SqlStudyStore:
             counted = connection.execute(
                 schema.studies.update()
                 .where(studies.id == self._study, studies.acquisitions == expected)
-                .values(
-                    acquisitions=studies.acquisitions + 1, revision=studies.revision + 1, **self._runtime_values()
-                )
+                .values(acquisitions=studies.acquisitions + 1, revision=studies.revision + 1, **self._runtime_values())
             )
             if counted.rowcount == 0:
                 return None
@@ -208,12 +206,10 @@ class SqlStudyStore:
         """
         study = {"this_study": self._study}
         if not counts_as_work and connection.dialect.update_returning:
-            revision: int = connection.execute(schema.ADVANCE, study).scalar_one()
-            return revision
+            return int(connection.execute(schema.ADVANCE, study).scalar_one())
         next_revision = schema.NEXT_REVISION
         connection.execute(next_revision.values(**self._runtime_values()) if counts_as_work else next_revision, study)
-        revision = connection.execute(schema.REVISION, study).scalar_one()
-        return revision
+        return int(connection.execute(schema.REVISION, study).scalar_one())
 
     def _runtime_values(self) -> dict[str, Any]:
         """Return the new values of the columns that keep the runtime."""

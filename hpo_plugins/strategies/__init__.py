@@ -1,24 +1,33 @@
-"""What to try next, and when to stop: one file a strategy."""
+"""Strategies choose configurations, and may judge trainings; stopping rules judge trainings only. One file each."""
 
-from hpo_plugins.strategies.base import Decision, Resume, Start, StoppingRule, Strategy, component_from_json
+from hpo_plugins.strategies.base import (
+    Component,
+    Decision,
+    Resume,
+    Start,
+    StoppingRule,
+    Strategy,
+    component_from_json,
+)
 from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
-from hpo_plugins.strategies.max_ucb import Portfolio
+from hpo_plugins.strategies.max_ucb import MaxUCB
 from hpo_plugins.strategies.median_stopping import MedianRule
 from hpo_plugins.strategies.random_search import Random
 
 __all__ = [
     "Bayesian",
+    "Component",
+    "Decision",
     "Grid",
     "Hyperband",
-    "StoppingRule",
+    "MaxUCB",
     "MedianRule",
-    "Portfolio",
     "Random",
     "Resume",
     "Start",
+    "StoppingRule",
     "Strategy",
-    "Decision",
     "component_from_json",
 ]

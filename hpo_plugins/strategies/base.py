@@ -1,11 +1,15 @@
-"""What a strategy is: a function of the history, the seed and the trial's number."""
+"""What a strategy is: a function of the history, the seed and the trial's number, without state of its own.
+
+Whatever a strategy remembers between calls is a cache that changes nothing but time. So a process that takes over a
+study suggests what the first one would have suggested.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
@@ -14,97 +18,127 @@ from hpo_plugins.space import Params, Space
 
 
 class Decision(NamedTuple):
-    """What becomes of a training after an epoch: the state it is to take, and why, in words."""
+    """What becomes of a training after an epoch: the state that its trial takes, and why, in words."""
 
     state: TrialState
     reason: str
 
 
 class Start(NamedTuple):
-    """The decision to start a new trial with this configuration."""
+    """The action to start a new trial with this configuration."""
 
     params: Params
 
 
 class Resume(NamedTuple):
-    """The decision to go on with a paused trial."""
+    """The action to resume a paused trial."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class StoppingRule(ABC):
-    """Decides after an epoch whether a training goes on."""
+class Component(ABC):
+    """A part of a study's definition that is stored by its name and its fields: a strategy, a rule or a criterion."""
 
-    registry: ClassVar[dict[str, type[StoppingRule]]] = {}
+    registry: ClassVar[dict[str, type[Component]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Know every rule and strategy by its name, to read it back from a stored study."""
-        StoppingRule.registry[cls.__name__] = cls
-
-    @abstractmethod
-    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
-        """Return the verdict on trial ``number``, whose newest epoch is ``epoch``, or None to go on."""
+        """Register the class, so that it can be read back from a stored study."""
+        Component.registry[cls.__name__] = cls
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``component_from_json`` reads."""
         return {"name": type(self).__name__, **asdict(self)}
 
 
-class Strategy(StoppingRule):
-    """Chooses configurations, and may judge trainings.
+C = TypeVar("C", bound=Component)
 
-    A strategy keeps no state of its own: whatever it remembers between calls is a cache that changes nothing but
-    time, so a process that takes over a study suggests what the first would have.
+
+def component_from_json(data: Mapping[str, Any], kind: type[C]) -> C:
+    """Return the component that ``to_json`` described; only classes of this library are instantiated.
+
+    Args:
+        data: The JSON form.
+        kind: The class that it must be derived from.
+
+    Raises:
+        InvalidArgument: This version of the library has no such component.
     """
+    name = data["name"]
+    known = {
+        key: cls for key, cls in Component.registry.items() if issubclass(cls, kind) and cls.__module__ != __name__
+    }
+    if name not in known:
+        what = {"Strategy": "strategy", "StoppingRule": "stopping rule"}.get(kind.__name__, kind.__name__.lower())
+        raise InvalidArgument(
+            f"{what} {name!r} is not known to this version of hpo-plugins; it knows {', '.join(sorted(known))}."
+        )
+    return known[name](**{key: value for key, value in data.items() if key != "name"})
 
+
+class StoppingRule(Component):
+    """Decides after an epoch whether a training continues."""
+
+    @abstractmethod
+    def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
+        """Return the decision on a trial, or None to let it continue.
+
+        Args:
+            history: The study, which includes the report.
+            number: The trial.
+            epoch: The epoch that it has just reported.
+        """
+
+
+class Strategy(StoppingRule):
+    """Chooses configurations, and may judge trainings."""
+
+    max_resource: int | None = None
+    """Epochs of a full training, None if the strategy does not know them."""
     stops_trainings: ClassVar[bool] = False
-    """Whether it judges trainings itself, so that no other early-stopping rule may stand beside it."""
+    """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
 
     @property
     def pauses(self) -> bool:
-        """Whether it pauses trainings to go on with them later: those that can have an argument ``pause``."""
+        """Whether it pauses trainings to resume them later; strategies that can do so have a field ``pause``."""
         return bool(getattr(self, "pause", False))
 
     def check(self, space: Space, max_trials: int | None) -> None:
-        """Raise InvalidArgument when the strategy does not fit the space or the limits."""
+        """Raise InvalidArgument if the strategy does not fit the space or the limits.
+
+        Args:
+            space: The search space.
+            max_trials: The maximum number of trials, None for no limit.
+        """
 
     @abstractmethod
     def suggest(self, history: History, seed: int) -> Params:
         """Return the configuration of the next trial, number ``len(history)``.
 
-        In a finite space it is one that no trial has; it is not asked when all have been tried.
+        In a finite space it is one that no trial has; the method is not called once all have been tried.
         """
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return what the next free worker does: start a new trial, or go on with a paused one.
+        """Return what the next free worker does: start a new trial, or resume a paused one.
 
-        ``may_start`` is false when no new trial may be started. None says that no paused trial is worth another epoch
-        as things stand: the worker waits while others run, and with nobody running the search is over.
+        None means that no paused trial is worth another epoch for now: the worker waits while others run, and the
+        search is over if nobody runs.
+
+        Args:
+            history: The study.
+            seed: Its seed.
+            may_start: Whether a new trial may be started.
         """
         return Start(self.suggest(history, seed)) if may_start else None
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:  # noqa: ARG002
-        """Let every training go on."""
+        """Let every training continue."""
         return None
 
     def final_reason(self, history: History, number: int) -> str:
-        """Return why a paused trial is not trained further, when the search ends and leaves it behind."""
+        """Return why a paused trial is not trained further when the search ends."""
         return history[number].row.stop_reason or ""
-
-    def full_training(self) -> int | None:
-        """Return the epochs of a full training, None where the strategy does not know them."""
-        return None
 
     def describe(self) -> str:
         """Return what the strategy will do, in words."""
         return repr(self)
-
-
-def component_from_json(data: Mapping[str, Any], kind: Any = None) -> Any:
-    """Return the strategy or rule that ``to_json`` described; only names known to this library are made."""
-    name = data["name"]
-    if name not in StoppingRule.registry:
-        known = ", ".join(sorted(StoppingRule.registry))
-        raise InvalidArgument(f"strategy {name!r} is not known to this version of hpo-plugins; it knows {known}.")
-    return StoppingRule.registry[name](**{key: value for key, value in data.items() if key != "name"})

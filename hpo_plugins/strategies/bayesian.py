@@ -1,62 +1,73 @@
-"""Bayesian optimisation: a Gaussian process over configurations, and over epochs where trainings are judged by it.
+"""Bayesian optimisation: a Gaussian process over configurations and, if trainings are judged by it, over epochs.
 
 Notation
     R       max_resource, the epochs of a full training
     grid    the epochs at which trainings are judged: 2, 3, 5, 8, 13, ... R
+
+Without R, each trial has one value, and the next configuration is the one of largest expected improvement (Jones et
+al.; trials that are running count with their predicted value). With R, every epoch of every trial is an observation,
+and each training competes for its next epochs with all others and with new configurations (``modeling/freeze_thaw.py``).
 
 References:
     Jones, Schonlau, Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global
     Optimization 13, 1998.
     Snoek, Larochelle, Adams, "Practical Bayesian Optimization of Machine Learning Algorithms", NeurIPS 2012.
     Swersky, Snoek, Adams, "Freeze-Thaw Bayesian Optimization", arXiv 1406.3896, 2014.
+
+Differs from the papers in:
+    1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
+    2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
+    3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
+       for good instead of frozen, which must be the surer the more epochs are lost (``STOP_MARGIN``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hpo_plugins._validation import whole_number
+from hpo_plugins import _validation, modeling
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
-from hpo_plugins.modeling import freeze_thaw as allocation
-from hpo_plugins.modeling.model import INITIAL_CURVES, Model, model_of, opening, propose, unseen_draw
-from hpo_plugins.modeling.observations import grid, known_points
+from hpo_plugins.modeling.observations import epoch_grid, known_points
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
-from hpo_plugins.surrogate.threads import on_one_core
+from hpo_plugins.surrogate.threads import single_threaded
 
-IRREVOCABLE = 4.0
-"""How much surer a stop must be after a full training's epochs than after none: it is a choice that cannot be mended.
+if TYPE_CHECKING:
+    from hpo_plugins.modeling.model import Model
+
+STOP_MARGIN = 4.0
+"""How much more another training must be worth to stop one after a full training's epochs than after none.
 
 Regret on LCBench (10 instances, 3 seeds) at 10, 25, 50 and 100 %: with 0 .328 .180 .084 .015, with 4 .332 .136 .063
 .022, with 10 .394 .184 .090 .022.
 """
-LOOK = 3
-"""Epochs that each of the first, random configurations is trained before the model has a say, where it can go on later.
+PROBE_EPOCHS = 3
+"""Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused.
 
-Regret on LCBench (10 instances, 2 seeds): without a look .279 .139 .066 .015, with three epochs .225 .121 .040 .020.
+Regret on LCBench (10 instances, 2 seeds): without probing .279 .139 .066 .015, with three epochs .225 .121 .040 .020.
 """
 
 
 @dataclass(frozen=True)
 class Bayesian(Strategy):
-    """Let a model of everything known choose configurations and, if asked, judge every training.
+    """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training.
 
     Args:
-        max_resource: Epochs of a full training. With it, the model learns from every epoch and judges every running
-            training at epochs 2, 3, 5, 8, 13 and so on: the training goes on while its next epochs are expected to
-            bring more than those of any other. Without it, nothing is stopped (``Tuner(early_stopping=)`` may).
-        pause: What becomes of a training that is judged to wait: False stops it for good, True freezes it with a
-            checkpoint, and it goes on from there when its next epochs are worth most.
-        cost: What an epoch costs when the worth of epochs is compared: ``"epochs"``, all the same, so that a seed
-            fixes the search; or ``"seconds"``, the time they take, measured while trainings run and predicted for
-            new configurations. What starting or thawing a training takes counts with both.
+        max_resource: Epochs of a full training. With it, the surrogate learns from every epoch and judges every
+            running training at epochs 2, 3, 5, 8, 13 and so on: the training continues while its next epochs are worth
+            more than those of any other. Without it, no training is stopped (``Tuner(early_stopping=)`` may do that).
+        pause: What happens to a training whose epochs are worth less: False stops it for good; True pauses it with a
+            checkpoint, from which it is resumed when its next epochs are worth most.
+        cost: What an epoch costs: ``"epochs"``, always 1, so that a seed fixes the search; or ``"seconds"``, the time
+            that it takes, measured while trainings run and predicted for new configurations. Starting or resuming a
+            training costs the time that it takes in both cases.
 
     Raises:
-        InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` comes without it, or ``cost``
-            is another word.
+        InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or ``cost``
+            is anything else.
     """
 
     max_resource: int | None = None
@@ -65,16 +76,16 @@ class Bayesian(Strategy):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if not isinstance(self.pause, bool):
-            raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
-        if self.cost not in ("epochs", "seconds"):
-            raise InvalidArgument(f"cost must be 'epochs' or 'seconds', but got cost={self.cost!r}.")
+        _validation.boolean("pause", self.pause)
+        _validation.choice("cost", self.cost, ("epochs", "seconds"))
         if self.max_resource is not None:
-            whole_number("max_resource", self.max_resource, at_least=1)
+            object.__setattr__(
+                self, "max_resource", _validation.whole_number("max_resource", self.max_resource, at_least=1)
+            )
         elif self.pause:
             raise InvalidArgument(
                 "pause=True needs max_resource, the epochs of a full training, but got max_resource=None. "
-                "Give the number that you give to epochs=, max_epochs= or num_boost_round=."
+                "Use the number that you pass as epochs=, max_epochs= or num_boost_round=."
             )
 
     @property
@@ -83,98 +94,96 @@ class Bayesian(Strategy):
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the configuration of the largest expected improvement; the first few are random draws."""
-        return propose(history, seed, _unfinished_curves(history))
+        """Return the configuration of largest expected improvement; the first few are random draws."""
+        return modeling.model.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the new configuration or the frozen training whose next epochs are expected to bring most."""
+        """Return the new configuration or the paused training whose next epochs are worth most."""
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
-        if may_start and len(known_points(history)) < INITIAL_CURVES:
-            return Start(opening(history, seed))
-        return self._next(history, seed, may_start)
+        if may_start and len(known_points(history)) < modeling.initial_design.N_INITIAL_CURVES:
+            return Start(modeling.initial_design.initial_configuration(history, seed))
+        return self._most_valuable(history, seed, may_start)
 
-    @on_one_core
-    def _next(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
-        model = model_of(history, self.max_resource)
-        if model is None:  # no two results yet: all failed, or they are under way
-            frozen = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
-            return Start(unseen_draw(history, seed)) if may_start else Resume(frozen[0]) if frozen else None
-        choices = allocation.trainings(model, None, may_start=may_start, may_thaw=self.pause)
-        choice = allocation.choose(model, choices, None, timed=self.cost == "seconds")
-        if choice is None or (not may_start and choice.chance < allocation.HOPELESS):
-            return Start(unseen_draw(history, seed)) if may_start else None
+    @single_threaded
+    def _most_valuable(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
+        model, random_configuration = _fit(history, self.max_resource), modeling.initial_design.random_configuration
+        if model is None:  # fewer than two results: all failed, or are still to come
+            paused = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
+            return Start(random_configuration(history, seed)) if may_start else Resume(paused[0]) if paused else None
+        freeze_thaw = modeling.freeze_thaw
+        options = freeze_thaw.trainings(model, None, may_start=may_start, may_thaw=self.pause)
+        choice = freeze_thaw.choose(model, options, None, timed=self.cost == "seconds")
+        if choice is None or (not may_start and choice.win_probability < freeze_thaw.MIN_WIN_PROBABILITY):
+            return Start(random_configuration(history, seed)) if may_start else None
         if choice.training.number is not None:
             return Resume(choice.training.number)
         return Start(history.space.decode(choice.training.point))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
-        """Compare what the training's next epochs are worth with what else could be trained."""
+        """Compare the training's next epochs with everything else that could be trained."""
         if self.max_resource is None:
             return None
         if epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        if self.pause and number < INITIAL_CURVES and history[number].row.start_epoch == 0:
-            # A look at each of the first, as far as it takes to see how curves go on.
-            enough = min(LOOK, self.max_resource)
-            return Decision(TrialState.PAUSED, f"{_WORDS[TrialState.PAUSED]}: a first look") if epoch >= enough else None
-        is_due = history[number].curve.milestone_passed(epoch, grid(self.max_resource)) is not None
-        return self._judge(history, number) if is_due else None
+        if self.pause and number < modeling.initial_design.N_INITIAL_CURVES and history[number].row.start_epoch == 0:
+            if epoch < min(PROBE_EPOCHS, self.max_resource):
+                return None
+            return Decision(TrialState.PAUSED, f"{_REASONS[TrialState.PAUSED]}: the initial design was probed")
+        if history[number].curve.milestone_passed(epoch, epoch_grid(self.max_resource)) is None:
+            return None
+        return self._judge(history, number)
 
-    @on_one_core
+    @single_threaded
     def _judge(self, history: History, number: int) -> Decision | None:
-        model = model_of(history, self.max_resource)
+        model = _fit(history, self.max_resource)
         if model is None:
             return None
-        choices = allocation.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
-        # What is stopped is lost with all its epochs: the more they are, the surer it must be. What is paused is not.
+        freeze_thaw = modeling.freeze_thaw
+        options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
+        # A stopped training loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
-        favour = 1.0 if self.pause else 1.0 + IRREVOCABLE * spent
-        choice = allocation.choose(model, choices, number, timed=self.cost == "seconds", favour=favour)
-        hopeful = choice is not None and (history.may_start or choice.chance >= allocation.HOPELESS)
-        if choice is not None and choice.training.number == number and hopeful:
-            return None
+        factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
+        choice = freeze_thaw.choose(model, options, number, timed=self.cost == "seconds", switching_factor=factor)
+        if choice is not None and choice.training.number == number:
+            if history.may_start or choice.win_probability >= freeze_thaw.MIN_WIN_PROBABILITY:
+                return None
         state = TrialState.PAUSED if self.pause else TrialState.STOPPED
-        return Decision(state, f"{_WORDS[state]}: {self._expectation(model, number)}")
+        return Decision(state, f"{_REASONS[state]}: {self._forecast(model, number)}")
 
-    @on_one_core
+    @single_threaded
     def final_reason(self, history: History, number: int) -> str:
-        """Return what the model expects of the trial."""
-        model = model_of(history, self.max_resource)
-        known = super().final_reason(history, number)
-        return known if model is None else f"{_WORDS[TrialState.STOPPED]}: {self._expectation(model, number)}"
+        """Return what the surrogate expects of the trial."""
+        model = _fit(history, self.max_resource)
+        if model is None:
+            return super().final_reason(history, number)
+        return f"{_REASONS[TrialState.STOPPED]}: {self._forecast(model, number)}"
 
-    def _expectation(self, model: Model, number: int) -> str:
-        """Return in words what the model expects of a training."""
-        from hpo_plugins.surrogate.acquisition import chance_of_improvement
-
-        mean, deviation = model.posterior.at(model.at(model.points[[number]], self.max_resource or 1))
-        chance = float(chance_of_improvement(mean, deviation, model.best)[0])
-        shown = model.history.objective.loss
-        expected, best = (shown(model.scale.back(loss)) for loss in (float(mean[0]), model.best))
-        spread = float(deviation[0]) * model.scale.spread * model.scale.unit
+    def _forecast(self, model: Model, number: int) -> str:
+        """Return in words what the surrogate expects of a training."""
+        forecast = model.forecast(number)
         return (
-            f"expected {expected:.4g} +- {spread:.2g} at epoch {self.max_resource}, best is {best:.4g}: "
-            f"chance to win {chance:.1%}"
+            f"expected {forecast.value:.4g} +- {forecast.deviation:.2g} at epoch {self.max_resource}, best is "
+            f"{forecast.best:.4g}: probability to win {forecast.win_probability:.1%}"
         )
-
-    def full_training(self) -> int | None:
-        """Return ``max_resource``."""
-        return self.max_resource
 
     def describe(self) -> str:
         """Return what the strategy will do."""
         if self.max_resource is None:
-            return "Bayesian: the configuration of the largest expected improvement; no training is stopped."
-        verb = "frozen, and thawed when its next epochs are worth most" if self.pause else "stopped"
-        epochs = ", ".join(map(str, grid(self.max_resource)))
-        return f"Bayesian: every training is judged at epochs {epochs}; one that others surpass is {verb}."
+            return "Bayesian: the configuration of largest expected improvement; no training is stopped."
+        verb = "paused, and resumed when its next epochs are worth most" if self.pause else "stopped"
+        epochs = ", ".join(map(str, epoch_grid(self.max_resource)))
+        return f"Bayesian: every training is judged at epochs {epochs}; one whose epochs are worth less is {verb}."
 
 
-def _unfinished_curves(history: History) -> int | None:
-    """Return the longest training's epochs where trainings are known by a part of their curve only, else None.
+def _fit(history: History, last: int | None) -> Model | None:
+    return modeling.model.fit_model(history, last)
 
-    Finished trainings are known by their value, which makes a smaller and better posed problem than their curves.
+
+def _longest_training(history: History) -> int | None:
+    """Return the longest training's epochs if some trainings are known only by a part of their curve, else None.
+
+    Otherwise all are known by their value, which is a smaller and better conditioned problem than their curves.
     """
     partly = (TrialState.RUNNING, TrialState.STOPPED)
     if not any(trial.state in partly and len(trial.curve) for trial in history):
@@ -183,7 +192,7 @@ def _unfinished_curves(history: History) -> int | None:
     return longest if longest > 1 else None
 
 
-_WORDS = {
+_REASONS = {
     TrialState.STOPPED: "not worth another epoch",
-    TrialState.PAUSED: "others come first",
+    TrialState.PAUSED: "other trainings are worth more",
 }

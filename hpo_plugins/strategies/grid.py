@@ -1,4 +1,9 @@
-"""Grid search: every combination once, in a fixed order."""
+"""Grid search: every combination of categorical values, once each and in order.
+
+Reference:
+    Amazon SageMaker developer guide, "Hyperparameter tuning strategies": grid search takes categorical parameters only,
+    and computes the number of training jobs.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +19,17 @@ from hpo_plugins.strategies.base import Strategy
 class Grid(Strategy):
     """Try every combination of categorical values.
 
-    Combinations come in the order of the space as it was written, the last parameter turning fastest. The number of
-    trials is the number of combinations: ``max_trials`` is left out, or equal to it.
-
-    Reference:
-        Amazon SageMaker developer guide, "Hyperparameter tuning strategies": grid search is for categorical
-        parameters only, and its number of training jobs is computed.
+    Combinations come in the order of the space as it was written; the last parameter varies fastest. The number of
+    trials is the number of combinations: leave ``max_trials`` out, or make it equal.
     """
 
     def check(self, space: Space, max_trials: int | None) -> None:
-        """Refuse ranges, and a number of trials other than the number of combinations."""
+        """Raise InvalidArgument for ranges, and for a number of trials other than the number of combinations."""
         for name, parameter in space.items():
             if not isinstance(parameter, Categorical):
                 raise InvalidArgument(
                     f"Grid needs categorical parameters, but got space[{name!r}]={parameter!r}. "
-                    "List the values to try, Categorical([...]), or use Random or Hyperband."
+                    "List the values to try, Categorical([...]), or use Random, Bayesian or Hyperband."
                 )
         if max_trials is not None and max_trials != space.size:
             raise InvalidArgument(
@@ -42,4 +43,4 @@ class Grid(Strategy):
 
     def describe(self) -> str:
         """Return what the strategy will do."""
-        return "Grid: every combination once, the last parameter turning fastest."
+        return "Grid: every combination once, the last parameter varying fastest."

@@ -4,7 +4,7 @@ Notation
     r, R    min_resource and max_resource, in epochs
     eta     reduction_factor
     rung    an epoch at which a trial is compared: r * eta^k below R
-    bracket a sequence of rungs; bracket s leaves the first s out, so it starts judging later
+    bracket a sequence of rungs; bracket s omits the first s, so it judges later
 
 Reference:
     Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
@@ -14,19 +14,19 @@ Reference:
 
 Differs from the papers in:
     1. A training is judged inside its own loop when it reports a rung's epoch, against all results there so far, and
-       is stopped or goes on at once (ASHA's stopping variant): nothing waits, any number of workers may run.
-    2. Trials are dealt to the brackets in turn, in the proportions of Hyperband's bracket sizes, so that any number
+       is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
+    2. Trials are assigned to the brackets in turn, in the proportions of Hyperband's bracket sizes, so that any number
        of trials, not only a whole round, is divided in these proportions.
-    3. A bracket says where judging starts, not who is compared: every trial that has come to a rung's epoch counts
-       there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
-       budget was .515 .348 .265 .228, against .609 .395 .315 .256 with brackets kept apart: each bracket of its own
-       had to learn anew what is good.
-    4. A trial that ended by itself before a rung holds its last result there.
-    5. New configurations come from a model of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger, "Model-based
+    3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
+       counts there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
+       budget was .515 .348 .265 .228, against .609 .395 .315 .256 with separate brackets, each of which has to learn
+       separately what is good.
+    4. A trial that ended by itself before a rung counts there with its last result.
+    5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger, "Model-based
        Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless ``search="random"``.
     6. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
-       goes on at once, without a pause between. When no new trial may start, the best at a rung is promoted however
-       few there are, so that a search always ends with a full training.
+       continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
+       there are, so that a search always ends with a full training.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Literal
 
-from hpo_plugins._validation import whole_number
+from hpo_plugins import modeling
+from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, ParentTrial, TrialHistory
-from hpo_plugins.modeling.model import propose
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
@@ -55,11 +55,11 @@ class Hyperband(Strategy):
     Args:
         min_resource: No training is judged before this epoch.
         max_resource: Epochs of a full training; a training that reaches it is complete.
-        reduction_factor: At each rung the best ``1 / reduction_factor`` of the results so far go on.
-        search: Where new configurations come from: ``"bayesian"``, where a model of all curves expects the best value
-            at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
-        pause: What becomes of a training that is not among the best at its rung: False stops it for good, True
-            pauses it with a checkpoint, and it goes on from there if later results put it among the best.
+        reduction_factor: At each rung, the best ``1 / reduction_factor`` of the results so far continue.
+        search: Where new configurations come from: ``"bayesian"``, where a surrogate of all curves expects the best
+            value at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
+        pause: What happens to a training that is not among the best at its rung: False stops it for good; True pauses
+            it with a checkpoint, from which it is resumed if later results put it among the best.
 
     Raises:
         InvalidArgument: An argument is not a whole number in its range, ``min_resource > max_resource``, or the
@@ -74,44 +74,38 @@ class Hyperband(Strategy):
     stops_trainings: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        whole_number("min_resource", self.min_resource, at_least=1)
-        whole_number("reduction_factor", self.reduction_factor, at_least=2)
+        for name, at_least in (("min_resource", 1), ("reduction_factor", 2)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=at_least))
         if self.max_resource is not None:
-            whole_number("max_resource", self.max_resource, at_least=1)
+            object.__setattr__(self, "max_resource", whole_number("max_resource", self.max_resource, at_least=1))
             if self.min_resource > self.max_resource:
                 raise InvalidArgument(
                     f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
                     f"max_resource={self.max_resource}."
                 )
-        if not isinstance(self.pause, bool):
-            raise InvalidArgument(f"pause must be True or False, but got pause={self.pause!r}.")
-        if self.search not in ("bayesian", "random"):
-            raise InvalidArgument(f"search must be 'bayesian' or 'random', but got search={self.search!r}.")
+        boolean("pause", self.pause)
+        choice("search", self.search, ("bayesian", "random"))
 
     def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
-        """Refuse to start without the length of a full training."""
+        """Raise InvalidArgument if the length of a full training is not known."""
         if self.max_resource is None:
             raise InvalidArgument(
                 "Hyperband must know max_resource, the epochs of a full training, but got max_resource=None. "
-                "Give the number that you give to epochs=, max_epochs= or num_boost_round=."
+                "Use the number that you pass as epochs=, max_epochs= or num_boost_round=."
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the model's choice, or draw ``len(history)`` of the random search."""
+        """Return the surrogate's choice, or draw ``len(history)`` of the random search."""
         if self.search == "random":
             return draw(history.space, seed, len(history))
-        return propose(history, seed, self.max_resource)
-
-    def full_training(self) -> int | None:
-        """Return ``max_resource``."""
-        return self.max_resource
+        return modeling.model.suggest(history, seed, self.max_resource)
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the paused trial that is now among the best at its rung, the highest rung first, else a new trial."""
+        """Return the paused trial that is now among the best at its rung, highest rung first, else a new trial."""
         if self.pause:
             paused = [trial for trial in history if trial.state is TrialState.PAUSED]
             for rung in reversed(self.rungs(0)):
-                waiting = [trial for trial in paused if self._waits_at(trial) == rung]
+                waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
                     continue
                 results = _results(history, rung)
@@ -121,16 +115,16 @@ class Hyperband(Strategy):
                     return Resume(best.row.number)
         return super().next_action(history, seed, may_start=may_start)
 
-    def _waits_at(self, trial: TrialHistory) -> int | None:
+    def _rung_of(self, trial: TrialHistory) -> int | None:
         """Return the rung at which a paused trial waits."""
         return max((rung for rung in self.rungs(0) if trial.curve.reached(rung)), default=None)
 
     def _promoted(self, results: int, *, at_least: int) -> int:
-        """Return how many of so many results go on."""
+        """Return how many of these results continue."""
         return max(at_least, results // self.reduction_factor)
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
-        """Compare the trial with all others that came as far, when it has passed a rung."""
+        """Compare the trial with all others that have reached the rung that it has just passed, if any."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         rung = history[number].curve.milestone_passed(epoch, self.rungs(self.bracket(number)))
@@ -141,20 +135,20 @@ class Hyperband(Strategy):
             return None
         own = results.pop(number)
         rank, count = 1 + sum(loss < own for loss in results.values()), len(results) + 1
-        # A stopped trial is lost for good, so the first at a rung goes on; a paused one only waits for company.
-        go_on = self._promoted(count, at_least=0 if self.pause else 1)
-        if rank <= go_on:
+        # A stopped trial is lost for good, so the first at a rung continues; a paused one can wait for others.
+        promoted = self._promoted(count, at_least=0 if self.pause else 1)
+        if rank <= promoted:
             return None
-        shown = history.objective.loss
-        best = f" (best {shown(min(results.values())):.6g})" if results else ""
+        value_of = history.objective.loss
+        best = f" (best {value_of(min(results.values())):.6g})" if results else ""
         return Decision(
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
-            f"rung {rung}: {shown(own):.6g} is rank {rank} of {count}, and the best "
-            f"{'one goes' if go_on == 1 else f'{go_on} go'} on{best}",
+            f"rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and the best "
+            f"{'one continues' if promoted == 1 else f'{promoted} continue'}{best}",
         )
 
     def rungs(self, bracket: int) -> tuple[int, ...]:
-        """Return the epochs at which trials of a bracket are compared, without the last, ``max_resource``."""
+        """Return the epochs below ``max_resource`` at which trials of a bracket are compared."""
         return _rungs(self.min_resource, self.max_resource or 1, self.reduction_factor)[bracket:]
 
     def bracket(self, number: int) -> int:
@@ -165,12 +159,12 @@ class Hyperband(Strategy):
         return _bracket_sizes(len(self.rungs(0)), self.reduction_factor)
 
     def describe(self) -> str:
-        """Return the table of brackets and rungs, one line a bracket."""
+        """Return the table of brackets and rungs, one line per bracket."""
         if self.max_resource is None:
             return "Hyperband: max_resource is not known yet."
         sizes = self._sizes()
         lines = [
-            f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung go on, "
+            f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung continue, "
             f"up to epoch {self.max_resource}.",
             "bracket  share of trials  compared at epochs",
         ]
@@ -181,7 +175,7 @@ class Hyperband(Strategy):
 
 
 def _results(history: History, rung: int) -> dict[int, float]:
-    """Return by number the loss at a rung of every trial that came as far, or ended by itself before.
+    """Return by number the loss at a rung of every trial that has reached it, or completed before it.
 
     The trials of identical parents (``warm_start``) are results like any other; their numbers are negative.
     """
@@ -199,11 +193,11 @@ def _results(history: History, rung: int) -> dict[int, float]:
 
 
 @functools.cache
-def _rungs(least: int, most: int, factor: int) -> tuple[int, ...]:
-    """Return ``least * factor^k`` below ``most``, by multiplication: logarithms round down at exact powers."""
+def _rungs(min_resource: int, max_resource: int, factor: int) -> tuple[int, ...]:
+    """Return ``min_resource * factor^k`` below ``max_resource``; logarithms would round down at exact powers."""
     rungs = []
-    epoch = least
-    while epoch < most:
+    epoch = min_resource
+    while epoch < max_resource:
         rungs.append(epoch)
         epoch *= factor
     return tuple(rungs)
@@ -217,17 +211,17 @@ def _bracket_sizes(rungs: int, factor: int) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _bracket(sizes: tuple[int, ...], number: int) -> int:
-    """Return the bracket of a trial: within each round, the one that is furthest behind its share."""
+    """Return the bracket of a trial: within each round, the one that is furthest below its share."""
     return _round(sizes)[number % sum(sizes)]
 
 
 @functools.cache
 def _round(sizes: tuple[int, ...]) -> tuple[int, ...]:
     total = sum(sizes)
-    dealt = [0] * len(sizes)
+    assigned = [0] * len(sizes)
     order = []
     for number in range(total):
-        bracket = max(range(len(sizes)), key=lambda s: sizes[s] * (number + 1) / total - dealt[s])
-        dealt[bracket] += 1
+        bracket = max(range(len(sizes)), key=lambda s: sizes[s] * (number + 1) / total - assigned[s])
+        assigned[bracket] += 1
         order.append(bracket)
     return tuple(order)

@@ -1,19 +1,22 @@
-"""Several training definitions in one search: each has a strategy, and trials are divided by what they achieve.
+"""Several training definitions in one study: each has a strategy, and a bandit divides the trials among them.
 
 Notation
     K     number of definitions
-    n_k   trials that were started in definition k;  t = sum of n_k
-    r_k   the best result of definition k: 1 for the best of the whole search, 0 for its median and below
+    n_k   trials started in definition k;  t = sum of n_k
+    r_k   the best result of definition k: 1 for the best of the whole study, 0 for its median and below
 
-A new trial goes to the definition with the largest ``r_k + (alpha * log(t) / n_k) ** 2``. The second term makes up
-for trials not yet made. It shrinks with 1 / n^2, not with 1 / sqrt(n) as for means: the best of n draws is known
-sooner than their mean, and it is the best that the search is after.
+A new trial goes to the definition with the largest ``r_k + (alpha * log(t) / n_k) ** 2``. The second term rewards
+exploration. It decreases with 1 / n^2 instead of 1 / sqrt(n) as for means: the best of n draws is known sooner than
+their mean, and a search is for the best.
 
 Reference:
     Balef, Vernade, Eggensperger, "Put CASH on Bandits: A Max K-Armed Problem for Automated Machine Learning", 2025
-    (MaxUCB, algorithm 1). Differs: 1. results are put to [0, 1] by the search's own median and best, since nothing
-    bounds a loss; 2. trials under way count in n_k, so that parallel workers spread; 3. alpha is 1 instead of 0.5
-    (``benchmarks/portfolio.py``).
+    (MaxUCB, algorithm 1).
+
+Differs from the paper in:
+    1. Results are scaled to [0, 1] by the study's own median and best, since losses have no bounds.
+    2. Running trials count in n_k, so that parallel workers spread over the definitions.
+    3. alpha is 1 instead of 0.5 (``benchmarks/portfolio.py``).
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ ALPHA = 1.0
 
 
 @dataclass(frozen=True)
-class Portfolio(Strategy):
-    """A strategy for each definition of a ``DefinitionSpace``, and the division of trials among them.
+class MaxUCB(Strategy):
+    """One strategy per definition of a ``DefinitionSpace``, and the division of trials among them.
 
     Args:
         strategies: Definition's name to its strategy. Each sees the trials of its own definition only.
@@ -48,17 +51,17 @@ class Portfolio(Strategy):
     """
 
     strategies: Mapping[str, Strategy]
-    stops_trainings: ClassVar[bool] = True  # as in the service, no other rule stops trainings of several definitions
+    stops_trainings: ClassVar[bool] = True  # as in the service, no other rule is allowed with several definitions
 
     def __post_init__(self) -> None:
-        made = {
-            name: strategy if isinstance(strategy, Strategy) else component_from_json(strategy)
+        strategies = {
+            name: strategy if isinstance(strategy, Strategy) else component_from_json(strategy, Strategy)
             for name, strategy in self.strategies.items()
         }
-        object.__setattr__(self, "strategies", made)
+        object.__setattr__(self, "strategies", strategies)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, each strategy in its own."""
+        """Return the JSON form, which contains that of each strategy."""
         strategies = {name: strategy.to_json() for name, strategy in self.strategies.items()}
         return {"name": type(self).__name__, "strategies": strategies}
 
@@ -77,13 +80,13 @@ class Portfolio(Strategy):
     def suggest(self, history: History, seed: int) -> Params:
         """Return a configuration of the definition whose turn it is."""
         parts = _parts(history)
-        part = next(parts[name] for name in _turns(parts) if parts[name].may_start)
+        part = next(parts[name] for name in _by_upper_bound(parts) if parts[name].may_start)
         return part.definition.qualify(self.strategies[part.definition.name].suggest(part, _seed(part, seed)))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Ask the definitions' strategies, the one whose turn it is first, until one has something to do."""
+        """Ask the definitions' strategies in order of their upper bounds, until one has something to do."""
         parts = _parts(history)
-        for name in _turns(parts):
+        for name in _by_upper_bound(parts):
             part = parts[name]
             strategy = self.strategies[name]
             match strategy.next_action(part, _seed(part, seed), may_start=may_start and part.may_start):
@@ -106,7 +109,7 @@ class Portfolio(Strategy):
 
     def describe(self) -> str:
         """Return what each strategy will do."""
-        lines = ["Portfolio: trials are divided among definitions by their best results."]
+        lines = ["MaxUCB: trials are divided among definitions by their best results."]
         return "\n".join(lines + [f"{name}: {strategy.describe()}" for name, strategy in self.strategies.items()])
 
 
@@ -132,9 +135,9 @@ class _Part(History):
         return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
 
     def follow(self, trials: Sequence[TrialHistory]) -> None:
-        """Bring this in step with the whole search's ``trials`` of the definition, in the order of their numbers.
+        """Apply the changes of the study's ``trials`` of this definition, given in the order of their numbers.
 
-        What was reported is shared with the whole; a row is renumbered when it has changed.
+        Reports are shared with the study; a row is renumbered when it has changed.
         """
         for place, trial in enumerate(trials):
             if place == len(self):
@@ -152,7 +155,7 @@ _cache: WeakKeyDictionary[History, dict[str, _Part]] = WeakKeyDictionary()
 
 
 def _parts(history: History) -> dict[str, _Part]:
-    """Return the history's trials by definition, in step with it."""
+    """Return the history's trials by definition, up to date."""
     space = history.space
     if not isinstance(space, DefinitionSpace):
         raise InvalidArgument(f"space must have several definitions, but got space={space!r}.")
@@ -161,12 +164,12 @@ def _parts(history: History) -> dict[str, _Part]:
     )
     for name, part in parts.items():
         part.follow([trial for trial in history if space.definition_of(trial.row.params) == name])
-        part.acquisitions, part.now, part.search_may_start = history.acquisitions, history.now, history.may_start
+        part.search_may_start = history.may_start
     return parts
 
 
-def _turns(parts: Mapping[str, _Part]) -> list[str]:
-    """Return the definitions' names, the one to try next first."""
+def _by_upper_bound(parts: Mapping[str, _Part]) -> list[str]:
+    """Return the definitions' names in descending order of their upper bounds."""
     losses = {
         name: [loss for trial in part if (loss := part.loss(trial.row.number)) is not None]
         for name, part in parts.items()
@@ -176,7 +179,7 @@ def _turns(parts: Mapping[str, _Part]) -> list[str]:
 
 
 def upper_bounds(losses: Mapping[str, Sequence[float]], started: Mapping[str, int]) -> dict[str, float]:
-    """Return how good each definition may still be, 1 being the best result so far.
+    """Return the upper confidence bound of each definition's best result, where 1 is the best result so far.
 
     Args:
         losses: Definition to the losses of its trials that have one.
@@ -195,5 +198,5 @@ def upper_bounds(losses: Mapping[str, Sequence[float]], started: Mapping[str, in
 
 
 def _seed(part: _Part, seed: int) -> int:
-    """Return a seed of the definition's own, so that two with the same space draw different configurations."""
+    """Return the definition's own seed, so that two with the same space draw different configurations."""
     return seed ^ zlib.crc32(part.definition.name.encode())

@@ -1,4 +1,17 @@
-"""The median rule of Amazon SageMaker and, before it, of Google Vizier."""
+"""The median stopping rule of Amazon SageMaker and, before it, of Google Vizier.
+
+Notation
+    y(t)       the objective of the judged training at epoch t, as a loss
+    mean_i(t)  the mean of trial i's losses up to epoch t: its running average
+
+A training is stopped after epoch t if ``y(t) > median over earlier trials i of mean_i(t)``.
+
+References:
+    Amazon SageMaker developer guide, "Stop Training Jobs Early", section "How Early Stopping Works".
+    Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2.
+
+Differs from Vizier in: the current value is compared, as in SageMaker, instead of the best value so far.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +29,25 @@ from hpo_plugins.strategies.base import Decision, StoppingRule
 class MedianRule(StoppingRule):
     """Stop a training whose current value is worse than the median of the earlier trials' running averages.
 
-    After each epoch, the running average of the objective up to that epoch is taken of every earlier trial (one with
-    a smaller number) that has come as far. The training is stopped when its *current* value, not its best, is worse
-    than the median of those. The trials of identical parents (``warm_start``) are earlier ones too.
+    After each epoch, the rule computes the running average up to that epoch of every earlier trial (one with a smaller
+    number) that has reached it. The training is stopped if its *current* value, not its best, is worse than the median
+    of these. The trials of identical parents (``warm_start``) count as earlier trials.
 
     Args:
-        min_trials: The rule rests until that many earlier trials have come as far.
-        min_epochs: The rule rests before this epoch; raise it where curves start late, as with a warm-up of the
-            learning rate.
+        min_trials: The rule is inactive until this many earlier trials have reached the epoch.
+        min_epochs: The rule is inactive before this epoch; increase it if curves improve late, such as after a
+            warm-up of the learning rate.
 
     Raises:
         InvalidArgument: An argument is not a whole number of at least 1.
-
-    Reference:
-        Amazon SageMaker developer guide, "Stop Training Jobs Early", section "How Early Stopping Works".
-        Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2; differs: they
-        compare the best value so far.
     """
 
     min_trials: int = 1
     min_epochs: int = 1
 
     def __post_init__(self) -> None:
-        whole_number("min_trials", self.min_trials, at_least=1)
-        whole_number("min_epochs", self.min_epochs, at_least=1)
+        for name in ("min_trials", "min_epochs"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=1))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the current value with the median."""

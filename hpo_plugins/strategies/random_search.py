@@ -1,8 +1,12 @@
-"""Random search: draws that depend on no result, so any number of workers changes nothing.
+"""Random search: draws that depend on no result, so that any number of workers draws the same.
 
-Draws are scrambled Sobol points rather than independent ones: on the learning curves of LCBench (10 instances, 30
-seeds) the normalised regret of the best of 10 full trainings was .350 against .384, of 20 .300 against .329, and of
-64 .222 against .228 (``benchmarks/draws.py``).
+References:
+    Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
+    Owen, "Scrambling Sobol' and Niederreiter-Xing Points", Journal of Complexity 14, 1998.
+
+Differs from the paper in: draws are scrambled Sobol points rather than independent ones. On the learning curves of
+LCBench (10 instances, 30 seeds), the normalised regret of the best of 10 full trainings was .350 against .384, of 20
+.300 against .329, and of 64 .222 against .228 (``benchmarks/draws.py``).
 """
 
 from __future__ import annotations
@@ -17,14 +21,10 @@ from hpo_plugins.strategies.base import Strategy
 
 @dataclass(frozen=True)
 class Random(Strategy):
-    """Draw configurations at random, evenly spread over the space's scales.
+    """Draw configurations at random, evenly spread over the scales of the space.
 
-    Trial n's configuration depends on the seed and n alone. In a finite space no configuration comes twice, and the
+    Trial n's configuration depends only on the seed and n. In a finite space no configuration is repeated, and the
     search ends when all have been tried.
-
-    Reference:
-        Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
-        Owen, "Scrambling Sobol' and Niederreiter-Xing Points", Journal of Complexity 14, 1998.
     """
 
     def suggest(self, history: History, seed: int) -> Params:

@@ -1,4 +1,4 @@
-"""What a search has found and what it cost, in words."""
+"""What a search has found and what it has cost, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def summarize(study: StudyConfig, history: History, *, name: str, completion_rea
     """Return a text of a few lines.
 
     Args:
-        study: The definition.
+        study: The study's definition.
         history: Its results so far.
         name: The study's name.
         completion_reason: Why the search is over, None while it is not.
@@ -24,7 +24,7 @@ def summarize(study: StudyConfig, history: History, *, name: str, completion_rea
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
     lines += _best(study, history)
     lines += _cost(study, history)
-    lines += _ends(history)
+    lines += _outcomes(history)
     return "\n".join(lines)
 
 
@@ -42,7 +42,7 @@ def _best(study: StudyConfig, history: History) -> list[str]:
 
 def _cost(study: StudyConfig, history: History) -> list[str]:
     trained = [trial.epochs for trial in history]
-    full = study.strategy.full_training() or max(trained, default=0)
+    full = study.strategy.max_resource or max(trained, default=0)
     if not sum(trained):
         return []
     whole = full * len(trained)
@@ -52,8 +52,8 @@ def _cost(study: StudyConfig, history: History) -> list[str]:
     ]
 
 
-def _ends(history: History) -> list[str]:
-    """Return how trials ended, counted by the rule that ended them: the words before the reason's colon."""
+def _outcomes(history: History) -> list[str]:
+    """Return how many trials ended in each state, by the rule that ended them: the words before the reason's colon."""
     ends = Counter(
         (trial.state, (trial.row.stop_reason or "").partition(":")[0] if trial.state is not TrialState.RUNNING else "")
         for trial in history

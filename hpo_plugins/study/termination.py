@@ -1,50 +1,43 @@
-"""When a search has found enough: criteria for ``Tuner(stop_when=[...])``, any of which ends it.
+"""Termination criteria: when a search has found enough, ``Tuner(stop_when=[...])``. Any of them ends it.
 
-A criterion is a function of the history, so every process on a study sees it met at the same time, and a restarted
-one again. The trials of identical parents (``warm_start``) count: what they found need not be found again.
+A criterion is a function of the history, so every process that works on a study, and every later run, comes to the same
+conclusion. The trials of identical parents (``warm_start``) count: what they found does not have to be found again.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from hpo_plugins._validation import real_number, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
+from hpo_plugins.strategies import Component
 
-SIGNIFICANT = 0.01
-"""The part of the best value by which a result must be better to count as an improvement: the service's 1 %."""
+MIN_IMPROVEMENT = 0.01
+"""By how much a result must be better to count as an improvement, relative to the best value: 1 % in SageMaker."""
 
 
-@dataclass(frozen=True)
-class Criterion(ABC):
-    """Says when a search is over."""
-
-    registry: ClassVar[dict[str, type[Criterion]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        """Know every criterion by its name, to read it back from a stored study."""
-        Criterion.registry[cls.__name__] = cls
+class Criterion(Component):
+    """Decides when a search is over."""
 
     @abstractmethod
     def met(self, history: History) -> str | None:
         """Return why the search is over, in words, or None while it is not."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``criterion_from_json`` reads."""
-        return {"name": type(self).__name__, **asdict(self)}
-
 
 @dataclass(frozen=True)
 class TargetReached(Criterion):
-    """A trial's value is as good as ``value``, or better.
+    """A trial's value is at least as good as ``value``.
 
-    With ``at="best"`` a training may still run when it reaches the target; with ``at="last"`` its value is known when
-    it has ended.
+    With ``at="best"``, the training that reaches the target may still be running; with ``at="last"``, its value is
+    known when it has ended.
+
+    Args:
+        value: The target.
 
     Raises:
         InvalidArgument: The value is not a finite number.
@@ -62,36 +55,36 @@ class TargetReached(Criterion):
             losses = [trial.curve.loss(at=at) for trial in parent.trials if parent.identical]
             if any(loss is not None and loss <= target for loss in losses):
                 return f"target reached: a trial of {parent.name!r} has {self.value:g} or better"
-        for trial in history:
-            loss = history.loss(trial.row.number)
-            if loss is not None and loss <= target and (at == "best" or trial.state.is_final):
-                found = history.objective.loss(loss)
-                return f"target reached: trial {trial.row.number} has {found:.6g}, and the target is {self.value:g}"
-        return None
+        number = history.incumbent(final=at == "last")
+        loss = None if number is None else history.loss(number)
+        if loss is None or loss > target:
+            return None
+        return (
+            f"target reached: trial {number} has {history.objective.loss(loss):.6g}, and the target is {self.value:g}"
+        )
 
 
 @dataclass(frozen=True)
 class NotImproving(Criterion):
-    """So many trials in a row have ended without improving the best value.
+    """The best value has not improved for a number of trials in a row.
 
-    Trials count in the order in which they ended; those that failed do not count.
+    Trials count in the order in which they ended; failed ones do not count.
 
     Args:
         trials: How many.
-        min_delta: How much better a value must be to be an improvement, as a part of the best value before it. Small
-            steps add up: each is measured from the last improvement.
+        min_delta: By how much a value must be better to be an improvement, relative to the best value before it. Small
+            steps add up, since each is compared with the last improvement.
 
     Raises:
         InvalidArgument: ``trials`` is not a whole number of at least 1, or ``min_delta`` is negative.
     """
 
     trials: int
-    min_delta: float = SIGNIFICANT
+    min_delta: float = MIN_IMPROVEMENT
 
     def __post_init__(self) -> None:
-        whole_number("trials", self.trials, at_least=1)
-        if real_number("min_delta", self.min_delta) < 0:
-            raise InvalidArgument(f"min_delta must be at least 0, but got min_delta={self.min_delta!r}.")
+        object.__setattr__(self, "trials", whole_number("trials", self.trials, at_least=1))
+        real_number("min_delta", self.min_delta, at_least=0)
 
     def met(self, history: History) -> str | None:
         """Count the trials since the last improvement."""
@@ -103,14 +96,13 @@ class NotImproving(Criterion):
 
 @dataclass(frozen=True)
 class Converged(Criterion):
-    """Further trials are not worth their while: the last 1 % of improvement lies half of the search back.
+    """Further trials are not worth their cost: the second half of the search has not improved the best value by 1 %.
 
-    If one could do no better than draw configurations at random, a new best would have turned up in the second half
-    of the trials with a chance of 1/2, and in a guided search with more. The criterion rests for the first ``2 *
-    min_trials`` trials.
+    Even of configurations drawn at random, the second half contains a new best with probability 1/2; a guided search
+    does better. The criterion is never met before ``2 * min_trials`` trials.
 
     Args:
-        min_trials: How many trials without improvement there must be at the least.
+        min_trials: The minimum number of trials without an improvement.
 
     Raises:
         InvalidArgument: ``min_trials`` is not a whole number of at least 1.
@@ -123,18 +115,18 @@ class Converged(Criterion):
     min_trials: int = 20
 
     def __post_init__(self) -> None:
-        whole_number("min_trials", self.min_trials, at_least=1)
+        object.__setattr__(self, "min_trials", whole_number("min_trials", self.min_trials, at_least=1))
 
     def met(self, history: History) -> str | None:
         """Compare the trials before the last improvement with those since."""
-        before, since = _progress(history, SIGNIFICANT)
+        before, since = _progress(history, MIN_IMPROVEMENT)
         if since < max(before, self.min_trials):
             return None
-        return f"converged: the last improvement of {SIGNIFICANT:.0%} came with result {before} of {before + since}"
+        return f"converged: the last improvement of {MIN_IMPROVEMENT:.0%} came with result {before} of {before + since}"
 
 
 class _Progress(NamedTuple):
-    """How many trials had ended at the last improvement, that one included, and how many have since."""
+    """How many trials had ended up to and including the last improvement, and how many have ended since."""
 
     before: int
     since: int
@@ -156,18 +148,14 @@ def _losses(history: History) -> Iterator[float]:
             loss = earlier.curve.loss(at=history.objective.at)
             if loss is not None and earlier.state is not TrialState.FAILED:
                 yield loss
-    ended = [trial.row for trial in history if trial.state.is_final]
-    for row in sorted(ended, key=lambda row: (row.ended_at, row.number)):
-        loss = history.loss(row.number)
-        if loss is not None:
-            yield loss
+    yield from history.final_losses()
 
 
 def check_criteria(stop_when: object) -> tuple[Criterion, ...]:
-    """Return the criteria of a list.
+    """Return the criteria as a tuple.
 
     Raises:
-        InvalidArgument: It is not a list of criteria.
+        InvalidArgument: ``stop_when`` is not a list of criteria.
     """
     given = tuple(stop_when) if isinstance(stop_when, Sequence) and not isinstance(stop_when, str) else None
     if given is None or not all(isinstance(criterion, Criterion) for criterion in given):
@@ -176,12 +164,3 @@ def check_criteria(stop_when: object) -> tuple[Criterion, ...]:
             f"but got stop_when={stop_when!r}."
         )
     return given
-
-
-def criterion_from_json(data: Mapping[str, Any]) -> Criterion:
-    """Return the criterion that ``to_json`` described; only names known to this library are made."""
-    name = data["name"]
-    if name not in Criterion.registry:
-        known = ", ".join(sorted(Criterion.registry))
-        raise InvalidArgument(f"criterion {name!r} is not known to this version of hpo-plugins; it knows {known}.")
-    return Criterion.registry[name](**{key: value for key, value in data.items() if key != "name"})

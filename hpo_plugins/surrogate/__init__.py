@@ -1,1 +1,1 @@
-"""The model behind Bayesian search: pure functions of arrays, on numpy and scipy."""
+"""The surrogate model: Gaussian processes and acquisition functions, as pure functions of arrays."""

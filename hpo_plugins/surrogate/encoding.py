@@ -1,14 +1,14 @@
-"""From the unit cube of a space to the inputs of the Gaussian process.
+"""The encoding of configurations as inputs of the Gaussian process.
 
 Notation
     d, m     parameters; columns of the inputs
     points   configurations in the unit cube, shape ``(n, d)``
     X        inputs, shape ``(n, m)`` or ``(n, m + 1)`` with the epoch as the last column
 
-A number is one column. A category is one column a value, scaled so that any two values are at distance 1. A parameter
-with one value has no column. Integers and categories are *snapped* to the heart of their cell before anything is
-computed, so that the process sees what will be trained (Garrido-Merchan and Hernandez-Lobato, "Dealing with
-Categorical and Integer-valued Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380, 2020).
+A number is one column. A category is one column per value, scaled so that any two values have distance 1. A parameter
+with a single value has no column. Integers and categories are *snapped* to the centre of their bin first, so that the
+process sees what will be trained (Garrido-Merchan and Hernandez-Lobato, "Dealing with Categorical and Integer-valued
+Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380, 2020).
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import math
 
 import numpy as np
 
-from hpo_plugins.space import Categorical, Continuous, Integer, Space
-from hpo_plugins.surrogate.kernel import FloatArray, IntArray, Layout
+from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Space
+from hpo_plugins.surrogate.kernel import IntArray, Layout
 
 
-class Features:
-    """The columns of one space.
+class InputEncoder:
+    """Encodes the configurations of one space.
 
     Args:
         space: The space.
 
     Attributes:
-        movable: The place in the space and the column of each continuous parameter.
-        discrete: The places of the parameters with several, separate values.
+        continuous: The index and the column of each continuous parameter.
+        discrete: The indices of integers and categories with several values.
     """
 
     def __init__(self, space: Space) -> None:
-        """Lay out the columns."""
+        """Assign the columns."""
         self.space = space
         self.parameters = list(space.values())
         self._first: dict[int, int] = {}
         self._fixed: list[int] = []
         groups: list[int] = []
         numbers: list[int] = []
-        self.movable: list[tuple[int, int]] = []
+        self.continuous: list[tuple[int, int]] = []
         self.discrete: list[int] = []
         for index, parameter in enumerate(self.parameters):
             if parameter.size == 1:
@@ -54,7 +54,7 @@ class Features:
                 numbers.append(len(groups))
                 groups.append(group)
             if isinstance(parameter, Continuous):
-                self.movable.append((index, len(groups) - 1))
+                self.continuous.append((index, len(groups) - 1))
             else:
                 self.discrete.append(index)
         self._groups: IntArray = np.array(groups, dtype=np.intp)
@@ -62,11 +62,15 @@ class Features:
 
     @property
     def columns(self) -> int:
-        """m, without the epoch; 0 where every parameter has one value."""
+        """m, without the epoch; 0 if every parameter has a single value."""
         return len(self._groups)
 
     def layout(self, *, curves: bool) -> Layout:
-        """Return the layout of the hyperparameters, with the epoch as a further group if asked for."""
+        """Return the layout of the hyperparameters.
+
+        Args:
+            curves: Whether curves are modelled, so that the epoch is a further group.
+        """
         groups = self._groups
         if curves:
             last = groups[-1] + 1 if len(groups) else 0
@@ -74,20 +78,25 @@ class Features:
         return Layout(groups, self._numbers, curves)
 
     def snap(self, points: FloatArray) -> FloatArray:
-        """Return the points with every integer and category at the heart of its cell."""
+        """Return the points with every integer and category at the centre of its bin."""
         points = np.clip(points, 0.0, 1.0)
         points[:, self._fixed] = 0.5
         for index in self.discrete:
-            points[:, index] = _hearts(self.parameters[index], points[:, index])
+            points[:, index] = _bin_centres(self.parameters[index], points[:, index])
         return points
 
     def keys(self, points: FloatArray) -> list[bytes]:
-        """Return what is equal for points that are the same configuration to seven digits."""
+        """Return keys that are equal for points that are the same configuration to seven digits."""
         return [row.tobytes() for row in np.round(self.snap(points), 7) + 0.0]
 
-    def inputs(self, points: FloatArray, times: FloatArray | None = None) -> FloatArray:
-        """Return the inputs of snapped points, with the epochs' places in [0, 1] if there are any."""
-        x = np.zeros((len(points), self.columns + (times is not None)))
+    def inputs(self, points: FloatArray, log_fidelities: FloatArray | None = None) -> FloatArray:
+        """Return the inputs X of snapped points.
+
+        Args:
+            points: Shape ``(n, d)``.
+            log_fidelities: The epochs as log-fidelities in [0, 1], shape ``(n,)``; None if curves are not modelled.
+        """
+        x = np.zeros((len(points), self.columns + (log_fidelities is not None)))
         for index, first in self._first.items():
             parameter = self.parameters[index]
             if isinstance(parameter, Categorical):
@@ -95,28 +104,35 @@ class Features:
                 x[np.arange(len(points)), first + chosen] = math.sqrt(0.5)
             else:
                 x[:, first] = points[:, index]
-        if times is not None:
-            x[:, -1] = times
+        if log_fidelities is not None:
+            x[:, -1] = log_fidelities
         return x
 
-    def neighbours(self, point: FloatArray, most: int, rng: np.random.Generator) -> FloatArray:
-        """Return the point with one integer or category changed, in all ways or ``most`` a parameter."""
+    def neighbours(self, point: FloatArray, max_values: int, rng: np.random.Generator) -> FloatArray:
+        """Return the point with one integer or category changed, shape ``(k, d)``.
+
+        Args:
+            point: Shape ``(d,)``.
+            max_values: Parameters with more values than this are sampled, others enumerated.
+            rng: Samples.
+        """
         moved = []
         for index in self.discrete:
             size = self.parameters[index].size or 1
-            if size <= most:
-                places = (np.arange(size) + 0.5) / size
-            else:  # near ones and far ones
-                places = np.concatenate([point[index] + rng.normal(0, 0.05, most // 2), rng.random(most - most // 2)])
-                places = np.append(places, [point[index] + 1.01 / size, point[index] - 1.01 / size])
-            rows = np.repeat(point[None], len(places), axis=0)
-            rows[:, index] = places
+            if size <= max_values:
+                units = (np.arange(size) + 0.5) / size
+            else:  # near and far
+                far = max_values - max_values // 2
+                units = np.concatenate([point[index] + rng.normal(0, 0.05, max_values // 2), rng.random(far)])
+                units = np.append(units, [point[index] + 1.01 / size, point[index] - 1.01 / size])
+            rows = np.repeat(point[None], len(units), axis=0)
+            rows[:, index] = units
             moved.append(rows)
         return self.snap(np.concatenate(moved)) if moved else np.empty((0, len(point)))
 
 
-def _hearts(parameter: Categorical | Integer | Continuous, u: FloatArray) -> FloatArray:
-    """Return ``to_unit(from_unit(u))`` for a column."""
+def _bin_centres(parameter: Categorical | Integer | Continuous, u: FloatArray) -> FloatArray:
+    """Return the bin centres of a column of coordinates, ``to_unit(from_unit(u))``."""
     size = parameter.size or 1
     if isinstance(parameter, Integer) and parameter.resolved_scale == "log":
         low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)

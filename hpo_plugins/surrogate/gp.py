@@ -1,65 +1,85 @@
-"""A Gaussian process: its hyperparameters from data, and what it expects elsewhere.
+"""A Gaussian process: hyperparameters from data, and predictions.
 
 Notation
+    n, q     observations; points to predict at
     y        standardised losses, shape ``(n,)``
-    K        covariance of the data, noise included, shape ``(n, n)``; L its lower Cholesky factor
-    alpha    K^-1 y
+    m(x)     the prior mean, 0 by default
+    K        covariance of the data including noise, shape ``(n, n)``; L is its lower Cholesky factor
+    alpha    K^-1 (y - m(x))
+    k*       covariance of the data with a point to predict at, shape ``(n,)``
 
-Pure functions of arrays; everything here is deterministic.
+    mean       m(x*) + k*^T alpha              (RW equation 2.25)
+    variance   k(x*, x*) - ||L^-1 k*||^2       (RW equation 2.26)
 
-Reference:
-    Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006: algorithm 2.1, equation 5.9.
+All functions are pure and deterministic.
+
+References:
+    RW: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006: algorithm 2.1, equations 2.25, 2.26
+    and 5.9.
+    Ginsbourger, Le Riche, Carraro, "Kriging Is Well-Suited to Parallelize Optimization", 2010 (the kriging believer).
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
 from scipy.optimize import minimize
 
+from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.kernel import (
-    FloatArray,
     Hyperparameters,
     Layout,
     covariance,
-    covariance_with_slopes,
-    slope,
+    covariance_gradient,
+    covariance_with_backward,
     variance,
     warp,
-    warp_slopes,
+    warp_derivatives,
 )
+from hpo_plugins.surrogate.prior_mean import PriorMean
 
 _JITTER = 1e-10
-"""Added to the diagonal, in units of its mean, when a factorisation fails; tenfold more each time."""
+"""Added to the diagonal, relative to its mean, when a factorisation fails; ten times more at each further attempt."""
+_MIN_VARIANCE = 1e-12
+"""Rounding must not make a variance negative."""
 
 
 def log_posterior(layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
-    """Return log p(y | theta) + log p(theta), up to a constant, and its derivative by ``theta``."""
-    k, backward = covariance_with_slopes(layout, theta, x)
+    """Return ``log p(y | theta) + log p(theta)``, up to a constant, and its gradient with respect to ``theta``.
+
+    Args:
+        layout: Which hyperparameters there are.
+        theta: Their logarithms, shape ``(layout.size,)``.
+        x: Inputs, shape ``(n, m)``.
+        y: Standardised losses, shape ``(n,)``.
+    """
+    k, backward = covariance_with_backward(layout, theta, x)
     factor = cholesky(k)
     alpha = _solve(factor, y)
-    q, _ = lapack.dpotri(factor, lower=1)  # K^-1, of which only the lower half is there
+    q, _ = lapack.dpotri(factor, lower=1)  # K^-1, of which LAPACK fills only the lower half
     q += q.T
     q.flat[:: len(q) + 1] /= 2
-    np.subtract(np.outer(alpha, alpha), q, out=q)
+    np.subtract(np.outer(alpha, alpha), q, out=q)  # RW eq. 5.9: d log p / d K = (alpha alpha^T - K^-1) / 2
     q /= 2
     means = np.array([prior.mean for prior in layout.priors])
     deviations = np.array([prior.deviation for prior in layout.priors])
-    away = (theta - means) / deviations
-    value = -0.5 * float(y @ alpha) - float(np.log(factor.diagonal()).sum()) - 0.5 * float(away @ away)
-    return value, backward.gradient(q) - away / deviations
+    z = (theta - means) / deviations
+    # RW eq. 2.30, without the constant, and the logarithm of the normal priors.
+    value = -0.5 * float(y @ alpha) - float(np.log(factor.diagonal()).sum()) - 0.5 * float(z @ z)
+    return value, backward.gradient(q) - z / deviations
 
 
-def fit(layout: Layout, x: FloatArray, y: FloatArray, *, steps: int = 30) -> FloatArray:
-    """Return the ``theta`` of the highest posterior density that a local search finds.
+def fit(layout: Layout, x: FloatArray, y: FloatArray, *, max_iter: int = 30) -> FloatArray:
+    """Return the ``theta`` of the highest posterior density that a local search finds, shape ``(layout.size,)``.
 
     Args:
-        layout: What there is to find.
+        layout: Which hyperparameters there are.
         x: Inputs, shape ``(n, m)``.
         y: Standardised losses, shape ``(n,)``.
-        steps: Iterations of L-BFGS-B at the most.
+        max_iter: Maximum number of L-BFGS-B iterations.
     """
 
     def cost(theta: FloatArray) -> tuple[float, FloatArray]:
@@ -72,88 +92,167 @@ def fit(layout: Layout, x: FloatArray, y: FloatArray, *, steps: int = 30) -> Flo
         jac=True,
         method="L-BFGS-B",
         bounds=[(prior.low, prior.high) for prior in layout.priors],
-        options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-4},
+        options={"maxiter": max_iter, "maxfun": 2 * max_iter, "ftol": 1e-4},
     )
     theta: FloatArray = found.x
     return theta
 
 
-class Posterior:
-    """What the process expects, given data.
+class Prediction(NamedTuple):
+    """Noise-free losses at q points: ``mean`` and standard ``deviation``, shape ``(q,)`` each."""
 
-    Args:
-        layout: The hyperparameters' layout.
-        theta: The hyperparameters.
-        x: Inputs of the data, shape ``(n, m)``; n may be 0.
-        y: Standardised losses, shape ``(n,)``.
+    mean: FloatArray
+    deviation: FloatArray
+
+
+class JointPrediction(NamedTuple):
+    """Noise-free losses at q points and at p others.
+
+    Attributes:
+        mean: At the q points, shape ``(q,)``.
+        deviation: Standard deviation at the q points, shape ``(q,)``.
+        other_mean: At the others, shape ``(p,)``.
+        covariance: Between the two, shape ``(q, p)``.
     """
 
-    def __init__(self, layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArray) -> None:
-        """Factorise the data's covariance."""
+    mean: FloatArray
+    deviation: FloatArray
+    other_mean: FloatArray
+    covariance: FloatArray
+
+
+class PredictionWithGradient(NamedTuple):
+    """Noise-free losses at q points, and their derivatives with respect to the inputs.
+
+    Attributes:
+        mean: Shape ``(q,)``.
+        deviation: Shape ``(q,)``.
+        mean_gradient: Shape ``(q, m)``.
+        deviation_gradient: Shape ``(q, m)``.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+    mean_gradient: FloatArray
+    deviation_gradient: FloatArray
+
+
+class Posterior:
+    """The process conditioned on data.
+
+    Args:
+        layout: Which hyperparameters there are.
+        theta: Their logarithms, shape ``(layout.size,)``.
+        x: Inputs of the data, shape ``(n, m)``; n may be 0.
+        y: Standardised losses, shape ``(n,)``.
+        mean: The prior mean, None for 0.
+    """
+
+    def __init__(
+        self, layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArray, mean: PriorMean | None = None
+    ) -> None:
+        """Factorise the covariance of the data (RW algorithm 2.1, lines 2 and 3)."""
         self.layout = layout
         self.theta = theta
-        self.h: Hyperparameters = layout.read(theta)
-        self.x, self.y = x, y
-        self._z = warp(layout, self.h, x)
-        k = covariance(layout, self.h, self._z, self._z)
-        k.flat[:: len(k) + 1] += self.h.noise
+        self.hyperparameters: Hyperparameters = layout.read(theta)
+        self.x = x
+        self.mean = mean
+        self.residual = y if mean is None else y - mean(x)
+        self._z = warp(layout, self.hyperparameters, x)
+        k = covariance(layout, self.hyperparameters, self._z, self._z)
+        k.flat[:: len(k) + 1] += self.hyperparameters.noise
         self._factor = cholesky(k)
-        self._alpha = _solve(self._factor, y)
+        self._alpha = _solve(self._factor, self.residual)
 
-    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation of the noise-free loss at ``x``, each of shape ``(q,)``."""
-        z = warp(self.layout, self.h, x)
-        cross = covariance(self.layout, self.h, z, self._z)
+    def predict(self, x: FloatArray) -> Prediction:
+        """Return the prediction at points.
+
+        Args:
+            x: Shape ``(q, m)``.
+        """
+        layout, h = self.layout, self.hyperparameters
+        z = warp(layout, h, x)
+        cross = covariance(layout, h, z, self._z)
         half = self._half(cross)
-        left = variance(self.layout, self.h, z) - (half * half).sum(axis=0)
-        return cross @ self._alpha, np.sqrt(np.maximum(left, 1e-12))
+        left = variance(layout, h, z) - (half * half).sum(axis=0)  # RW eq. 2.26
+        return Prediction(self._mean(x, cross), np.sqrt(np.maximum(left, _MIN_VARIANCE)))
 
-    def jointly(self, x: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return means and deviations at ``x`` (q), means at ``others`` (p), and covariances between, ``(q, p)``."""
-        z, w = warp(self.layout, self.h, x), warp(self.layout, self.h, others)
-        cross, crossing = covariance(self.layout, self.h, z, self._z), covariance(self.layout, self.h, w, self._z)
-        half, other_half = self._half(cross), self._half(crossing)
-        left = variance(self.layout, self.h, z) - (half * half).sum(axis=0)
-        between = covariance(self.layout, self.h, z, w) - half.T @ other_half
-        return cross @ self._alpha, np.sqrt(np.maximum(left, 1e-12)), crossing @ self._alpha, between
+    def predict_joint(self, x: FloatArray, others: FloatArray) -> JointPrediction:
+        """Return the prediction at points, the mean at others, and the covariance between.
 
-    def slopes(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return mean and deviation at ``x``, shape ``(q,)``, and their derivatives by ``x``, shape ``(q, m)``."""
-        z = warp(self.layout, self.h, x)
-        cross = covariance(self.layout, self.h, z, self._z)
+        Args:
+            x: Shape ``(q, m)``.
+            others: Shape ``(p, m)``.
+        """
+        layout, h = self.layout, self.hyperparameters
+        z, w = warp(layout, h, x), warp(layout, h, others)
+        cross, other_cross = covariance(layout, h, z, self._z), covariance(layout, h, w, self._z)
+        half, other_half = self._half(cross), self._half(other_cross)
+        left = variance(layout, h, z) - (half * half).sum(axis=0)
+        between = covariance(layout, h, z, w) - half.T @ other_half  # k(x, x') - k*^T K^-1 k*'
+        deviation = np.sqrt(np.maximum(left, _MIN_VARIANCE))
+        return JointPrediction(self._mean(x, cross), deviation, self._mean(others, other_cross), between)
+
+    def predict_with_gradient(self, x: FloatArray) -> PredictionWithGradient:
+        """Return the prediction at points, and its derivatives with respect to them.
+
+        Args:
+            x: Shape ``(q, m)``.
+        """
+        layout, h = self.layout, self.hyperparameters
+        z = warp(layout, h, x)
+        cross = covariance(layout, h, z, self._z)
         half = self._half(cross)
-        left = np.maximum(variance(self.layout, self.h, z) - (half * half).sum(axis=0), 1e-12)
+        left = np.maximum(variance(layout, h, z) - (half * half).sum(axis=0), _MIN_VARIANCE)
         deviation = np.sqrt(left)
-        weights, _ = lapack.dtrtrs(self._factor, half, lower=1, trans=1)
-        mean_slope = slope(self.layout, self.h, z, self._z, self._alpha)
-        left_slope = -2 * slope(self.layout, self.h, z, self._z, weights.T)
-        if self.layout.curves:
-            left_slope[:, :-1] += 2 * self.h.trend * (z[:, :-1] - 0.5)
-        by_x, _, _ = warp_slopes(self.layout, self.h, x)
-        for derivative in (mean_slope, left_slope):
-            derivative[:, self.layout.warped] *= by_x
-        return cross @ self._alpha, deviation, mean_slope, left_slope / (2 * deviation[:, None])
+        weights, _ = lapack.dtrtrs(self._factor, half, lower=1, trans=1)  # K^-1 k*
+        mean_gradient = covariance_gradient(layout, h, z, self._z, self._alpha)
+        # d (k(z, z) - k*^T K^-1 k*) = d k(z, z) - 2 (K^-1 k*)^T d k*
+        variance_gradient = -2 * covariance_gradient(layout, h, z, self._z, weights.T)
+        if layout.curves:
+            variance_gradient[:, :-1] += 2 * h.trend * (z[:, :-1] - 0.5)
+        by_x = warp_derivatives(layout, h, x).by_x
+        for gradient in (mean_gradient, variance_gradient):
+            gradient[:, layout.warped] *= by_x  # the chain rule
+        if self.mean is not None:
+            mean_gradient = mean_gradient + self.mean.gradient(x)
+        # d sqrt(v) = d v / (2 sqrt(v))
+        return PredictionWithGradient(
+            self._mean(x, cross), deviation, mean_gradient, variance_gradient / (2 * deviation[:, None])
+        )
 
-    def with_expected(self, x: FloatArray) -> Posterior:
-        """Return the process as if each of ``x`` had come out as expected: they repel, and move no mean."""
+    def condition_on_mean(self, x: FloatArray) -> Posterior:
+        """Return the process as if each point had its predicted mean as its result: the "kriging believer".
+
+        Points that are being evaluated then repel new ones, and no mean changes.
+
+        Args:
+            x: Shape ``(q, m)``.
+        """
         if not len(x):
             return self
-        mean, _ = self.at(x)
-        return Posterior(self.layout, self.theta, np.vstack([self.x, x]), np.concatenate([self.y, mean]))
+        known = self.residual if self.mean is None else self.residual + self.mean(self.x)
+        y = np.concatenate([known, self.predict(x).mean])
+        return Posterior(self.layout, self.theta, np.vstack([self.x, x]), y, self.mean)
+
+    def _mean(self, x: FloatArray, cross: FloatArray) -> FloatArray:
+        """Return the predicted mean, RW eq. 2.25."""
+        mean: FloatArray = cross @ self._alpha
+        return mean if self.mean is None else mean + self.mean(x)
 
     def _half(self, cross: FloatArray) -> FloatArray:
-        """Return L^-1 k, shape ``(n, q)``."""
-        if not len(self.y):
+        """Return ``L^-1 k*`` for every point, shape ``(n, q)``."""
+        if not len(self.residual):
             return np.zeros((0, len(cross)))
         half: FloatArray = lapack.dtrtrs(self._factor, cross.T, lower=1)[0]
         return half
 
 
 def cholesky(k: FloatArray) -> FloatArray:
-    """Return the lower Cholesky factor, with as little added to the diagonal as it takes.
+    """Return the lower Cholesky factor, after adding as little to the diagonal as necessary.
 
     Raises:
-        FloatingPointError: The matrix holds a NaN.
+        FloatingPointError: The matrix contains a NaN.
     """
     if not len(k):
         return k
@@ -164,7 +263,7 @@ def cholesky(k: FloatArray) -> FloatArray:
             lower: FloatArray = factor
             return lower
         if not np.isfinite(k).all():
-            raise FloatingPointError("a covariance is not a number")
+            raise FloatingPointError("a covariance matrix contains a NaN")
         jitter = max(10 * jitter, _JITTER)
         k = k.copy()
         k.flat[:: len(k) + 1] += jitter * float(k.diagonal().mean())

@@ -1,21 +1,22 @@
-"""The covariance of losses over configurations and epochs, and its way through the likelihood's gradient.
+"""The covariance function of losses over configurations and epochs, and its part of the likelihood's gradient.
 
 Notation
     n, m     points; columns of the inputs
-    X        inputs in [0, 1], shape ``(n, m)``: a column a number, k columns a category, the last one the epoch
+    X        inputs in [0, 1], shape ``(n, m)``: one column per number, k per category of k values, the epoch last
     Z        warped inputs, shape ``(n, m)``
-    l        length scales, one a *group* of columns: a parameter, or the epoch
+    l        length scales, one per *group* of columns: a parameter, or the epoch
     theta    the logarithms of all hyperparameters in one vector, see ``Layout``
     Q        d log p(y) / d K, shape ``(n, n)``, symmetric
 
     k(z, z') = s M(|z/l - z'/l|) + s_t M(|t - t'| / l_t) + s_x (z - 1/2).(z' - 1/2) + c
 
-M is Matern's function for smoothness 5/2. The second term is what all curves have in common; the third carries
-trends into the corners, where optima of trainings often lie; both are there only where curves are modelled. The
-constant c stands for the unknown mean.
+M is the Matern function of smoothness 5/2. The second term models what all curves have in common. The third is linear
+and extrapolates trends to the corners, where optima of trainings are common. Both are present only if curves are
+modelled. The constant c stands for the unknown mean.
 
 References:
-    Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equations 4.17 (Matern) and 5.9 (gradient).
+    RW: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equations 4.17
+    (Matern) and 5.9 (gradient).
     Snoek, Swersky, Zemel, Adams, "Input Warping for Bayesian Optimization of Non-stationary Functions", ICML 2014.
 """
 
@@ -28,18 +29,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from hpo_plugins.space import FloatArray
+
 IntArray = NDArray[np.intp]
 
 ROOT5 = math.sqrt(5.0)
 MEAN_VARIANCE = 1.0
-"""c: how far the mean of all losses may lie from that of the observed ones, in their standard deviations."""
-_EDGE = 1e-7
-"""Warping has infinite slopes at 0 and 1."""
+"""c: the variance of the unknown mean of all losses, in units of the observed losses' variance."""
+_MARGIN = 1e-7
+"""Keeps inputs away from 0 and 1, where the warp's derivatives are infinite."""
 
 
 class Prior(NamedTuple):
-    """A normal distribution of one logarithm, and the range in which it is looked for."""
+    """The normal prior of a logarithmic hyperparameter, and the bounds of its search."""
 
     mean: float
     deviation: float
@@ -48,11 +50,11 @@ class Prior(NamedTuple):
 
 
 LENGTH_SCALE = Prior(-0.5, 1.0, math.log(0.03), math.log(300.0))
-"""Its mean grows by log(m) / 2 (Hvarfner, Hellsten, Nardi, "Vanilla Bayesian Optimization Performs Great in High
-Dimensions", ICML 2024): the more parameters, the smoother in each.
+"""Its mean grows by log(m) / 2: the more parameters, the smoother in each (Hvarfner, Hellsten, Nardi, "Vanilla Bayesian
+Optimization Performs Great in High Dimensions", ICML 2024).
 
-Shorter and narrower than theirs (sqrt 2 and sqrt 3): on ten tasks of 5 to 11 parameters the regret after 20 and 50
-evaluations was .068 and .027, with theirs .094 and .039.
+Mean and deviation are smaller than theirs (sqrt 2 and sqrt 3): on ten tasks of 5 to 11 parameters the regret after 20
+and 50 evaluations was .068 and .027, with theirs .094 and .039.
 """
 SIGNAL = Prior(0.0, 1.0, -4.0, 4.0)
 NOISE = Prior(-9.0, 2.0, math.log(1e-6), 0.0)
@@ -63,12 +65,12 @@ TIME_SCALE = Prior(0.0, 1.0, math.log(0.05), math.log(30.0))
 
 @dataclass(frozen=True)
 class Layout:
-    """Which hyperparameters there are, and where they stand in ``theta``.
+    """Which hyperparameters there are, and their positions in ``theta``.
 
     Args:
         groups: The group of each column, shape ``(m,)``; groups are numbered from 0 in order.
         warped: The columns that are warped: numbers, not categories.
-        curves: Whether the last column is the epoch, and the terms for curves are there.
+        curves: Whether the last column is the epoch, and the terms for curves are present.
     """
 
     groups: IntArray
@@ -77,7 +79,7 @@ class Layout:
     priors: tuple[Prior, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Lay out ``theta``: length scales, s, noise, the warp's two shapes, and for curves s_t, l_t, s_x."""
+        """List the priors in the order of ``theta``: l, s, noise, the warp's a and b, and for curves s_t, l_t, s_x."""
         count = int(self.groups[-1]) + 1
         scale = LENGTH_SCALE._replace(mean=LENGTH_SCALE.mean + math.log(count) / 2)
         priors = [scale] * count + [SIGNAL, NOISE] + [WARP] * (2 * len(self.warped))
@@ -89,7 +91,7 @@ class Layout:
         return len(self.priors)
 
     def start(self) -> FloatArray:
-        """Return where the search for ``theta`` begins: the priors' means, but length scales of 1 at most."""
+        """Return the start of the search for ``theta``: the priors' means, with length scales of at most 1."""
         theta = np.array([prior.mean for prior in self.priors])
         count = int(self.groups[-1]) + 1
         theta[:count] = np.minimum(theta[:count], 0.0)
@@ -114,7 +116,7 @@ class Layout:
 
 
 class Hyperparameters(NamedTuple):
-    """The parts of ``theta``: ``length`` has shape ``(m,)``; ``a`` and ``b`` one entry a warped column."""
+    """The parts of ``theta``: ``length`` has shape ``(m,)``; ``a`` and ``b`` have one entry per warped column."""
 
     length: FloatArray
     signal: float
@@ -127,24 +129,39 @@ class Hyperparameters(NamedTuple):
 
 
 def warp(layout: Layout, h: Hyperparameters, x: FloatArray) -> FloatArray:
-    """Return the inputs after Kumaraswamy's distribution function ``1 - (1 - x^a)^b``, column by column."""
+    """Return Z: the warped columns of X, transformed by Kumaraswamy's distribution function ``1 - (1 - x^a)^b``."""
     z = x.copy()
-    u = np.clip(x[:, layout.warped], _EDGE, 1 - _EDGE)
+    u = np.clip(x[:, layout.warped], _MARGIN, 1 - _MARGIN)
     z[:, layout.warped] = 1 - (1 - u**h.a) ** h.b
     return z
 
 
-def warp_slopes(layout: Layout, h: Hyperparameters, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the derivatives of the warped columns by x, log a and log b, each of shape ``(n, n_warped)``."""
-    u = np.clip(x[:, layout.warped], _EDGE, 1 - _EDGE)
+class WarpDerivatives(NamedTuple):
+    """The derivatives of warped columns with respect to x, log a and log b, shape ``(n, n_warped)`` each."""
+
+    by_x: FloatArray
+    by_log_a: FloatArray
+    by_log_b: FloatArray
+
+
+def warp_derivatives(layout: Layout, h: Hyperparameters, x: FloatArray) -> WarpDerivatives:
+    """Return the derivatives of the warp at inputs of shape ``(n, m)``."""
+    u = np.clip(x[:, layout.warped], _MARGIN, 1 - _MARGIN)
     power = u**h.a
     rest = 1 - power
-    outer = h.a * h.b * power * rest ** (h.b - 1)
-    return outer / u, outer * np.log(u), -h.b * rest**h.b * np.log(rest)
+    outer = h.a * h.b * power * rest ** (h.b - 1)  # x times the density a b x^(a-1) (1 - x^a)^(b-1)
+    return WarpDerivatives(outer / u, outer * np.log(u), -h.b * rest**h.b * np.log(rest))
 
 
 def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArray) -> FloatArray:
-    """Return k between warped inputs, shape ``(n1, n2)``; noise is not in it."""
+    """Return k between warped inputs of shapes ``(n1, m)`` and ``(n2, m)``, without noise, shape ``(n1, n2)``.
+
+    Args:
+        layout: Which hyperparameters there are.
+        h: The hyperparameters.
+        z1: Warped inputs.
+        z2: Warped inputs.
+    """
     k = _matern(_distance(z1 / h.length, z2 / h.length))
     k *= h.signal
     k += MEAN_VARIANCE
@@ -162,66 +179,83 @@ def variance(layout: Layout, h: Hyperparameters, z: FloatArray) -> FloatArray:
     return k
 
 
-def slope(layout: Layout, h: Hyperparameters, z: FloatArray, points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the derivative by each z_i of ``sum_j weights_ij k(z_i, points_j)``, shape ``(q, m)``.
+def covariance_gradient(
+    layout: Layout, h: Hyperparameters, z: FloatArray, points: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Return the derivative of ``sum_j weights_ij k(z_i, points_j)`` with respect to each z_i, shape ``(q, m)``.
 
     Args:
-        layout: What there is.
+        layout: Which hyperparameters there are.
         h: The hyperparameters.
         z: Warped inputs, shape ``(q, m)``.
         points: Warped inputs, shape ``(n, m)``.
         weights: Shape ``(q, n)``, or ``(n,)`` for the same weights everywhere.
     """
     a, b = z / h.length, points / h.length
-    pull = weights * (h.signal * _matern_pull(_distance(a, b)))
-    result: FloatArray = -(pull.sum(axis=1)[:, None] * a - pull @ b) / h.length
+    # d M(|a - b|) / da = -factor(r) (a - b), with factor(r) = -M'(r) / r
+    factor = weights * (h.signal * _matern_factor(_distance(a, b)))
+    result: FloatArray = -(factor.sum(axis=1)[:, None] * a - factor @ b) / h.length
     if layout.curves:
-        weights = np.broadcast_to(weights, pull.shape)
+        weights = np.broadcast_to(weights, factor.shape)
         result[:, :-1] += h.trend * (weights @ (points[:, :-1] - 0.5))
-        away = z[:, -1:] - points[:, -1]
-        result[:, -1] -= h.time / h.time_scale**2 * (weights * _matern_pull(np.abs(away) / h.time_scale) * away).sum(1)
+        lag = z[:, -1:] - points[:, -1]
+        result[:, -1] -= h.time / h.time_scale**2 * (weights * _matern_factor(np.abs(lag) / h.time_scale) * lag).sum(1)
     return result
 
 
-def covariance_with_slopes(layout: Layout, theta: FloatArray, x: FloatArray) -> tuple[FloatArray, _Backward]:
-    """Return the covariance of the points with themselves, noise included, and the way back for its gradient."""
+def covariance_with_backward(layout: Layout, theta: FloatArray, x: FloatArray) -> tuple[FloatArray, _Backward]:
+    """Return the covariance of inputs with themselves, including noise, and the backward pass of its gradient.
+
+    Args:
+        layout: Which hyperparameters there are.
+        theta: Their logarithms, shape ``(layout.size,)``.
+        x: Inputs, shape ``(n, m)``.
+    """
     h = layout.read(theta)
     z = warp(layout, h, x)
     scaled = z / h.length
     distance = _distance(scaled, scaled)
     decay = np.exp(-ROOT5 * distance)
-    pull = (5 / 3) * (1 + ROOT5 * distance) * decay  # -M'(r) / r
-    main = 0.6 * pull + (5 / 3) * distance * distance * decay
+    factor = (5 / 3) * (1 + ROOT5 * distance) * decay  # -M'(r) / r
+    main = 0.6 * factor + (5 / 3) * distance * distance * decay  # M(r), RW eq. 4.17
     k = h.signal * main
     k += MEAN_VARIANCE
     time = None
     if layout.curves:
-        apart = np.abs(z[:, -1:] - z[:, -1]) / h.time_scale
-        time = (_matern(apart), _matern_pull(apart) * apart * apart)
-        k += h.time * time[0]
+        lag = np.abs(z[:, -1:] - z[:, -1]) / h.time_scale
+        time = _TimeTerm(_matern(lag), _matern_factor(lag) * lag * lag)
+        k += h.time * time.value
         centred = z[:, :-1] - 0.5
         k += h.trend * (centred @ centred.T)
     k.flat[:: len(k) + 1] += h.noise
-    return k, _Backward(layout, h, x, z, main, h.signal * pull, time)
+    return k, _Backward(layout, h, x, z, main, h.signal * factor, time)
+
+
+class _TimeTerm(NamedTuple):
+    """The term that all curves have in common, without its variance: its value, and its derivative by log l_t."""
+
+    value: FloatArray
+    by_log_scale: FloatArray
 
 
 class _Backward(NamedTuple):
-    """What the forward pass leaves for the gradient."""
+    """What the forward pass keeps for the gradient."""
 
     layout: Layout
     h: Hyperparameters
     x: FloatArray
     z: FloatArray
     main: FloatArray
-    pull: FloatArray
-    time: tuple[FloatArray, FloatArray] | None
+    factor: FloatArray
+    time: _TimeTerm | None
 
     def gradient(self, q: FloatArray) -> FloatArray:
-        """Return the derivative of log p(y) by ``theta``, from Q; no n x n matrix a hyperparameter is built."""
+        """Return the derivative of log p(y) by ``theta``, from Q, without an n x n matrix per hyperparameter."""
         layout, h = self.layout, self.h
         scaled = self.z / h.length
-        weights = q * self.pull
+        weights = q * self.factor
         total, mixed = weights.sum(axis=1), weights @ scaled
+        # d k / d log l_c = factor (z_c - z'_c)^2 / l_c^2, summed with weights by expanding the square
         by_column = 2 * ((total[:, None] * scaled * scaled) - scaled * mixed).sum(axis=0)
         by_z = -2 * (total[:, None] * scaled - mixed) / h.length
         by_length = np.bincount(layout.groups, by_column)
@@ -229,13 +263,13 @@ class _Backward(NamedTuple):
         tail = []
         if self.time is not None:
             centred = self.z[:, :-1] - 0.5
-            leaning = q @ centred
-            by_z[:, :-1] += 2 * h.trend * leaning
-            tail = [h.time * np.vdot(q, self.time[0]), h.time * np.vdot(q, self.time[1])]
-            tail.append(h.trend * np.vdot(centred, leaning))
-        _, by_a, by_b = warp_slopes(layout, h, self.x)
+            q_centred = q @ centred
+            by_z[:, :-1] += 2 * h.trend * q_centred
+            tail = [h.time * np.vdot(q, self.time.value), h.time * np.vdot(q, self.time.by_log_scale)]
+            tail.append(h.trend * np.vdot(centred, q_centred))
+        _, by_log_a, by_log_b = warp_derivatives(layout, h, self.x)
         warped = by_z[:, layout.warped]
-        return np.concatenate([*parts, (warped * by_a).sum(axis=0), (warped * by_b).sum(axis=0), tail])
+        return np.concatenate([*parts, (warped * by_log_a).sum(axis=0), (warped * by_log_b).sum(axis=0), tail])
 
 
 def _distance(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -249,7 +283,7 @@ def _distance(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _matern(r: FloatArray) -> FloatArray:
-    """Return ``(1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r)``; this is where most of the time goes, so in place."""
+    """Return ``(1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r)``, in place, since most of the time is spent here."""
     scaled = ROOT5 * r
     result = scaled / 3
     result += 1
@@ -260,8 +294,8 @@ def _matern(r: FloatArray) -> FloatArray:
     return result
 
 
-def _matern_pull(r: FloatArray) -> FloatArray:
-    """Return ``-M'(r) / r``, which is finite at 0."""
+def _matern_factor(r: FloatArray) -> FloatArray:
+    """Return ``-M'(r) / r``, which is finite at 0: ``5/3 (1 + sqrt(5) r) exp(-sqrt(5) r)``."""
     scaled = ROOT5 * r
     result = (5 / 3) * scaled
     result += 5 / 3

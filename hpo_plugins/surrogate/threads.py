@@ -1,7 +1,7 @@
-"""Keep linear algebra on one core.
+"""Linear algebra on a single thread.
 
-The matrices here are small, and the machine is busy training: with a thread a core, BLAS waits for cores that others
-use. On two loaded cores a factorisation of 200 x 200 then took a hundred times as long as on one thread.
+The matrices are small and the machine is busy training: with one thread per core, BLAS waits for cores that others
+use. On two loaded cores, a factorisation of 200 x 200 took a hundred times as long as on one thread.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def on_one_core(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function with BLAS limited to one thread while it runs; about 20 us a call."""
+def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function with BLAS limited to one thread while it runs; this costs about 20 us per call."""
 
     @functools.wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -27,7 +27,7 @@ def on_one_core(function: Callable[P, R]) -> Callable[P, R]:
 
 @functools.cache
 def _controller():  # type: ignore[no-untyped-def]
-    import scipy.linalg  # noqa: F401 - the controller knows the libraries that are loaded when it is made
+    import scipy.linalg  # noqa: F401 - the controller finds libraries that are loaded already
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -259,6 +259,6 @@ def test_damaged_or_foreign_checkpoint_is_an_error_and_the_trial_stays(data, tmp
     assert tuner.trials[0].state is hpo.TrialState.RUNNING
     path = next(tmp_path.rglob("epoch-*"))
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(hpo.CheckpointError, match="is damaged or not Keras's"):
+    with pytest.raises(hpo.CheckpointError, match="is damaged or not written by Keras"):
         for trial in tuner:
             fit_deep(build_deep(0), data, TrialCallback(trial))

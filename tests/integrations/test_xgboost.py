@@ -322,7 +322,7 @@ def test_damaged_checkpoint_is_an_error_and_the_trial_stays(how, matrices, tmp_p
     train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
     trial.end()
     damage(next(tmp_path.rglob("epoch-*")), how)
-    with pytest.raises(hpo.CheckpointError, match=r"is damaged or not XGBoost's: .* tuner.restart\(0\)"):
+    with pytest.raises(hpo.CheckpointError, match=r"is damaged or not written by XGBoost: .* tuner.restart\(0\)"):
         for trial in tuner:
             train_plainly(matrices, TREES, callbacks=[TrialCallback(trial)])
     assert tuner.trials[0].state is hpo.TrialState.RUNNING

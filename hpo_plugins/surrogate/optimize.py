@@ -1,0 +1,155 @@
+"""The search for the configurations of highest expected improvement, in a space of numbers and categories."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
+
+from hpo_plugins.space import FloatArray
+from hpo_plugins.surrogate.acquisition import log_expected_improvement, log_h
+from hpo_plugins.surrogate.encoding import InputEncoder
+from hpo_plugins.surrogate.gp import Posterior
+
+N_UNIFORM = 320
+"""Candidates drawn uniformly from the cube."""
+N_LOCAL = 192
+"""Candidates near the best configurations known."""
+N_CORNER = 96
+"""Candidates with some coordinates at their bounds, where optima are common and uniform draws are not."""
+MAX_ENUMERATED = 2_000
+"""Finite spaces up to this size are evaluated completely."""
+N_STARTS = 4
+"""Candidates that are improved by local search."""
+N_ROUNDS = 1
+"""How often each of them may change one integer or category."""
+
+
+class AcquisitionOptimizer:
+    """Maximises log EI: random candidates, the best of which are improved by local search.
+
+    Args:
+        encoder: Encodes configurations as inputs.
+        posterior: The process.
+        best: The loss to improve on.
+        log_fidelity: The log-fidelity at which losses are predicted; None if only final values are modelled.
+        rng: Draws the candidates.
+    """
+
+    def __init__(
+        self,
+        encoder: InputEncoder,
+        posterior: Posterior,
+        best: float,
+        *,
+        log_fidelity: float | None,
+        rng: np.random.Generator,
+    ) -> None:
+        """Compute nothing yet."""
+        self._encoder = encoder
+        self._posterior = posterior
+        self._best = best
+        self._log_fidelity = log_fidelity
+        self._rng = rng
+
+    def value(self, points: FloatArray) -> FloatArray:
+        """Return log EI of snapped points, shape ``(q,)``."""
+        return log_expected_improvement(*self._posterior.predict(self._inputs(points)), self._best)
+
+    def run(self, incumbents: FloatArray, excluded: FloatArray) -> FloatArray:
+        """Return new configurations in descending order of log EI, shape ``(k, d)``.
+
+        Args:
+            incumbents: The best configurations known, shape ``(i, d)``.
+            excluded: Configurations not to return, shape ``(n, d)``.
+        """
+        encoder = self._encoder
+        known = set(encoder.keys(excluded))
+        points = encoder.snap(self._candidates(incumbents))
+        size = encoder.space.size
+        if size is None or size > MAX_ENUMERATED:
+            values = self.value(points)
+            starts = points[np.argsort(-values, kind="stable")[: 4 * N_STARTS]]
+            points = np.vstack([points, self._improve(_spread_out(starts, N_STARTS))])
+        points = points[np.array([key not in known for key in encoder.keys(points)], dtype=bool)]
+        values = self.value(points) if len(points) else np.empty(0)
+        return points[np.argsort(-values, kind="stable")]
+
+    def _inputs(self, points: FloatArray) -> FloatArray:
+        times = None if self._log_fidelity is None else np.full(len(points), self._log_fidelity)
+        return self._encoder.inputs(points, times)
+
+    def _candidates(self, incumbents: FloatArray) -> FloatArray:
+        space, rng = self._encoder.space, self._rng
+        size, d = space.size, len(space)
+        if size is not None and size <= MAX_ENUMERATED:
+            return np.array([space.encode(space.at_index(index)) for index in range(size)])
+        uniform = rng.random((N_UNIFORM, d))
+        corners = rng.random((N_CORNER, d))
+        pinned = rng.random(corners.shape) < rng.random((N_CORNER, 1))
+        corners = np.where(pinned, np.round(corners), corners)
+        if not len(incumbents):
+            return np.vstack([uniform, corners])
+        near = incumbents[np.arange(N_LOCAL) % len(incumbents)]
+        moved = (rng.random(near.shape) < 2 / d) | (np.arange(d) == rng.integers(d, size=(N_LOCAL, 1)))
+        width = 10 ** rng.uniform(-2.5, -0.5, (N_LOCAL, 1))
+        near = near + moved * rng.normal(size=near.shape) * width
+        discrete = np.array(self._encoder.discrete, dtype=int)
+        if len(discrete):  # small steps do not leave a bin: redraw some integers and categories
+            redrawn = moved[:, discrete] & (rng.random((N_LOCAL, len(discrete))) < 0.5)
+            near[:, discrete] = np.where(redrawn, rng.random(redrawn.shape), near[:, discrete])
+        return np.vstack([uniform, corners, near])
+
+    def _improve(self, points: FloatArray) -> FloatArray:
+        """Climb from each point: along the gradient of continuous parameters, by single changes of the others."""
+        points = self._climb(points)
+        if not self._encoder.discrete:
+            return points
+        visited = [points]
+        for _ in range(N_ROUNDS):
+            rounds = [self._encoder.neighbours(point, 16, self._rng) for point in points]
+            values = self.value(np.concatenate(rounds))
+            ends = np.cumsum([len(rows) for rows in rounds])
+            best = [rows[np.argmax(part)] for rows, part in zip(rounds, np.split(values, ends[:-1]), strict=True)]
+            points = self._climb(np.array(best))
+            visited.append(points)
+        return np.vstack(visited)
+
+    def _climb(self, points: FloatArray) -> FloatArray:
+        """Follow the gradient of log EI from all points at once, as one problem with independent parts."""
+        if not self._encoder.continuous:
+            return points
+        parameters, columns = (np.array(part) for part in zip(*self._encoder.continuous, strict=True))
+
+        def cost(flat: FloatArray) -> tuple[float, FloatArray]:
+            moved = points.copy()
+            moved[:, parameters] = flat.reshape(len(points), -1)
+            mean, deviation, mean_gradient, deviation_gradient = self._posterior.predict_with_gradient(
+                self._inputs(moved)
+            )
+            z = (self._best - mean) / deviation
+            log_improvement = log_h(z)
+            # log EI = log s + log h(z); h' = Phi; dz = -(d mean + z ds) / s
+            ratio = np.exp(log_ndtr(z) - log_improvement)[:, None]  # h'(z) / h(z)
+            gradient = deviation_gradient - ratio * (mean_gradient + z[:, None] * deviation_gradient)
+            gradient /= deviation[:, None]
+            return -float((np.log(deviation) + log_improvement).sum()), -gradient[:, columns].ravel()
+
+        start = points[:, parameters].ravel()
+        found = minimize(
+            cost, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * start.size, options={"maxiter": 20}
+        )
+        points = points.copy()
+        points[:, parameters] = found.x.reshape(len(points), -1)
+        return points
+
+
+def _spread_out(points: FloatArray, count: int) -> FloatArray:
+    """Return up to ``count`` points in their order, without those close to one already chosen."""
+    chosen = [points[0]]
+    for point in points[1:]:
+        if len(chosen) == count:
+            break
+        if min(np.abs(point - other).max() for other in chosen) > 0.1:
+            chosen.append(point)
+    return np.array(chosen)

@@ -1,0 +1,96 @@
+"""A Ctrl-C may come at any instant."""
+
+import dis
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpo_plugins as hpo
+
+PACKAGE = str(Path(hpo.__file__).parent)
+SPACE = {"x": hpo.Continuous(0, 1), "kind": hpo.Categorical(["a", "b"])}
+EPOCHS = 3
+
+
+@functools.cache
+def interruptible(code):
+    """Offsets of the instructions before which CPython runs signal handlers: after a call, and at a function's start.
+
+    Not at the end of a ``with``: there, CPython runs them inside the block, and a trace function outside of it.
+    """
+    bytecode = dis.Bytecode(code)
+    instructions = list(bytecode)
+
+    def handler(instruction):
+        return next((e.target for e in bytecode.exception_entries if e.start <= instruction.offset < e.end), None)
+
+    return {
+        after.offset
+        for before, after in zip(instructions, instructions[1:], strict=False)
+        if before.opname.startswith(("CALL", "RESUME")) and handler(before) == handler(after)
+    }
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at one of the instants in the library at which a Ctrl-C can arrive."""
+
+    def __init__(self, instant):
+        self.instant = instant
+        self.seen = 0
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self._before)
+
+    def _trace(self, frame, event, _):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in interruptible(frame.f_code):
+            self.seen += 1
+            if self.seen == self.instant:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def search(tuner, interrupt=None):
+    """Train; the report of trial 1's second epoch may be interrupted."""
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, EPOCHS + 1):
+            metrics = {"loss": trial["x"] + 1 / epoch}
+            if interrupt is not None and (trial.number, epoch) == (1, 2):
+                with interrupt:
+                    stop = trial.report(epoch, metrics)
+            else:
+                stop = trial.report(epoch, metrics)
+            if stop:
+                break
+    return [(t.params, t.state, t.value, t.curve, dict(t.metrics)) for t in tuner.trials]
+
+
+def make_tuner(**arguments):
+    strategy = hpo.Hyperband(max_resource=EPOCHS, search="random")
+    return hpo.Tuner(SPACE, hpo.Minimize("loss", at="last"), strategy=strategy, max_trials=4, seed=0, **arguments)
+
+
+@pytest.mark.slow
+def test_interrupted_report_leaves_the_study_whole():
+    whole = search(make_tuner())
+    instant = 1
+    while True:
+        tuner, interrupt = make_tuner(), Interrupt(instant)
+        try:
+            search(tuner, interrupt)
+        except KeyboardInterrupt:
+            assert search(tuner) == whole, f"interrupted at instant {instant}"
+            instant += 1
+        else:
+            break
+    assert instant > 100  # it was interrupted that often
