@@ -75,9 +75,9 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
     suggestions, judgements = [], []
     for _ in range(repeats + 1):
         finish(tuner, case.epochs)
-        history = tuner._coordinator.history()  # noqa: SLF001 - a strategy is a function of it
+        history = tuner._loop.history()  # noqa: SLF001 - a strategy is a function of it
         start = time.process_time()
-        case.strategy.next(history, 0, may_start=True)
+        case.strategy.next_action(history, 0, may_start=True)
         suggestions.append(time.process_time() - start)
         if case.strategy.max_resource is None:
             continue
@@ -85,7 +85,7 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
         for epoch in (1, 2, 3):
             running.report(epoch, {"loss": loss(running, epoch)})
         start = time.process_time()
-        case.strategy.judge(tuner._coordinator.history(), running.number, 3)  # noqa: SLF001
+        case.strategy.on_report(tuner._loop.history(), running.number, 3)  # noqa: SLF001
         judgements.append(time.process_time() - start)
         running.end()
     status = Path("/proc/self/status")

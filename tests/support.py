@@ -1,5 +1,9 @@
 """What tests do to a study behind the tuner's back, named for what it stands for."""
 
+import json
+
+import hpo_plugins as hpo
+
 
 def session_of(tuner):
     """The tuner's view of its study."""
@@ -31,3 +35,10 @@ def save_always(monkeypatch):
     from hpo_plugins.storage.checkpoints import SaveTimer
 
     monkeypatch.setattr(SaveTimer, "is_due", lambda self: True)
+
+
+def is_value_of(parameter, value):
+    """Whether a parameter can take this value."""
+    if isinstance(parameter, hpo.Categorical):
+        return json.dumps(value) in [json.dumps(known) for known in parameter.values]
+    return parameter.low <= value <= parameter.high

@@ -11,6 +11,8 @@ from hpo_plugins.history import History
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.storage import open_storage
+from hpo_plugins.strategies import component_from_json
+from hpo_plugins.study.termination import Criterion
 
 X = {"x": hpo.Continuous(0, 1)}
 LOSS = hpo.Minimize("loss")

@@ -8,7 +8,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, space_from_json
-from hpo_plugins.strategies import Portfolio, judge_from_json
+from hpo_plugins.strategies import MaxUCB, component_from_json
 from hpo_plugins.strategies.max_ucb import upper_bounds
 
 A = TrainingDefinition("a", Space({"x": hpo.Continuous(0, 1)}, {"rounds": "5"}), hpo.Minimize("loss-a"))
@@ -27,7 +27,7 @@ every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATE
 
 def search(make, space=SPACE, *, worse="b", by=0.3, until=None, **arguments):
     """Search to the end, or until so many trials were handed out."""
-    strategy = Portfolio({name: make() for name in space.definitions})
+    strategy = MaxUCB({name: make() for name in space.definitions})
     tuner = hpo.Tuner(space, A.objective, strategy=strategy, **{"seed": 0, "max_trials": 40} | arguments)
     for handed, trial in enumerate(tuner):
         if handed == until:
@@ -86,16 +86,16 @@ def test_finite_unions_are_counted_one_after_the_other():
             lambda: DefinitionSpace([A, TrainingDefinition("c", A.space, hpo.Maximize("auc"))]),
             "definitions must all minimise or all maximise, .* a: Minimize.*, c: Maximize",
         ),
-        (lambda: hpo.Tuner(SPACE, A.objective, strategy=Portfolio({"a": hpo.Random()})), "must have the definitions"),
+        (lambda: hpo.Tuner(SPACE, A.objective, strategy=MaxUCB({"a": hpo.Random()})), "must have the definitions"),
         (
-            lambda: hpo.Tuner(SPACE, A.objective, strategy=Portfolio({"a": hpo.Random(), "b": hpo.Grid()})),
+            lambda: hpo.Tuner(SPACE, A.objective, strategy=MaxUCB({"a": hpo.Random(), "b": hpo.Grid()})),
             "Grid needs categorical parameters",
         ),
         (
             lambda: hpo.Tuner(
                 SPACE,
                 A.objective,
-                strategy=Portfolio(dict.fromkeys("ab", hpo.Random())),
+                strategy=MaxUCB(dict.fromkeys("ab", hpo.Random())),
                 warm_start=[search(hpo.Random)],
             ),
             "warm_start must have parents with one training definition, but 'default' has 2: a, b",
@@ -160,7 +160,7 @@ def test_grids_are_finished_one_and_all():
 
 
 def test_workers_spread_over_definitions_before_any_result():
-    strategy = Portfolio(dict.fromkeys("ab", hpo.Random()))
+    strategy = MaxUCB(dict.fromkeys("ab", hpo.Random()))
     tuner = hpo.Tuner(SPACE, A.objective, strategy=strategy, max_trials=8, seed=0)
     counts = collections.Counter(tuner.ask().definition for _ in range(8))
     assert counts == {"a": 4, "b": 4}
@@ -173,7 +173,7 @@ def test_same_spaces_draw_different_configurations():
 
 
 def test_missing_metric_is_named_for_the_definition():
-    tuner = hpo.Tuner(SPACE, A.objective, strategy=Portfolio(dict.fromkeys("ab", hpo.Random())), max_trials=2, seed=0)
+    tuner = hpo.Tuner(SPACE, A.objective, strategy=MaxUCB(dict.fromkeys("ab", hpo.Random())), max_trials=2, seed=0)
     first, second = tuner.ask(), tuner.ask()
     for trial in (first, second):
         with pytest.raises(hpo.MetricNotFound, match=f"'loss-{trial.definition}' was not reported"):
@@ -181,8 +181,8 @@ def test_missing_metric_is_named_for_the_definition():
 
 
 def test_portfolio_json_round_trip():
-    portfolio = Portfolio({"a": hpo.Hyperband(max_resource=9), "b": hpo.Random()})
-    assert judge_from_json(portfolio.to_json()) == portfolio
+    portfolio = MaxUCB({"a": hpo.Hyperband(max_resource=9), "b": hpo.Random()})
+    assert component_from_json(portfolio.to_json()) == portfolio
     assert "a: Hyperband" in portfolio.describe()
     assert portfolio.full_training() is None
 

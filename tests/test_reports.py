@@ -165,7 +165,7 @@ def test_body_that_never_reports_fails_the_trial_and_in_the_end_the_search(stora
         for _ in tuner:
             pass
     assert [t.state for t in tuner.trials] == [hpo.TrialState.FAILED] * 5
-    assert tuner.trials[0].error == "the training ended without one report of 'loss'"
+    assert tuner.trials[0].error == "the training ended without a single report of 'loss'"
 
 
 def test_configurations_left_out_on_purpose_do_not_end_the_search(storage):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import is_value_of
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
@@ -31,12 +32,6 @@ def integer(draw):
 values = st.one_of(st.text(), st.integers(), finite, st.booleans(), st.none())
 categorical = st.lists(values, min_size=1, max_size=8, unique_by=json.dumps).map(hpo.Categorical)
 parameter = st.one_of(continuous(), integer(), categorical)
-
-
-def is_value_of(parameter, value):
-    if isinstance(parameter, hpo.Categorical):
-        return json.dumps(value) in [json.dumps(known) for known in parameter.values]
-    return parameter.low <= value <= parameter.high
 
 
 @given(parameter, unit)

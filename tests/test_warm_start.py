@@ -28,7 +28,7 @@ def child(parents, space=SPACE, objective=LOSS, *, identical=False, **arguments)
 
 
 def seen(tuner):
-    return tuner._coordinator.history().parents
+    return tuner._loop.history().parents
 
 
 @pytest.mark.parametrize("identical", [True, False])
@@ -191,10 +191,10 @@ def test_ten_changes_are_allowed():
               narrowed("k0") | {f"s{i}": hpo.Categorical([-i]) for i in range(5)})  # fmt: skip
 
 
-def test_parents_must_be_at_rest(tmp_path):
+def test_parents_must_not_be_running(tmp_path):
     parent = hpo.Tuner(SPACE, LOSS, max_trials=3, name="parent", storage=tmp_path / "a.db")
     trial = parent.ask()
-    with pytest.raises(hpo.InvalidArgument, match="are at rest, but trial 0 of 'parent' is under way"):
+    with pytest.raises(hpo.InvalidArgument, match="without running trials, but trial 0 of 'parent' is running"):
         child([parent])
     trial.report(1, {"loss": 1.0})
     trial.end()

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpo_plugins.errors import InvalidArgument, StudyNotFound
 from hpo_plugins.sagemaker.parsing import MAX_JOBS, Reading, read
-from hpo_plugins.sagemaker.shapes import Node
+from hpo_plugins.sagemaker.schema import Node
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.storage import open_storage
 from hpo_plugins.strategies import MaxUCB

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.sagemaker.shapes import Node
+from hpo_plugins.sagemaker.schema import Node
 from hpo_plugins.space import Categorical, Continuous, Integer, Parameter, Params, Scale, Space, Value
 
 MAX_RANGES = 30

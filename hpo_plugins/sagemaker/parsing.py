@@ -14,8 +14,7 @@ from typing import Any
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Maximize, Minimize, Objective
 from hpo_plugins.sagemaker.hyperparameters import read_space, refuse_numbers
-from hpo_plugins.sagemaker.request_shape import CONFIG, REQUEST
-from hpo_plugins.sagemaker.shapes import Node, join
+from hpo_plugins.sagemaker.schema import CONFIG, REQUEST, Node, check, join, shapes
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MaxUCB, MedianRule, Random, Strategy
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
@@ -59,8 +58,9 @@ def read(request: object) -> Reading:
     Raises:
         InvalidArgument: The service would refuse it; the message names the path of what is wrong.
     """
-    whole = not isinstance(request, Mapping) or not request or any(name in REQUEST.members for name in request)
-    plain = (REQUEST if whole else CONFIG).check(request, "")
+    members = shapes()[REQUEST]["members"]
+    whole = not isinstance(request, Mapping) or not request or any(name in members for name in request)
+    plain = check(request, REQUEST if whole else CONFIG, "")
     root = Node(plain, "")
     config = root["HyperParameterTuningJobConfig"] if whole else root
     definitions = _definitions(root) if whole else []

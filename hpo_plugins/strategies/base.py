@@ -6,10 +6,11 @@ study suggests what the first one would have suggested.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
@@ -51,10 +52,7 @@ class Component(ABC):
         return {"name": type(self).__name__, **asdict(self)}
 
 
-C = TypeVar("C", bound=Component)
-
-
-def component_from_json(data: Mapping[str, Any], kind: type[C]) -> C:
+def component_from_json(data: Mapping[str, Any], kind: type) -> Any:
     """Return the component that ``to_json`` described; only classes of this library are instantiated.
 
     Args:
@@ -66,7 +64,7 @@ def component_from_json(data: Mapping[str, Any], kind: type[C]) -> C:
     """
     name = data["name"]
     known = {
-        key: cls for key, cls in Component.registry.items() if issubclass(cls, kind) and cls.__module__ != __name__
+        key: cls for key, cls in Component.registry.items() if issubclass(cls, kind) and not inspect.isabstract(cls)
     }
     if name not in known:
         what = {"Strategy": "strategy", "StoppingRule": "stopping rule"}.get(kind.__name__, kind.__name__.lower())
@@ -93,10 +91,13 @@ class StoppingRule(Component):
 class Strategy(StoppingRule):
     """Chooses configurations, and may judge trainings."""
 
-    max_resource: int | None = None
-    """Epochs of a full training, None if the strategy does not know them."""
     stops_trainings: ClassVar[bool] = False
     """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
+
+    @property
+    def max_resource(self) -> int | None:
+        """Epochs of a full training, None if the strategy does not know them."""
+        return None
 
     @property
     def pauses(self) -> bool:

@@ -16,7 +16,7 @@ Reference:
 Differs from the paper in:
     1. Results are scaled to [0, 1] by the study's own median and best, since losses have no bounds.
     2. Running trials count in n_k, so that parallel workers spread over the definitions.
-    3. alpha is 1 instead of 0.5 (``benchmarks/portfolio.py``).
+    3. alpha is 1 instead of 0.5 (``benchmarks/max_ucb.py``).
 """
 
 from __future__ import annotations
@@ -102,10 +102,11 @@ class MaxUCB(Strategy):
         part = _parts(history)[str(name)]
         return self.strategies[str(name)].on_report(part, part.numbers.index(number), epoch)
 
-    def full_training(self) -> int | None:
-        """Return the epochs of the longest full training, None where one is not known."""
-        full = [strategy.full_training() for strategy in self.strategies.values()]
-        return None if None in full else max(epochs for epochs in full if epochs is not None)
+    @property
+    def max_resource(self) -> int | None:
+        """Epochs of the longest full training, None if one is not known."""
+        resources = [strategy.max_resource for strategy in self.strategies.values()]
+        return None if None in resources else max(epochs for epochs in resources if epochs is not None)
 
     def describe(self) -> str:
         """Return what each strategy will do."""

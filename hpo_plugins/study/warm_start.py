@@ -1,10 +1,10 @@
-"""Warm start: what earlier studies found becomes part of a new one's definition.
+"""Warm start: the trials of earlier studies, the parents, become part of a new study's definition.
 
-The parents' trials are copied when the new study is made, and stored with it: whatever becomes of the parents later,
-every process on the study and every restart sees the same. Only a parent's own trials are copied, not those that it
-had from parents of its own; give those as further parents.
+Parents' trials are copied when the new study is created, and stored with it. So every process and every later run sees
+the same, whatever happens to the parents. Only a parent's own trials are copied, not those of its own parents; give
+these as further parents.
 
-The rules of compatibility are the service's. A *hyperparameter* here is a tuned parameter or a fixed one; a tuned one
+The rules of compatibility are SageMaker's. A *hyperparameter* is a tuned parameter or a fixed one here; a tuned one
 with a single value counts as fixed.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo_plugins._validation import boolean
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import Curve, ParentTrial, ParentTrials
 from hpo_plugins.objective import Objective, objective_from_json
@@ -34,7 +35,7 @@ from hpo_plugins.space import (
 
 MAX_PARENTS = 5
 MAX_CHANGES = 10
-"""How many hyperparameters may become fixed or get another fixed value; each value of a categorical one counts."""
+"""How many hyperparameters may become fixed or change their fixed value; each value of a categorical one counts."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class WarmStart:
     A plain list of parents is the same with ``identical=False``.
 
     Args:
-        parents: 1 to 5 tuners, or paths or URLs of storages that hold one study each (of several, give
-            ``Tuner.load(storage, name)``). None of their trials may be under way.
-        identical: True says that data and algorithm are the same, the service's ``IdenticalDataAndAlgorithm``: the
+        parents: 1 to 5 tuners, or paths or URLs of storages that hold one study each (of a storage with several, pass
+            ``Tuner.load(storage, name)``). None of their trials may be running.
+        identical: True means that data and algorithm are the same, SageMaker's ``IdenticalDataAndAlgorithm``: the
             parents' trials count as own observations, and ``best_trial`` may be one of theirs. False is
-            ``TransferLearning``: their results guide the start, as far as the new study's own results bear them out.
+            ``TransferLearning``: their results guide the start, as far as the new study's own results confirm them.
 
     Raises:
         InvalidArgument: There are not 1 to 5 parents, or ``identical`` is not a bool.
@@ -62,16 +63,21 @@ class WarmStart:
             raise InvalidArgument(f"warm_start must be a list of parents, but got warm_start={self.parents!r}.")
         if not 1 <= len(self.parents) <= MAX_PARENTS:
             raise InvalidArgument(f"warm_start must have 1 to {MAX_PARENTS} parents, but got {len(self.parents)}.")
-        if not isinstance(self.identical, bool):
-            raise InvalidArgument(f"identical must be True or False, but got identical={self.identical!r}.")
+        boolean("identical", self.identical)
 
 
 @dataclass(frozen=True)
 class Parent:
-    """An earlier study, as it was when the new one was made.
+    """An earlier study, as it was when the new one was created.
+
+    Args:
+        name: Its name.
+        space: Its search space.
+        objective: Its objective.
+        records: Its trials.
 
     Raises:
-        InvalidArgument: A trial is under way, or the study had several training definitions.
+        InvalidArgument: A trial is running, or the study has several training definitions.
     """
 
     name: str
@@ -83,10 +89,18 @@ class Parent:
     def of(
         cls, name: str, space: Space, objective: Objective, records: Sequence[TrialRecord], running: Sequence[int]
     ) -> Parent:
-        """Return the parent that a study is, whose trials ``running`` are under way."""
+        """Return a study as a parent.
+
+        Args:
+            name: Its name.
+            space: Its search space.
+            objective: Its objective.
+            records: Its trials.
+            running: The numbers of its trials that are running.
+        """
         if running:
             raise InvalidArgument(
-                f"warm_start must have parents that are at rest, but trial {running[0]} of {name!r} is under way. "
+                f"warm_start must have parents without running trials, but trial {running[0]} of {name!r} is running. "
                 "Wait for its end, or stop that search."
             )
         if isinstance(space, DefinitionSpace):
@@ -94,7 +108,8 @@ class Parent:
                 f"warm_start must have parents with one training definition, but {name!r} has "
                 f"{len(space.definitions)}: {', '.join(space.definitions)}."
             )
-        return cls(name, space, objective, records)
+        # In the form in which it is read from the storage, so that every process uses the same.
+        return _parent_from_json(cls(name, space, objective, records).to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``parents_from_json`` reads."""
@@ -120,13 +135,13 @@ class Parent:
 
 @dataclass(frozen=True)
 class Parents:
-    """All parents of a study."""
+    """All parents of a study, and whether their data and algorithm are the study's."""
 
     identical: bool
     studies: tuple[Parent, ...]
 
     def check(self, space: Space, objective: Objective) -> None:
-        """Raise InvalidArgument when a parent does not fit a study with this space and objective."""
+        """Raise InvalidArgument if a parent does not fit a study with this space and objective."""
         if isinstance(space, DefinitionSpace):
             raise InvalidArgument("warm_start must be None in a search with several training definitions.")
         for parent in self.studies:
@@ -138,15 +153,15 @@ class Parents:
     def trials(self, space: Space, objective: Objective) -> tuple[ParentTrials, ...]:
         """Return the parents' trials as a study with this space and objective sees them.
 
-        Of an identical parent, a trial that is no configuration of this space (a range was narrowed, or the trial had
-        another value of what is fixed now) guides, as those of the other kind of parent do.
+        A trial of an identical parent that is not a configuration of this space (a range was narrowed, or it has
+        another value of what is now fixed) only guides, like the trials of other parents.
         """
         groups = []
         for parent in self.studies:
             own: list[ParentTrial] = []
             guides: list[ParentTrial] = []
             for record in parent.records:
-                point, exact = _place(space, parent.space.fixed | record.params)
+                point, exact = _nearest_point(space, parent.space.fixed | record.params)
                 if point is not None:
                     trial = ParentTrial(point, _curve(record, objective), record.state)
                     (own if self.identical and exact else guides).append(trial)
@@ -155,7 +170,7 @@ class Parents:
         return tuple(groups)
 
     def best(self, objective: Objective) -> TrialRecord | None:
-        """Return the best trial of identical parents, the earliest of equals; None of others, or without any."""
+        """Return the best trial of identical parents, the earliest of equals; None for other parents or without any."""
         found = [
             (objective.loss(record.value), index, record.number, record)
             for index, parent in enumerate(self.studies)
@@ -198,7 +213,7 @@ def _parent_from_json(study: Mapping[str, Any]) -> Parent:
                 parent=study["name"],
             )
         )
-    return Parent(study["name"], space_from_json(study["space"]), objective, records)
+    return Parent(study["name"], space_from_json(study["space"]), objective, tuple(records))
 
 
 # The rules.
@@ -263,15 +278,15 @@ def _role(space: Space, name: str) -> tuple[Parameter | None, Value]:
 
 
 def _text(value: Value) -> str:
-    """Return a value as requests write it: the fixed values in them are strings, whatever they mean."""
+    """Return a value as in requests, where all fixed values are strings."""
     return str(value)
 
 
-# The way of a configuration from one space to another.
+# The conversion of configurations from one space to another.
 
 
-def _place(space: Space, params: Mapping[str, Value]) -> tuple[FloatArray | None, bool]:
-    """Return the nearest point of a space, None where a value has no place in it, and whether it is exact."""
+def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArray | None, bool]:
+    """Return the nearest point of a space, None if a value cannot be expressed in it, and whether it is exact."""
     exact = all(_text(params[name]) == _text(value) for name, value in space.fixed.items())
     units = []
     for name, parameter in space.items():
@@ -289,7 +304,7 @@ def _place(space: Space, params: Mapping[str, Value]) -> tuple[FloatArray | None
         if number is None:
             return None, False
         exact &= parameter.low <= number <= parameter.high
-        units.append(parameter.to_unit(number))  # type: ignore[arg-type]  # clips; _number made it of its type
+        units.append(parameter.to_unit(number))  # type: ignore[arg-type]  # of the parameter's type, by _number
     return np.array(units, dtype=np.float64), exact
 
 
@@ -299,7 +314,7 @@ def _is_of_type(parameter: Parameter | None, value: Value) -> bool:
 
 
 def _number(parameter: Continuous | Integer, value: Value) -> float | int | None:
-    """Return a value as the parameter's kind of number, None where it is none; requests write numbers as strings."""
+    """Return a value as the parameter's kind of number, None if it is not one; numbers in requests are strings."""
     if value is None or isinstance(value, bool):
         return None
     try:

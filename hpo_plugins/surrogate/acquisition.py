@@ -61,7 +61,8 @@ def log_expected_improvement(mean: FloatArray, deviation: FloatArray, best: floa
         deviation: Their standard deviations, shape ``(q,)``.
         best: The loss to improve on.
     """
-    return np.log(deviation) + log_h((best - mean) / deviation)
+    improvement: FloatArray = np.log(deviation) + log_h((best - mean) / deviation)
+    return improvement
 
 
 def probability_of_improvement(mean: FloatArray, deviation: FloatArray, best: float) -> FloatArray:

@@ -73,7 +73,8 @@ class AcquisitionOptimizer:
             points = np.vstack([points, self._improve(_spread_out(starts, N_STARTS))])
         points = points[np.array([key not in known for key in encoder.keys(points)], dtype=bool)]
         values = self.value(points) if len(points) else np.empty(0)
-        return points[np.argsort(-values, kind="stable")]
+        best_first: FloatArray = points[np.argsort(-values, kind="stable")]
+        return best_first
 
     def _inputs(self, points: FloatArray) -> FloatArray:
         times = None if self._log_fidelity is None else np.full(len(points), self._log_fidelity)

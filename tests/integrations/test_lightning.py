@@ -33,7 +33,7 @@ def data():
     return [torch.utils.data.DataLoader(part, batch_size=50) for part in parts]
 
 
-def model_of(pl, lr=0.5, log_in=None):
+def fit_model(pl, lr=0.5, log_in=None):
     """A classifier of the given package; ``log_in`` logs a metric in one more hook."""
 
     class Classifier(pl.LightningModule):
@@ -78,7 +78,7 @@ def tuner_for(metric="val_loss", strategy=None, objective=hpo.Minimize):
 
 
 def fit(pl, trial, data, **arguments):
-    model = model_of(pl, trial["lr"], arguments.pop("log_in", None))
+    model = fit_model(pl, trial["lr"], arguments.pop("log_in", None))
     trainer = trainer_of(pl, trial, **arguments)
     trainer.fit(model, *data)
     return trainer, model

@@ -10,10 +10,15 @@ from scipy.stats import norm
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
-from hpo_plugins.surrogate.acquisition import Search, chance_of_improvement, log_expected_improvement, log_h
-from hpo_plugins.surrogate.encoding import Features
+from hpo_plugins.surrogate.acquisition import (
+    knowledge_gradient,
+    log_expected_improvement,
+    log_h,
+    probability_of_improvement,
+)
+from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior
-from hpo_plugins.surrogate.worth import knowledge_gradient
+from hpo_plugins.surrogate.optimize import AcquisitionOptimizer
 
 # log h(z) to 60 digits (mpmath), rounded.
 EXACT = {
@@ -45,12 +50,12 @@ def test_expected_improvement_is_the_integral():
     integral = np.trapezoid((best - losses) * norm.pdf(losses, mean, deviation), losses)
     (found,) = np.exp(log_expected_improvement(np.array([mean]), np.array([deviation]), best))
     assert found == pytest.approx(integral, rel=1e-6)
-    assert chance_of_improvement(np.array([mean]), np.array([deviation]), best)[0] == pytest.approx(
+    assert probability_of_improvement(np.array([mean]), np.array([deviation]), best)[0] == pytest.approx(
         norm.cdf(best, mean, deviation)
     )
 
 
-def test_knowledge_gradient_of_one_representative_is_zero_and_of_two_has_a_closed_form():
+def test_knowledge_gradient_has_a_closed_form_for_two():
     """E[min(a, b + s Z)] is min(a, b) less EI (Frazier et al. 2009, equation 14)."""
     alone = knowledge_gradient(np.array([0.4]), np.array([[0.3]]), np.array([0.3]), 0.0)
     assert alone[0] == pytest.approx(0, abs=1e-12)
@@ -82,42 +87,44 @@ SPACE = Space(
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5))
 def test_snap_is_what_the_training_sees(u):
-    points = Features(SPACE).snap(np.array([u]))
+    points = InputEncoder(SPACE).snap(np.array([u]))
     np.testing.assert_allclose(points[0], SPACE.encode(SPACE.decode(u)), atol=1e-9)
-    np.testing.assert_allclose(Features(SPACE).snap(points), points, atol=1e-9)
+    np.testing.assert_allclose(InputEncoder(SPACE).snap(points), points, atol=1e-9)
 
 
 def test_any_two_categories_are_at_distance_one():
-    features = Features(SPACE)
+    encoder = InputEncoder(SPACE)
     points = np.array([SPACE.encode({"rate": 0.1, "depth": 2, "width": 8, "kind": k, "fixed": "only"}) for k in "abc"])
-    x = features.inputs(points)
-    assert x.shape == (3, features.columns) == (3, 6)
+    x = encoder.inputs(points)
+    assert x.shape == (3, encoder.columns) == (3, 6)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert np.linalg.norm(x[i] - x[j]) == pytest.approx(1)
 
 
-def search(space, losses, seed=0):
-    features = Features(space)
-    points = features.snap(np.random.default_rng(seed).random((len(losses), len(space))))
-    layout = features.layout(curves=False)
+def make_optimizer(space, losses, seed=0):
+    encoder = InputEncoder(space)
+    points = encoder.snap(np.random.default_rng(seed).random((len(losses), len(space))))
+    layout = encoder.layout(curves=False)
     y = np.asarray(losses, dtype=float)
-    posterior = Posterior(layout, layout.start(), features.inputs(points), y)
-    return Search(features, posterior, float(y.min()), time=None, rng=np.random.default_rng(seed)), points
+    posterior = Posterior(layout, layout.start(), encoder.inputs(points), y)
+    return AcquisitionOptimizer(
+        encoder, posterior, float(y.min()), log_fidelity=None, rng=np.random.default_rng(seed)
+    ), points
 
 
-def test_search_is_no_worse_than_ten_thousand_random_points():
-    it, points = search(SPACE, np.random.default_rng(1).standard_normal(12))
-    found, values = it.run(points[:5], points)
-    random = Features(SPACE).snap(np.random.default_rng(2).random((10_000, len(SPACE))))
-    assert values[0] >= it.value(random).max() - 1e-3
-    assert (np.diff(values) <= 0).all()
-    np.testing.assert_allclose(values[:3], it.value(found[:3]), atol=1e-8)
+def test_optimizer_beats_ten_thousand_random_points():
+    optimizer, points = make_optimizer(SPACE, np.random.default_rng(1).standard_normal(12))
+    found = optimizer.run(points[:5], points)
+    values = optimizer.value(found)
+    random = InputEncoder(SPACE).snap(np.random.default_rng(2).random((10_000, len(SPACE))))
+    assert values[0] >= optimizer.value(random).max() - 1e-3
+    assert (np.diff(values) <= 1e-8).all()
 
 
-def test_search_gives_every_free_point_of_a_small_space_and_no_other():
+def test_optimizer_returns_every_new_point_of_a_small_space():
     space = Space({"a": hpo.Integer(1, 5), "b": hpo.Categorical(["x", "y"])})
-    it, points = search(space, [1.0, 0.0, 0.5])
-    found, _ = it.run(points, points)
+    optimizer, points = make_optimizer(space, [1.0, 0.0, 0.5])
+    found = optimizer.run(points, points)
     taken = {Space.key(space.decode(p)) for p in points}
     keys = [Space.key(space.decode(p)) for p in found]
     assert len(keys) == len(set(keys)) == 10 - len(taken)
@@ -127,7 +134,7 @@ def test_search_gives_every_free_point_of_a_small_space_and_no_other():
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000))
 def test_found_points_decode_to_themselves(seed):
-    it, points = search(SPACE, np.random.default_rng(seed).standard_normal(6), seed)
-    found, _ = it.run(points[:2], points)
+    optimizer, points = make_optimizer(SPACE, np.random.default_rng(seed).standard_normal(6), seed)
+    found = optimizer.run(points[:2], points)
     for point in found[:20]:
         np.testing.assert_allclose(SPACE.encode(SPACE.decode(point)), point, atol=1e-9)

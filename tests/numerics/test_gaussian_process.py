@@ -70,16 +70,16 @@ def test_gradient_of_the_likelihood_equals_finite_differences(curves):
 
 
 @both_kinds
-def test_slopes_equal_finite_differences(curves):
+def test_gradients_equal_finite_differences(curves):
     layout, theta, x, y = made_up(curves)
     posterior = Posterior(layout, theta, x, y)
     at = np.random.default_rng(1).random((5, x.shape[1]))
-    _, _, by_mean, by_deviation = posterior.slopes(at)
+    _, _, mean_gradient, deviation_gradient = posterior.predict_with_gradient(at)
     for column in range(x.shape[1]):
         step = np.eye(x.shape[1])[column] * 1e-6
-        (m1, s1), (m0, s0) = posterior.at(at + step), posterior.at(at - step)
-        np.testing.assert_allclose(by_mean[:, column], (m1 - m0) / 2e-6, atol=1e-5, rtol=1e-4)
-        np.testing.assert_allclose(by_deviation[:, column], (s1 - s0) / 2e-6, atol=1e-5, rtol=1e-4)
+        (m1, s1), (m0, s0) = posterior.predict(at + step), posterior.predict(at - step)
+        np.testing.assert_allclose(mean_gradient[:, column], (m1 - m0) / 2e-6, atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(deviation_gradient[:, column], (s1 - s0) / 2e-6, atol=1e-5, rtol=1e-4)
 
 
 @both_kinds
@@ -91,25 +91,25 @@ def test_prediction_is_the_conditional_normal(curves):
     zq = warp(layout, h, q)
     inverse = np.linalg.inv(covariance(layout, h, z, z) + h.noise * np.eye(10))
     cross = covariance(layout, h, zq, z)
-    mean, deviation = Posterior(layout, theta, x, y).at(q)
+    mean, deviation = Posterior(layout, theta, x, y).predict(q)
     np.testing.assert_allclose(mean, cross @ inverse @ y, rtol=1e-5, atol=1e-7)
     joint = covariance(layout, h, zq, zq) - cross @ inverse @ cross.T
     np.testing.assert_allclose(deviation, np.sqrt(np.diag(joint)), rtol=1e-4, atol=1e-6)
-    _, same, _, between = Posterior(layout, theta, x, y).jointly(q, q)
+    _, same, _, between = Posterior(layout, theta, x, y).predict_joint(q, q)
     np.testing.assert_allclose(between, joint, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(same, deviation)
 
 
-def test_expected_results_repel_and_move_no_mean():
+def test_conditioning_on_the_mean_repels_and_moves_no_mean():
     layout, theta, x, y = made_up(curves=False)
     posterior = Posterior(layout, theta, x, y)
     new = np.random.default_rng(1).random((3, x.shape[1]))
-    told = posterior.with_expected(new)
+    told = posterior.condition_on_mean(new)
     at = np.random.default_rng(2).random((20, x.shape[1]))
-    (mean, deviation), (mean_told, deviation_told) = posterior.at(at), told.at(at)
+    (mean, deviation), (mean_told, deviation_told) = posterior.predict(at), told.predict(at)
     np.testing.assert_allclose(mean_told, mean, atol=1e-5)
     assert (deviation_told <= deviation + 1e-9).all()
-    assert (told.at(new)[1] < posterior.at(new)[1]).all()
+    assert (told.predict(new)[1] < posterior.predict(new)[1]).all()
 
 
 def test_fit_finds_what_made_the_data():
@@ -127,7 +127,7 @@ def test_order_of_the_data_is_irrelevant():
     layout, theta, x, y = made_up(curves=True)
     order = np.random.default_rng(3).permutation(len(y))
     at = np.random.default_rng(1).random((5, x.shape[1]))
-    one, other = Posterior(layout, theta, x, y).at(at), Posterior(layout, theta, x[order], y[order]).at(at)
+    one, other = Posterior(layout, theta, x, y).predict(at), Posterior(layout, theta, x[order], y[order]).predict(at)
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
@@ -139,9 +139,9 @@ def test_awkward_data_is_fitted(n, seed, curves):
     layout, _, x, _ = made_up(curves, n=n, seed=seed % 100)
     x = np.round(x * rng.integers(1, 4)) / 3
     y = rng.choice([0.0, 1.0, 5.0], n) * rng.integers(0, 2)
-    theta = fit(layout, x, y, steps=5)
+    theta = fit(layout, x, y, max_iter=5)
     assert all(p.low <= t <= p.high for t, p in zip(theta, layout.priors, strict=True))
-    mean, deviation = Posterior(layout, theta, x, y).at(x)
+    mean, deviation = Posterior(layout, theta, x, y).predict(x)
     assert np.isfinite(mean).all()
     assert (deviation > 0).all()
 
@@ -150,5 +150,5 @@ def test_cholesky_adds_as_little_as_it_takes():
     k = np.ones((4, 4))
     factor = cholesky(k)
     np.testing.assert_allclose(factor @ factor.T, k, atol=1e-6)
-    with pytest.raises(FloatingPointError, match="not a number"):
+    with pytest.raises(FloatingPointError, match="contains a NaN"):
         cholesky(np.full((2, 2), np.nan))

@@ -5,12 +5,12 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.history import History
-from hpo_plugins.modeling import epoch_cost as pace
+from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 
 
-def history_of(paces, startup=0.0):
+def made_history(paces, startup=0.0):
     """Trials of three epochs each, at these paces, each after so many seconds of starting up."""
     history = History(Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"))
     for number, seconds in enumerate(paces):
@@ -20,34 +20,36 @@ def history_of(paces, startup=0.0):
     return history
 
 
-def test_pace_is_seconds_of_training_an_epoch():
-    assert pace.measured(history_of([2.0, 4.0, 6.0], startup=5.0)) == pytest.approx({0: 2.0, 1: 4.0, 2: 6.0})
+def test_cost_is_seconds_of_training_per_epoch():
+    assert epoch_cost.seconds_per_epoch(made_history([2.0, 4.0, 6.0], startup=5.0)) == pytest.approx(
+        {0: 2.0, 1: 4.0, 2: 6.0}
+    )
 
 
-def test_epochs_that_pass_in_no_time_cost_all_the_same():
-    assert pace.measured(history_of([1e-4, 4e-4, 9e-4])) == {}
-    assert pace.startup(history_of([1e-4] * 3, startup=5.0), {}) == 0
+def test_epochs_too_fast_to_time_cost_the_same():
+    assert epoch_cost.seconds_per_epoch(made_history([1e-4, 4e-4, 9e-4])) == {}
+    assert epoch_cost.startup_epochs(made_history([1e-4] * 3, startup=5.0), {}) == 0
 
 
 @pytest.mark.parametrize(("startup", "epochs"), [(0.0, 0), (0.8, 0), (2.0, 1), (6.0, 4), (30.0, 16)])
 def test_startup_is_counted_in_rounded_epochs(startup, epochs):
-    history = history_of([2.0] * 4, startup=startup)
-    assert pace.startup(history, pace.measured(history)) == epochs
+    history = made_history([2.0] * 4, startup=startup)
+    assert epoch_cost.startup_epochs(history, epoch_cost.seconds_per_epoch(history)) == epochs
 
 
-def test_paces_of_new_configurations_are_predicted_by_factors():
+def test_costs_of_new_configurations_are_predicted():
     """Pace doubles every 0.1: known trials keep their own, new ones follow the trend, inside what was seen."""
     paces = {n: 2.0**n for n in range(8)}
     known = np.arange(8)[:, None] / 10
     points = np.array([[0.3], [0.35], [0.9]])
-    found = pace.relative(paces, known, points, [3, None, None])
+    found = epoch_cost.relative_epoch_cost(paces, known, points, [3, None, None])
     mean = np.mean(list(paces.values()))
     assert found[0] == pytest.approx(8 / mean)
     assert 4 / mean < found[1] < 24 / mean
     assert found[2] <= 128 / mean + 1e-9
 
 
-def test_dear_epochs_are_avoided_when_seconds_count(monkeypatch):
+def test_slow_epochs_are_avoided_when_seconds_count(monkeypatch):
     """Two kinds of trainings, equally good, one ten times slower: most epochs go to the fast one."""
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])

@@ -1,6 +1,6 @@
 """How much the division of trials among definitions gains over equal shares, and with which alpha.
 
-    python benchmarks/portfolio.py
+    python benchmarks/max_ucb.py
 
 Problems are drawn: 2 to 5 definitions, whose random searches find ``floor + scale * U ** (1 / d)``. The figure is the
 mean distance of the best of T trials from the best floor. "best one" spends all trials on the definition that is
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpo_plugins.strategies import max_ucb as portfolio
+from hpo_plugins.strategies import max_ucb
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 PROBLEMS, SEEDS = 150, 4
@@ -32,10 +32,10 @@ def divided(
     definitions: list[tuple[float, float, float]], trials: int, alpha: float, rng: np.random.Generator
 ) -> float:
     """Return the best loss when trials go where the upper bound is largest."""
-    portfolio.ALPHA = alpha
+    max_ucb.ALPHA = alpha
     losses: dict[str, list[float]] = {str(k): [] for k in range(len(definitions))}
     for _ in range(trials):
-        bounds = portfolio.upper_bounds(losses, {name: len(found) for name, found in losses.items()})
+        bounds = max_ucb.upper_bounds(losses, {name: len(found) for name, found in losses.items()})
         name = max(bounds, key=lambda key: bounds[key])
         losses[name].append(draw(definitions[int(name)], rng))
     return min(min(found) for found in losses.values() if found)
