@@ -1,11 +1,11 @@
-"""Every error this library raises on purpose.
+"""Every error that this library raises on purpose.
 
 HpoError
 ├── InvalidArgument      a wrong range, scale, limit or combination            (also a ValueError)
 ├── InvalidReport        an epoch or a metric value that cannot be recorded    (also a ValueError)
 │   └── MetricNotFound   the training does not report the objective's metric
-├── NothingReported      trainings end without reporting anything
-├── CheckpointError      a checkpoint cannot be used: missing, damaged, of another model, or left out
+├── NothingReported      trainings end without reporting anything, or nothing has a value yet
+├── CheckpointError      a checkpoint cannot be used: missing, damaged, of another model, or not passed on
 ├── WorkerError          workers cannot be started, or die before they train
 ├── StorageError         the storage cannot be opened, read or written
 │   ├── StudyNotFound    no study of that name is stored                       (also a LookupError)
@@ -24,18 +24,24 @@ class HpoError(Exception):
 
 
 class InvalidArgument(HpoError, ValueError):
-    """An argument is outside what is allowed; the message says what is."""
+    """An argument is not allowed; the message says what is."""
 
 
 class InvalidReport(HpoError, ValueError):
-    """A report's epoch or metrics cannot be recorded; nothing of that report was."""
+    """A report's epoch or metrics cannot be recorded; nothing of the report was."""
 
 
 class MetricNotFound(InvalidReport):
-    """The first epoch was reported without the objective's metric."""
+    """The first epoch was reported without the objective's metric.
+
+    Args:
+        metric: The objective's metric.
+        reported: The names of the metrics that were reported.
+        hint: What to do about it.
+    """
 
     def __init__(self, metric: str, reported: Iterable[str], hint: str = "") -> None:
-        """Name the metric that was looked for, those that came, and the nearest of them."""
+        """Name the metric, those that were reported, and the nearest of them."""
         names = sorted(reported)
         self.metric, self.has_reports = metric, tuple(names)
         nearest = nearest_name(metric, names)
@@ -43,23 +49,25 @@ class MetricNotFound(InvalidReport):
         message += f"Reported: {', '.join(map(repr, names))}. " if names else "No metric was reported. "
         if nearest is not None:
             message += f"Did you mean {nearest!r}? "
-        super().__init__((message + (hint or "Give the objective one of the names that the training reports.")).strip())
+        super().__init__(
+            (message + (hint or "Use one of the names that the training reports for the objective.")).strip()
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way between processes: an exception is rebuilt from its message."""
+        """Rebuild the exception from its message in the process that unpickles it."""
         return _rebuild, (type(self), self.args, dict(self.__dict__))
 
 
 class NothingReported(HpoError):
-    """The first trainings of a search all ended without reporting anything."""
+    """The first trainings of a search all ended without a report, or no trial has a value yet."""
 
 
 class CheckpointError(HpoError):
-    """A checkpoint cannot be used; the trial is given back unharmed, and the message names the ways out."""
+    """A checkpoint cannot be used; the trial is released unchanged, and the message says what to do."""
 
 
 class WorkerError(HpoError):
-    """Workers cannot be started, or die before they train anything."""
+    """Workers cannot be started, or die before they train."""
 
 
 class StorageError(HpoError):
@@ -71,7 +79,7 @@ class StudyNotFound(StorageError, LookupError):
 
 
 class StudyMismatch(StorageError):
-    """The stored study has another space, objective or strategy."""
+    """The stored study was defined differently."""
 
 
 class MissingDependency(HpoError, ModuleNotFoundError):
@@ -79,9 +87,14 @@ class MissingDependency(HpoError, ModuleNotFoundError):
 
     @classmethod
     def of(cls, error: ModuleNotFoundError, framework: str, extra: str) -> ModuleNotFoundError:
-        """Return the error to raise when importing ``framework`` raised ``error``.
+        """Return the error to raise when importing a framework has raised ``error``.
 
-        A framework that is installed and broken keeps its own cause: only its absence is translated.
+        Only the absence of the framework is translated: an installed but broken one keeps its own error.
+
+        Args:
+            error: The error of the import.
+            framework: The framework's name.
+            extra: The extra of this package that installs it.
         """
         if error.name is None or error.name.partition(".")[0] != framework:
             return error
@@ -90,7 +103,7 @@ class MissingDependency(HpoError, ModuleNotFoundError):
 
 
 def nearest_name(wanted: str, names: Iterable[str]) -> str | None:
-    """Return the name that a typing error most likely meant, or None when none is near."""
+    """Return the name that was most likely meant, None if none is similar."""
     by_folded = {name.casefold().replace("-", "_"): name for name in names}
     folded = wanted.casefold().replace("-", "_")
     near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.6)

@@ -2,6 +2,7 @@
 
 import dis
 import functools
+import itertools
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def interruptible(code):
 
     return {
         after.offset
-        for before, after in zip(instructions, instructions[1:], strict=False)
+        for before, after in itertools.pairwise(instructions)
         if before.opname.startswith(("CALL", "RESUME")) and handler(before) == handler(after)
     }
 

@@ -1,17 +1,17 @@
-"""Learn how the body of a ``for`` loop was left: by ``break`` or ``return``, or by which exception.
+"""Find out how a ``for`` loop was left: by ``break`` or ``return``, or by which exception.
 
-A generator that a loop leaves is only closed: Python tells it nothing of the exception that is under way, although
-a failed trial must be told from a finished one. So, once the loop has been left and never before, the interpreter's
-trace function looks at the very next steps of the frame that held the loop:
+When a loop is left, Python only closes its generator, without telling it about an exception that is propagating. But
+a failed trial must be distinguished from a finished one. So once the loop has been left, and never before, a trace
+function observes the next steps of the frame that contains the loop:
 
-* Two instructions of that frame pass without an exception: the loop was left by ``break`` or ``return``. (One is not
-  enough: the first instruction of a handler is what makes the exception visible.)
-* An exception becomes visible: it is the one.
-* The frame ends without an instruction: an exception is on its way to the caller, which is watched next. Where
-  nobody called, the exception goes to ``sys.excepthook``.
+* Two instructions of the frame are executed without an exception: the loop was left by ``break`` or ``return``. (One
+  is not enough: the first instruction of an exception handler is what makes the exception visible.)
+* An exception becomes visible: the loop was left by it.
+* The frame ends without executing an instruction: an exception is propagating to the caller, which is observed next.
+  If there is no caller, the exception goes to ``sys.excepthook``.
 
-Nothing is traced while trainings run. A trace function that was set before, of a debugger or of a coverage
-measurement, is put back at once.
+Nothing is traced while trainings run. A trace function that was set before, such as a debugger's or a coverage tool's,
+is restored at once.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def watch(frame: FrameType, handled: BaseException | None, settle: Settle) -> No
     """Call ``settle`` with the exception by which the loop in ``frame`` was left, or with None.
 
     Args:
-        frame: The frame whose loop is being left, now: call this where a generator gets ``GeneratorExit``.
-        handled: The exception that was being handled around the loop, which is not the one looked for.
-        settle: Called once; after an exception that nobody handles, just before the interpreter shows it.
+        frame: The frame whose loop is being left: call this when the generator gets ``GeneratorExit``.
+        handled: The exception that was already being handled around the loop, which is not the one sought.
+        settle: Called once; for an exception that nobody handles, just before the interpreter prints it.
     """
     while _is_closed_from_outside(frame) and frame.f_back is not None:
-        frame = frame.f_back  # a generator around the loop is itself being left: by its own user's loop
+        frame = frame.f_back  # a generator around the loop is itself being closed, by its own user's loop
     _Watch(frame, handled, settle).begin()
 
 
 def _is_closed_from_outside(frame: FrameType) -> bool:
-    """Return whether the frame is a generator's, and the exception under way was thrown in at its ``yield``."""
+    """Return whether the frame belongs to a generator that is being closed at its ``yield``."""
     instruction = dis.opname[frame.f_code.co_code[frame.f_lasti]]
     return instruction in ("YIELD_VALUE", "RESUME")
 
@@ -92,7 +92,7 @@ class _Watch:
 
 
 def _at_top_level(settle: Settle) -> None:
-    """Take the exception from the hook to which the interpreter gives it next."""
+    """Take the exception from the hook that the interpreter calls next."""
     hook = sys.excepthook
 
     def once(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""A request to a Tuner: the arguments are read, the parents are found, what is not used is said once."""
+"""A tuner from a request: its arguments are parsed, its parents loaded, and fields without meaning here logged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument, StudyNotFound
-from hpo_plugins.sagemaker.parsing import MAX_JOBS, Reading, read
+from hpo_plugins.sagemaker.parsing import MAX_JOBS, parse
 from hpo_plugins.sagemaker.schema import Node
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.storage import open_storage
@@ -18,8 +18,8 @@ from hpo_plugins.tuner import DEFAULT_NAME, Tuner
 
 logger = logging.getLogger("hpo_plugins")
 
-KEPT = "sagemaker_request"
-"""The study's note in which the request is kept, for the way back."""
+REQUEST_NOTE = "sagemaker_request"
+"""The note of a study that keeps the request, for ``request_from_tuner``."""
 
 _GIVEN_BY_REQUEST = ("space", "objective", "notes")
 
@@ -27,40 +27,39 @@ _GIVEN_BY_REQUEST = ("space", "objective", "notes")
 def tuner_from_request(request: Mapping[str, Any], **tuner_arguments: Any) -> Tuner:
     """Return the tuner that a tuning job's request describes.
 
-    A trial's value is its last epoch's, as in the service, and Hyperband draws its configurations at random, as
-    there. Static hyperparameters are in every trial's ``params``; they and categories are strings, as they are in the
-    request. With several ``TrainingJobDefinitions``, ``trial.definition`` says which one to train. The study's name
-    is the job's. Parent jobs of a warm start are the studies of these names in ``storage``, unless ``warm_start``
-    gives others in their order.
+    As in the service, a trial's value is that of its last epoch, and Hyperband draws configurations at random. Static
+    hyperparameters are in every trial's ``params``; they and categories are strings, as in the request. With several
+    ``TrainingJobDefinitions``, ``trial.definition`` names the one to train. The study has the job's name. The parent
+    jobs of a warm start are the studies of these names in ``storage``, unless ``warm_start`` gives them in their order.
 
     Args:
-        request: What ``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone. It
-            is kept with the study, for ``request_from_tuner``.
-        **tuner_arguments: Further arguments of ``Tuner``, such as ``storage``; they go before what the request says.
+        request: The arguments of ``create_hyper_parameter_tuning_job``, or its ``HyperParameterTuningJobConfig`` alone.
+            It is stored with the study, for ``request_from_tuner``.
+        **tuner_arguments: Further arguments of ``Tuner``, such as ``storage``; they override the request.
 
     Raises:
         InvalidArgument: The service would refuse the request, or a further argument is unknown; the message names
             the path of what is wrong.
         StudyNotFound: A parent job is not in the storage.
     """
-    reading = read(request)
+    parsed = parse(request)
     _check_arguments(tuner_arguments)
-    arguments = reading.arguments | tuner_arguments
+    arguments = parsed.arguments | tuner_arguments
     strategy = arguments["strategy"]
-    if isinstance(reading.space, DefinitionSpace) and not isinstance(strategy, MaxUCB):
-        arguments["strategy"] = MaxUCB(dict.fromkeys(reading.space.definitions, strategy))
+    if isinstance(parsed.space, DefinitionSpace) and not isinstance(strategy, MaxUCB):
+        arguments["strategy"] = MaxUCB(dict.fromkeys(parsed.space.definitions, strategy))
     if tuner_arguments.get("seed") is not None:
-        reading.request["HyperParameterTuningJobConfig"]["RandomSeed"] = tuner_arguments["seed"]
-    if reading.parents:
-        arguments["warm_start"] = _warm_start(reading, arguments)
+        parsed.request["HyperParameterTuningJobConfig"]["RandomSeed"] = tuner_arguments["seed"]
+    if parsed.parents:
+        arguments["warm_start"] = _warm_start(parsed, arguments)
     try:
-        tuner = Tuner(reading.space, reading.objective, notes={KEPT: reading.request}, **arguments)
+        tuner = Tuner(parsed.space, parsed.objective, notes={REQUEST_NOTE: parsed.request}, **arguments)
     except InvalidArgument as error:
-        if reading.parents and str(error).startswith("warm_start"):
+        if parsed.parents and str(error).startswith("warm_start"):
             raise InvalidArgument(f"WarmStartConfig does not fit: {error}") from error
         raise
-    if reading.unused:
-        logger.warning("not used here, and kept for the way back: %s", ", ".join(reading.unused))
+    if parsed.unused:
+        logger.warning("without effect here, and kept for request_from_tuner: %s", ", ".join(parsed.unused))
     return tuner
 
 
@@ -72,23 +71,23 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             raise InvalidArgument(f"{name} must be one of {', '.join(known)}, but {name} {said}.")
 
 
-def _warm_start(reading: Reading, arguments: Mapping[str, Any]) -> WarmStart:
-    """Return the parents, after the rules that only a request's parents have."""
+def _warm_start(parsed: Reading, arguments: Mapping[str, Any]) -> WarmStart:
+    """Return the parents, after checking the rules that apply only to requests."""
     given = arguments.get("warm_start")
     parents = given.parents if isinstance(given, WarmStart) else given
     if parents is None:
-        parents = [_load(node, arguments) for node in reading.parents]
-    if not isinstance(parents, Sequence) or len(parents) != len(reading.parents):
+        parents = [_load(node, arguments) for node in parsed.parents]
+    if not isinstance(parents, Sequence) or len(parents) != len(parsed.parents):
         raise InvalidArgument(
-            f"warm_start must have a parent for each of the {len(reading.parents)} jobs in "
+            f"warm_start must have a parent for each of the {len(parsed.parents)} jobs in "
             f"WarmStartConfig.ParentHyperParameterTuningJobs, but got warm_start={given!r}."
         )
     tuners = [parent if isinstance(parent, Tuner) else Tuner.load(parent) for parent in parents]
-    for node, parent in zip(reading.parents, tuners, strict=True):
-        if reading.identical:
-            _check_identical(node, parent, reading.request)
-    _check_total(reading, tuners, arguments["max_trials"])
-    return WarmStart(tuners, identical=reading.identical)
+    for node, parent in zip(parsed.parents, tuners, strict=True):
+        if parsed.identical:
+            _check_identical(node, parent, parsed.request)
+    _check_total(parsed, tuners, arguments["max_trials"])
+    return WarmStart(tuners, identical=parsed.identical)
 
 
 def _load(node: Node, arguments: Mapping[str, Any]) -> Tuner:
@@ -105,8 +104,8 @@ def _load(node: Node, arguments: Mapping[str, Any]) -> Tuner:
 
 
 def _check_identical(node: Node, parent: Tuner, request: Mapping[str, Any]) -> None:
-    """Compare data and algorithm, where both are known."""
-    theirs = (parent.study.notes or {}).get(KEPT, {}).get("TrainingJobDefinition")
+    """Raise InvalidArgument if data or algorithm are known to differ."""
+    theirs = (parent.study.notes or {}).get(REQUEST_NOTE, {}).get("TrainingJobDefinition")
     ours = request.get("TrainingJobDefinition")
     if theirs is None or ours is None:
         return
@@ -118,8 +117,8 @@ def _check_identical(node: Node, parent: Tuner, request: Mapping[str, Any]) -> N
             )
 
 
-def _check_total(reading: Reading, parents: Sequence[Tuner], max_trials: int | None) -> None:
-    kind = reading.request["HyperParameterTuningJobConfig"]["Strategy"]
+def _check_total(parsed: Reading, parents: Sequence[Tuner], max_trials: int | None) -> None:
+    kind = parsed.request["HyperParameterTuningJobConfig"]["Strategy"]
     earlier, most = sum(len(parent.trials) for parent in parents), MAX_JOBS[kind]
     if (max_trials or 1) + earlier > most:
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""Hyperparameters of a request: ranges to a space, and a space to ranges. In requests every value is a string."""
+"""The hyperparameters of a request: from ranges to a space and back. In requests, every value is a string."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo_plugins.space import Categorical, Continuous, Integer, Parameter, Param
 
 MAX_RANGES = 30
 MAX_HYPERPARAMETERS = 100
-"""Tuned and static ones together; the service adds one of its own, the objective's name."""
+"""Tuned and static ones together, and one that the service adds, the objective's name."""
 
 _SCALES: dict[str, Scale] = {
     "Auto": "auto",
@@ -29,7 +29,7 @@ def read_space(ranges: Node, static: Node | None) -> Space:
     """Return the space of ``ParameterRanges`` (``HyperParameterRanges``), with static hyperparameters fixed in it.
 
     Raises:
-        InvalidArgument: A range is empty or does not fit its scale, a name comes twice, or there are too many.
+        InvalidArgument: A range is empty or does not fit its scale, a name is used twice, or there are too many.
     """
     parameters: dict[str, Parameter] = {}
     for node in _ranges(ranges):
@@ -55,15 +55,15 @@ def read_space(ranges: Node, static: Node | None) -> Space:
     return Space(parameters, fixed)
 
 
-def refuse_numbers(ranges: Node) -> None:
-    """Raise InvalidArgument at the first range that is no list of categories, as grid search needs them."""
+def require_categorical(ranges: Node) -> None:
+    """Raise InvalidArgument for the first range that is not categorical, as grid search requires."""
     for node in _ranges(ranges):
         if "Values" not in node:
             raise node.refusal("a categorical parameter with Strategy Grid", "List its values to try.")
 
 
 def _ranges(ranges: Node) -> Iterator[Node]:
-    for kind in ranges.value:  # in the order in which they were written
+    for kind in ranges.value:  # in their order in the request
         yield from ranges.members(kind)
 
 
@@ -71,7 +71,7 @@ def _parameter(node: Node) -> Parameter:
     if "Values" in node:
         return _categorical(node)
     if "ValueHint" in node:
-        return around(node["ValueHint"].value)
+        return range_around(node["ValueHint"].value)
     if ".IntegerParameterRanges[" in f".{node.path}":
         whole = _whole(node["MinValue"]), _whole(node["MaxValue"])
         return Integer(*whole, scale=_scale(node, *whole, whole=True))
@@ -80,7 +80,7 @@ def _parameter(node: Node) -> Parameter:
 
 
 def _scale(node: Node, low: float, high: float, *, whole: bool) -> Scale:
-    """Return a range's scale, when its bounds are in order and fit it."""
+    """Return a range's scale, after checking that its bounds are in order and fit the scale."""
     if low > high:
         raise node["MinValue"].refusal(f"at most MaxValue, {node['MaxValue'].value}")
     scaling = node.get("ScalingType")
@@ -122,11 +122,11 @@ def _real(node: Node) -> float:
     return value
 
 
-def around(hint: str) -> Parameter:
-    """Return a range around an example value, for ``AutoParameters``: a decade to either side.
+def range_around(hint: str) -> Parameter:
+    """Return a range around an example value, for ``AutoParameters``: a decade in each direction.
 
-    A positive number is searched on a logarithmic scale, one below 1 up to 1 at the most, since most of these are
-    shares; a truth value has its opposite beside it; any other word stays what it is.
+    Positive numbers have a logarithmic scale; those up to 1 are searched up to 1, since most of these are fractions. A
+    boolean gets its opposite as the second value, and any other string is the only value.
     """
     if hint.casefold() in ("true", "false"):
         truth = {"true": "false", "false": "true", "True": "False", "False": "True"}
@@ -148,10 +148,10 @@ def around(hint: str) -> Parameter:
 
 
 def write_ranges(space: Space) -> dict[str, Any]:
-    """Return a space as ``ParameterRanges``; numbers of categories become strings.
+    """Return a space as ``ParameterRanges``; categories become strings.
 
     Raises:
-        InvalidArgument: Two categories are the same string.
+        InvalidArgument: Two categories are equal as strings.
     """
     lists: dict[str, list[dict[str, Any]]] = {}
     for name, parameter in space.items():
@@ -171,5 +171,5 @@ def write_ranges(space: Space) -> dict[str, Any]:
 
 
 def write_value(value: Value) -> str:
-    """Return a value as a request has it."""
+    """Return a value as a request contains it."""
     return value if isinstance(value, str) else repr(value)

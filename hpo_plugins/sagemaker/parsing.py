@@ -1,8 +1,8 @@
-"""From a request to what a Tuner is made of.
+"""From a request to the arguments of a Tuner.
 
-The shape comes first (``request_shape.py``), then the rules between fields. Whatever is wrong is an InvalidArgument
-whose message starts with the JSON path, as the user wrote it: a request may be the whole of what
-``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone.
+The schema is checked first (``schema.py``), then the rules between fields. Every error is an InvalidArgument whose
+message starts with the JSON path as the user wrote it: a request may be all the arguments of
+``create_hyper_parameter_tuning_job``, or its ``HyperParameterTuningJobConfig`` alone.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Maximize, Minimize, Objective
-from hpo_plugins.sagemaker.hyperparameters import read_space, refuse_numbers
+from hpo_plugins.sagemaker.hyperparameters import read_space, require_categorical
 from hpo_plugins.sagemaker.schema import CONFIG, REQUEST, Node, check, join, shapes
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MaxUCB, MedianRule, Random, Strategy
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 
 EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
-"""Static hyperparameters from which Hyperband's MaxResource is inferred."""
+"""Static hyperparameters that Hyperband's MaxResource is inferred from."""
 MAX_EPOCHS = 20_000
 MAX_PARALLEL = 100
 MAX_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
-"""Training jobs of one tuning job, parents' jobs included."""
+"""The service's limit of training jobs, including those of parents."""
 
 _USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a request says.
+class ParsedRequest:
+    """The content of a request.
 
     Attributes:
         request: The request in full form, in plain types.
-        space: What is searched.
-        objective: The objective; where definitions differ in the metric's name, the first one's.
-        arguments: The Tuner's other arguments.
-        parents: The nodes of the names of parent jobs.
+        space: The search space.
+        objective: The objective; the first definition's if they differ in the metric's name.
+        arguments: Other arguments of Tuner.
+        parents: The names of parent jobs, as nodes.
         identical: Whether the parents' data and algorithm are the same.
-        unused: Paths of what has no meaning here.
+        unused: Paths of fields without meaning here.
     """
 
     request: dict[str, Any]
@@ -52,8 +52,8 @@ class Reading:
     unused: list[str] = field(default_factory=list)
 
 
-def read(request: object) -> Reading:
-    """Return what a request says.
+def parse(request: object) -> ParsedRequest:
+    """Return the content of a request.
 
     Raises:
         InvalidArgument: The service would refuse it; the message names the path of what is wrong.
@@ -73,7 +73,7 @@ def read(request: object) -> Reading:
         arguments["seed"] = seed.value
     if whole:
         arguments["name"] = plain["HyperParameterTuningJobName"]
-        _fill_in(root, arguments)
+        _apply_autotune(root, arguments)
     if definitions and (retries := definitions[0].get("RetryStrategy", "MaximumRetryAttempts")) is not None:
         arguments["retries"] = retries.value
     space, arguments["strategy"] = _join(parts, several=several)
@@ -81,7 +81,7 @@ def read(request: object) -> Reading:
     parents = (
         list(root["WarmStartConfig"].members("ParentHyperParameterTuningJobs")) if "WarmStartConfig" in root else []
     )
-    return Reading(
+    return ParsedRequest(
         request=plain if whole else {"HyperParameterTuningJobConfig": plain},
         space=space,
         objective=parts[0].objective,
@@ -97,7 +97,7 @@ def read(request: object) -> Reading:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one definition says."""
+    """The content of one training definition."""
 
     name: str | None
     space: Space
@@ -138,12 +138,12 @@ def _part(config: Node, definition: Node | None) -> _Part:
             raise metric.refusal(f"one of the MetricDefinitions of {algorithm.path}, {', '.join(known)}")
     direction = Maximize if objective["Type"].value == "Maximize" else Minimize
     name = None if definition is None else definition.value.get("DefinitionName")
-    # The service takes the last value that a training emitted for its result.
+    # In the service, the last value that a training emits is its result.
     return _Part(name, read_space(ranges, static), direction(metric.value, at="last"), strategy)
 
 
 def _either(config: Node, in_config: str, definition: Node | None, in_definition: str) -> Node:
-    """Return the one of two places that says something: of the whole job, or of a definition."""
+    """Return what either the job's config or a training definition contains; not both may contain it."""
     places = [node for node in (config.get(in_config), definition and definition.get(in_definition)) if node]
     if len(places) > 1:
         raise places[0].refusal(f"left out beside {places[1].path}")
@@ -176,7 +176,7 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
         raise hyperband.refusal(f"left out with Strategy {kind}")
     match kind:
         case "Grid":
-            refuse_numbers(ranges)
+            require_categorical(ranges)
             return Grid()
         case "Random":
             return Random()
@@ -190,12 +190,12 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
     least = None if hyperband is None else hyperband.get("MinResource")
     if least is not None and least.value > epochs:
         raise least.refusal(f"at most MaxResource, {epochs}")
-    # The service's Hyperband draws at random; hpo_plugins.Hyperband can do better.
+    # The service's Hyperband draws configurations at random.
     return Hyperband(min_resource=1 if least is None else least.value, max_resource=epochs, search="random")
 
 
 def _epochs(config: Node, static: Node | None, definition: Node | None) -> Node:
-    """Return the static hyperparameter that says how long a full training is."""
+    """Return the static hyperparameter that holds the number of epochs."""
     found = [static[name] for name in EPOCH_NAMES if name in static] if static is not None else []
     if not found:
         place = "TrainingJobDefinition" if definition is None else definition.path
@@ -262,8 +262,8 @@ def _criteria(config: Node) -> tuple[Criterion, ...]:
     return tuple(criteria)
 
 
-def _fill_in(root: Node, arguments: dict[str, Any]) -> None:
-    """Set what ``Autotune`` leaves to the service: a search without any end ends when it has converged."""
+def _apply_autotune(root: Node, arguments: dict[str, Any]) -> None:
+    """Apply ``Autotune``: a search without any limit ends when it has converged."""
     if "Autotune" in root and arguments["max_trials"] is None and not arguments["stop_when"]:
         arguments["stop_when"] = (Converged(),)
 

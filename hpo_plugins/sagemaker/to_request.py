@@ -1,7 +1,7 @@
-"""A Tuner to a request that the service takes.
+"""A request from a tuner.
 
-What came from a request goes back as it was written; a part is written anew only where the tuner says something else
-by now. The result is read again before it is returned, so it obeys every rule that is checked on the way in.
+The parts of a tuner that came from a request are returned unchanged, unless the tuner now differs from them. The result
+is parsed before it is returned, so that it obeys every rule that requests must obey.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.sagemaker.from_request import KEPT
+from hpo_plugins.sagemaker.from_request import REQUEST_NOTE
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
-from hpo_plugins.sagemaker.parsing import read
+from hpo_plugins.sagemaker.parsing import parse
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
@@ -31,26 +31,26 @@ _SECTIONS = {
     "max_parallel": ("ResourceLimits",),
     "stop_when": ("TuningJobCompletionCriteria",),
 }
-"""The tuner's argument to the parts of a HyperParameterTuningJobConfig that say it."""
+"""Arguments of Tuner to the parts of a HyperParameterTuningJobConfig that express them."""
 
 
 def request_from_tuner(
     tuner: Tuner, *, job_name: str, training_job_definition: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the request for boto3's ``create_hyper_parameter_tuning_job`` that starts this search in the service.
+    """Return the arguments of boto3's ``create_hyper_parameter_tuning_job`` that start this search in the service.
 
     Args:
-        tuner: Any tuner. One that came from a request gives back all of it.
+        tuner: Any tuner; one that came from a request returns all of it.
         job_name: The tuning job's name.
-        training_job_definition: How the service trains: the image, the role, instances, where data is. Fixed values
-            of the space are added to its ``StaticHyperParameters``. None leaves out what a request before did not say.
+        training_job_definition: How the service trains: image, role, instances, data. Fixed values of the space are
+            added to its ``StaticHyperParameters``. None omits it, unless the tuner came from a request that has it.
 
     Raises:
-        InvalidArgument: The service would refuse it; the message names the path of what is wrong.
+        InvalidArgument: The service would refuse it; the message names the JSON path.
     """
     study = tuner.study
-    kept = (study.notes or {}).get(KEPT)
-    request = _anew(study, job_name) if kept is None else _brought_up_to_date(kept, study, job_name)
+    kept = (study.notes or {}).get(REQUEST_NOTE)
+    request = _new_request(study, job_name) if kept is None else _updated_request(kept, study, job_name)
     if training_job_definition is not None:
         if "TrainingJobDefinitions" in request:
             raise InvalidArgument(
@@ -59,30 +59,30 @@ def request_from_tuner(
         request["TrainingJobDefinition"] = _definition(request, training_job_definition)
     if study.space.fixed and kept is None:
         _add_fixed(request, study)
-    read(request)
-    if lost := list(_lost(study)):
-        logger.warning("the service has no setting for, and the request leaves out: %s", "; ".join(lost))
+    parse(request)
+    if omitted := list(_omitted(study)):
+        logger.warning("the request omits what the service has no setting for: %s", "; ".join(omitted))
     return request
 
 
-def _brought_up_to_date(kept: Mapping[str, Any], study: StudyConfig, job_name: str) -> dict[str, Any]:
-    """Return a kept request, with the parts rewritten that no longer say what the study says."""
+def _updated_request(kept: Mapping[str, Any], study: StudyConfig, job_name: str) -> dict[str, Any]:
+    """Return a kept request, with those parts rewritten in which the study now differs."""
     parts = {name: part for name, part in kept.items() if name != "HyperParameterTuningJobName"}
     request = copy.deepcopy({"HyperParameterTuningJobName": job_name, **parts})
     config = request["HyperParameterTuningJobConfig"]
-    then = read(request).arguments
+    kept_arguments = parse(request).arguments
     for argument, sections in _SECTIONS.items():
-        if then[argument] == getattr(study, argument):
+        if kept_arguments[argument] == getattr(study, argument):
             continue
-        anew = _config(study)
+        current = _config(study)
         for section in sections:
             config.pop(section, None)
-            if section in anew:
-                config[section] = anew[section]
+            if section in current:
+                config[section] = current[section]
     return request
 
 
-def _anew(study: StudyConfig, job_name: str) -> dict[str, Any]:
+def _new_request(study: StudyConfig, job_name: str) -> dict[str, Any]:
     request: dict[str, Any] = {
         "HyperParameterTuningJobName": job_name,
         "HyperParameterTuningJobConfig": _config(study),
@@ -132,7 +132,7 @@ def _strategy(strategy: Strategy) -> dict[str, Any]:
 
 
 def _criteria(study: StudyConfig) -> dict[str, Any]:
-    """Return the completion criteria; of two of a kind, the one that is met first."""
+    """Return the completion criteria; of two of the same kind, the one that is met first."""
     written: dict[str, Any] = {}
     targets = [criterion.value for criterion in study.stop_when if isinstance(criterion, TargetReached)]
     patience = [criterion.trials for criterion in study.stop_when if isinstance(criterion, NotImproving)]
@@ -150,12 +150,12 @@ def _whole_seconds(seconds: float | None) -> int | float | None:
 
 
 def _definition(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a given definition with what the kept one says of the search."""
+    """Return a given definition, completed by what the kept one says about the search."""
     definition = copy.deepcopy(dict(given))
     before = request.get("TrainingJobDefinition", {})
     for name in ("DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters"):
         if name in before and definition.setdefault(name, before[name]) != before[name]:
-            raise InvalidArgument(f"training_job_definition must leave {name} to the tuner, which has its own.")
+            raise InvalidArgument(f"training_job_definition must not contain another {name} than the tuner's own.")
     return definition
 
 
@@ -169,8 +169,8 @@ def _add_fixed(request: dict[str, Any], study: StudyConfig) -> None:
             )
 
 
-def _lost(study: StudyConfig) -> Iterator[str]:
-    """Yield the settings that a request cannot say."""
+def _omitted(study: StudyConfig) -> Iterator[str]:
+    """Yield the settings that a request cannot express."""
     if study.objective.at != "last":
         yield f"at={study.objective.at!r} of the objective (the service takes a training's last value)"
     for strategy in study.strategy.strategies.values() if isinstance(study.strategy, MaxUCB) else [study.strategy]:
@@ -183,12 +183,12 @@ def _lost(study: StudyConfig) -> Iterator[str]:
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
     for criterion in study.stop_when:
-        if criterion != _usual(criterion):
+        if criterion != _service_default(criterion):
             yield f"the arguments of {criterion!r}"
 
 
-def _usual(criterion: Criterion) -> Criterion:
-    """Return the criterion as the service has it."""
+def _service_default(criterion: Criterion) -> Criterion:
+    """Return the criterion with the service's own settings."""
     if isinstance(criterion, NotImproving):
         return NotImproving(criterion.trials)
     return Converged() if isinstance(criterion, Converged) else criterion

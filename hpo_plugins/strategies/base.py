@@ -38,7 +38,7 @@ class Resume(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Component(ABC):
+class Component(ABC):  # noqa: B024 - each kind of component has its own abstract method
     """A part of a study's definition that is stored by its name and its fields: a strategy, a rule or a criterion."""
 
     registry: ClassVar[dict[str, type[Component]]] = {}

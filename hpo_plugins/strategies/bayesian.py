@@ -6,7 +6,8 @@ Notation
 
 Without R, each trial has one value, and the next configuration is the one of largest expected improvement (Jones et
 al.; trials that are running count with their predicted value). With R, every epoch of every trial is an observation,
-and each training competes for its next epochs with all others and with new configurations (``modeling/freeze_thaw.py``).
+and each training competes for its next epochs with all others and with new configurations (see
+``modeling/freeze_thaw.py``).
 
 References:
     Jones, Schonlau, Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global
@@ -66,8 +67,8 @@ class Bayesian(Strategy):
             training costs the time that it takes in both cases.
 
     Raises:
-        InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or ``cost``
-            is anything else.
+        InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or
+            ``cost`` is anything else.
     """
 
     max_resource: int | None = None
@@ -145,9 +146,9 @@ class Bayesian(Strategy):
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
         choice = freeze_thaw.choose(model, options, number, timed=self.cost == "seconds", switching_factor=factor)
-        if choice is not None and choice.training.number == number:
-            if history.may_start or choice.win_probability >= freeze_thaw.MIN_WIN_PROBABILITY:
-                return None
+        is_own = choice is not None and choice.training.number == number
+        if is_own and (history.may_start or choice.win_probability >= freeze_thaw.MIN_WIN_PROBABILITY):
+            return None
         state = TrialState.PAUSED if self.pause else TrialState.STOPPED
         return Decision(state, f"{_REASONS[state]}: {self._forecast(model, number)}")
 

@@ -22,8 +22,9 @@ Differs from the papers in:
        budget was .515 .348 .265 .228, against .609 .395 .315 .256 with separate brackets, each of which has to learn
        separately what is good.
     4. A trial that ended by itself before a rung counts there with its last result.
-    5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger, "Model-based
-       Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless ``search="random"``.
+    5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
+       "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
+       ``search="random"``.
     6. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
        there are, so that a search always ends with a full training.

@@ -8,7 +8,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
 
 from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
-from support import save_always
+from support import save_always  # noqa: E402
 
 import hpo_plugins as hpo  # noqa: E402
 

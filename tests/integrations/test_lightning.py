@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     import pytorch_lightning
 
 from hpo_plugins.integrations.lightning import TrialCallback  # noqa: E402
-from support import release, save_always
+from support import release, save_always  # noqa: E402
 
 import hpo_plugins as hpo  # noqa: E402
 

@@ -198,7 +198,7 @@ def test_definition_given_later_joins_what_the_request_said(definition):
     back = request_from_tuner(make(request), job_name="job", training_job_definition=definition)
     static = {"StaticHyperParameters": {"n-epochs": "27", "lr": "0.1"}}
     assert back["TrainingJobDefinition"] == definition | static
-    with pytest.raises(hpo.InvalidArgument, match="must leave StaticHyperParameters to the tuner"):
+    with pytest.raises(hpo.InvalidArgument, match="must not contain another StaticHyperParameters to the tuner"):
         request_from_tuner(
             make(request), job_name="job", training_job_definition=definition | {"StaticHyperParameters": {"lr": "1"}}
         )

@@ -6,7 +6,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.sagemaker import tuner_from_request
-from hpo_plugins.sagemaker.hyperparameters import around
+from hpo_plugins.sagemaker.hyperparameters import range_around
 
 from .examples import changed, load, make
 
@@ -267,7 +267,7 @@ def test_autotune_without_any_end_ends_when_it_has_converged():
     ],
 )
 def test_example_values_become_ranges_around_them(hint, parameter):
-    assert around(hint) == parameter
+    assert range_around(hint) == parameter
 
 
 # Warm start.

@@ -6,7 +6,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.sagemaker import generate_schema
-from hpo_plugins.sagemaker.parsing import read
+from hpo_plugins.sagemaker.parsing import parse
 from hpo_plugins.sagemaker.schema import check, shapes
 
 from .examples import changed, load
@@ -147,7 +147,7 @@ def test_whatever_has_another_type_is_refused_with_its_path(name):
             continue
         wrong = 5 if isinstance(value, str | dict | list) else "five"
         with pytest.raises(hpo.InvalidArgument) as raised:
-            read(changed(request, path, wrong))
+            parse(changed(request, path, wrong))
         assert str(raised.value).startswith(f"{shown(path)} must be "), path
 
 
@@ -156,21 +156,21 @@ def test_unknown_members_are_refused_with_the_nearest_name():
     for path, value in leaves(request):
         if isinstance(value, dict) and path[-1:] not in (("StaticHyperParameters",), ("Environment",)):
             with pytest.raises(hpo.InvalidArgument) as raised:
-                read(changed(request, (*path, "Nonsense"), 1) if path else request | {"Nonsense": 1})
+                parse(changed(request, (*path, "Nonsense"), 1) if path else request | {"Nonsense": 1})
             assert str(raised.value).startswith(f"{shown((*path, 'Nonsense'))} is not known. "), path
     with pytest.raises(hpo.InvalidArgument, match="Stratgy is not known. Did you mean 'Strategy'"):
-        read(changed(request, ("HyperParameterTuningJobConfig", "Stratgy"), "Random"))
+        parse(changed(request, ("HyperParameterTuningJobConfig", "Stratgy"), "Random"))
 
 
 def test_missing_members_are_named_for_the_whole_and_for_a_configuration_alone():
     request = load("everything")
     del request["HyperParameterTuningJobConfig"]["ResourceLimits"]
     with pytest.raises(hpo.InvalidArgument, match="^HyperParameterTuningJobConfig.ResourceLimits must be given"):
-        read(request)
+        parse(request)
     with pytest.raises(hpo.InvalidArgument, match="^ResourceLimits must be given"):
-        read(request["HyperParameterTuningJobConfig"])
+        parse(request["HyperParameterTuningJobConfig"])
     for nothing in ({}, None, [], 1):
         with pytest.raises(
             hpo.InvalidArgument, match="request must be a dict|HyperParameterTuningJobName must be given"
         ):
-            read(nothing)
+            parse(nothing)
