@@ -1,4 +1,4 @@
-"""SageMaker's tuning jobs: a tuner from a request, and a request from a tuner.
+"""Convert SageMaker tuning job requests to tuners, and tuners to requests.
 
     tuner = hpo_plugins.sagemaker.tuner_from_request(request, storage="tuning.db")
     request = hpo_plugins.sagemaker.request_from_tuner(tuner, job_name="churn", training_job_definition={...})

@@ -1,4 +1,4 @@
-"""A tuner from a request: its arguments are parsed, its parents loaded, and fields without meaning here logged."""
+"""Create a tuner from a request: parse it, load the parent jobs, and log which fields have no effect here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument, StudyNotFound
-from hpo_plugins.sagemaker.parsing import MAX_JOBS, parse
-from hpo_plugins.sagemaker.schema import Node
+from hpo_plugins.sagemaker.node import Node
+from hpo_plugins.sagemaker.parsing import MAX_JOBS, ParsedRequest, parse_request
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.storage import open_storage
 from hpo_plugins.strategies import MaxUCB
@@ -19,7 +19,7 @@ from hpo_plugins.tuner import DEFAULT_NAME, Tuner
 logger = logging.getLogger("hpo_plugins")
 
 REQUEST_NOTE = "sagemaker_request"
-"""The note of a study that keeps the request, for ``request_from_tuner``."""
+"""The key under which the study's notes keep the request, for ``request_from_tuner``."""
 
 _GIVEN_BY_REQUEST = ("space", "objective", "notes")
 
@@ -27,22 +27,26 @@ _GIVEN_BY_REQUEST = ("space", "objective", "notes")
 def tuner_from_request(request: Mapping[str, Any], **tuner_arguments: Any) -> Tuner:
     """Return the tuner that a tuning job's request describes.
 
-    As in the service, a trial's value is that of its last epoch, and Hyperband draws configurations at random. Static
-    hyperparameters are in every trial's ``params``; they and categories are strings, as in the request. With several
-    ``TrainingJobDefinitions``, ``trial.definition`` names the one to train. The study has the job's name. The parent
-    jobs of a warm start are the studies of these names in ``storage``, unless ``warm_start`` gives them in their order.
+    As in the service, a trial's value is the value of its last epoch, and Hyperband draws its configurations at
+    random. Static hyperparameters are in every trial's ``params``; like categories, they are strings, as in the
+    request. With several ``TrainingJobDefinitions``, ``trial.definition`` says which one to train. The study has the
+    name of the job. The parent jobs of a warm start are looked up by name in ``storage``, unless ``warm_start`` gives
+    a parent for each of them, in the same order.
 
     Args:
-        request: The arguments of ``create_hyper_parameter_tuning_job``, or its ``HyperParameterTuningJobConfig`` alone.
-            It is stored with the study, for ``request_from_tuner``.
+        request: What ``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone. It
+            is kept with the study, for ``request_from_tuner``.
         **tuner_arguments: Further arguments of ``Tuner``, such as ``storage``; they override the request.
 
+    Returns:
+        The tuner.
+
     Raises:
-        InvalidArgument: The service would refuse the request, or a further argument is unknown; the message names
-            the path of what is wrong.
+        InvalidArgument: The service would refuse the request, or a further argument is unknown; the message starts
+            with the path of the wrong part.
         StudyNotFound: A parent job is not in the storage.
     """
-    parsed = parse(request)
+    parsed = parse_request(request)
     _check_arguments(tuner_arguments)
     arguments = parsed.arguments | tuner_arguments
     strategy = arguments["strategy"]
@@ -59,7 +63,7 @@ def tuner_from_request(request: Mapping[str, Any], **tuner_arguments: Any) -> Tu
             raise InvalidArgument(f"WarmStartConfig does not fit: {error}") from error
         raise
     if parsed.unused:
-        logger.warning("without effect here, and kept for request_from_tuner: %s", ", ".join(parsed.unused))
+        logger.warning("fields without effect here, kept for request_from_tuner: %s", ", ".join(parsed.unused))
     return tuner
 
 
@@ -71,8 +75,8 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             raise InvalidArgument(f"{name} must be one of {', '.join(known)}, but {name} {said}.")
 
 
-def _warm_start(parsed: Reading, arguments: Mapping[str, Any]) -> WarmStart:
-    """Return the parents, after checking the rules that apply only to requests."""
+def _warm_start(parsed: ParsedRequest, arguments: Mapping[str, Any]) -> WarmStart:
+    """Return the parents, after checking the rules that apply only to the parents of a request."""
     given = arguments.get("warm_start")
     parents = given.parents if isinstance(given, WarmStart) else given
     if parents is None:
@@ -93,7 +97,7 @@ def _warm_start(parsed: Reading, arguments: Mapping[str, Any]) -> WarmStart:
 def _load(node: Node, arguments: Mapping[str, Any]) -> Tuner:
     storage = arguments.get("storage")
     if node.value == arguments.get("name", DEFAULT_NAME):
-        raise node.refusal("another job than this one")
+        raise node.refusal("the name of another job")
     try:
         return Tuner.load(open_storage(None) if storage is None else storage, node.value)
     except StudyNotFound as error:
@@ -104,24 +108,24 @@ def _load(node: Node, arguments: Mapping[str, Any]) -> Tuner:
 
 
 def _check_identical(node: Node, parent: Tuner, request: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument if data or algorithm are known to differ."""
-    theirs = (parent.study.notes or {}).get(REQUEST_NOTE, {}).get("TrainingJobDefinition")
-    ours = request.get("TrainingJobDefinition")
-    if theirs is None or ours is None:
+    """Raise InvalidArgument if the data or the algorithm differ, where both are known."""
+    parent_definition = (parent.study.notes or {}).get(REQUEST_NOTE, {}).get("TrainingJobDefinition")
+    definition = request.get("TrainingJobDefinition")
+    if parent_definition is None or definition is None:
         return
     for field, part in (("InputDataConfig", "data"), ("AlgorithmSpecification", "algorithm")):
-        if theirs.get(field) != ours.get(field):
+        if parent_definition.get(field) != definition.get(field):
             raise node.refusal(
                 f"a job with the same {part} (TrainingJobDefinition.{field}) for IdenticalDataAndAlgorithm",
                 "Use WarmStartType TransferLearning.",
             )
 
 
-def _check_total(parsed: Reading, parents: Sequence[Tuner], max_trials: int | None) -> None:
-    kind = parsed.request["HyperParameterTuningJobConfig"]["Strategy"]
-    earlier, most = sum(len(parent.trials) for parent in parents), MAX_JOBS[kind]
-    if (max_trials or 1) + earlier > most:
+def _check_total(parsed: ParsedRequest, parents: Sequence[Tuner], max_trials: int | None) -> None:
+    strategy = parsed.request["HyperParameterTuningJobConfig"]["Strategy"]
+    earlier, limit = sum(len(parent.trials) for parent in parents), MAX_JOBS[strategy]
+    if (max_trials or 1) + earlier > limit:
         raise InvalidArgument(
-            f"HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs must be at most {most} with "
-            f"Strategy {kind}, parents' jobs included, but is {max_trials}, and parents have {earlier}."
+            f"HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs must be at most {limit} with "
+            f"Strategy {strategy}, including the parents' jobs, but is {max_trials}, and the parents have {earlier}."
         )

@@ -1,4 +1,4 @@
-"""The hyperparameters of a request: from ranges to a space and back. In requests, every value is a string."""
+"""Convert the parameter ranges of a request to a space, and a space to ranges; in requests, every value is a string."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.sagemaker.schema import Node
+from hpo_plugins.sagemaker.node import Node
 from hpo_plugins.space import Categorical, Continuous, Integer, Parameter, Params, Scale, Space, Value
 
 MAX_RANGES = 30
 MAX_HYPERPARAMETERS = 100
-"""Tuned and static ones together, and one that the service adds, the objective's name."""
+"""Tuned and static hyperparameters together, including one that the service adds: the name of the objective."""
 
 _SCALES: dict[str, Scale] = {
     "Auto": "auto",
@@ -29,7 +29,7 @@ def read_space(ranges: Node, static: Node | None) -> Space:
     """Return the space of ``ParameterRanges`` (``HyperParameterRanges``), with static hyperparameters fixed in it.
 
     Raises:
-        InvalidArgument: A range is empty or does not fit its scale, a name is used twice, or there are too many.
+        InvalidArgument: A range is empty or does not fit its scale, a name is repeated, or there are too many.
     """
     parameters: dict[str, Parameter] = {}
     for node in _ranges(ranges):
@@ -39,7 +39,7 @@ def read_space(ranges: Node, static: Node | None) -> Space:
         if name.value in parameters:
             raise name.refusal("a name that no other range has")
         if static is not None and name.value in static:
-            raise name.refusal("a name that is not static too", f"It is in {static.path}: keep one of the two.")
+            raise name.refusal("a name that is not also static", f"It is in {static.path}: keep one of the two.")
         parameters[name.value] = _parameter(node)
     searched = len(parameters) - len(ranges.value.get("AutoParameters", ()))
     if searched > MAX_RANGES:
@@ -55,15 +55,15 @@ def read_space(ranges: Node, static: Node | None) -> Space:
     return Space(parameters, fixed)
 
 
-def require_categorical(ranges: Node) -> None:
-    """Raise InvalidArgument for the first range that is not categorical, as grid search requires."""
+def require_categories(ranges: Node) -> None:
+    """Raise InvalidArgument if a range is not categorical: grid search in the service takes only categories."""
     for node in _ranges(ranges):
         if "Values" not in node:
             raise node.refusal("a categorical parameter with Strategy Grid", "List its values to try.")
 
 
 def _ranges(ranges: Node) -> Iterator[Node]:
-    for kind in ranges.value:  # in their order in the request
+    for kind in ranges.value:  # in the order of the request
         yield from ranges.members(kind)
 
 
@@ -80,7 +80,7 @@ def _parameter(node: Node) -> Parameter:
 
 
 def _scale(node: Node, low: float, high: float, *, whole: bool) -> Scale:
-    """Return a range's scale, after checking that its bounds are in order and fit the scale."""
+    """Return the scale of a range, after checking that its bounds are in order and fit the scale."""
     if low > high:
         raise node["MinValue"].refusal(f"at most MaxValue, {node['MaxValue'].value}")
     scaling = node.get("ScalingType")
@@ -102,7 +102,7 @@ def _categorical(node: Node) -> Categorical:
     seen: set[str] = set()
     for value in node.members("Values"):
         if value.value in seen:
-            raise value.refusal("a value that does not come twice")
+            raise value.refusal("a value that is not repeated")
         seen.add(value.value)
     return Categorical(node["Values"].value)
 
@@ -123,10 +123,10 @@ def _real(node: Node) -> float:
 
 
 def range_around(hint: str) -> Parameter:
-    """Return a range around an example value, for ``AutoParameters``: a decade in each direction.
+    """Return a range around the example value of an ``AutoParameters`` entry, from a tenth of it to ten times it.
 
-    Positive numbers have a logarithmic scale; those up to 1 are searched up to 1, since most of these are fractions. A
-    boolean gets its opposite as the second value, and any other string is the only value.
+    A positive number is searched on a logarithmic scale; the range of a number up to 1 ends at 1, since most of these
+    are fractions. A boolean becomes both booleans. Any other string becomes its only category.
     """
     if hint.casefold() in ("true", "false"):
         truth = {"true": "false", "false": "true", "True": "False", "False": "True"}
@@ -148,10 +148,10 @@ def range_around(hint: str) -> Parameter:
 
 
 def write_ranges(space: Space) -> dict[str, Any]:
-    """Return a space as ``ParameterRanges``; categories become strings.
+    """Return a space as ``ParameterRanges``; categories that are numbers become strings.
 
     Raises:
-        InvalidArgument: Two categories are equal as strings.
+        InvalidArgument: Two categories are the same string.
     """
     lists: dict[str, list[dict[str, Any]]] = {}
     for name, parameter in space.items():
@@ -159,7 +159,7 @@ def write_ranges(space: Space) -> dict[str, Any]:
             values = [write_value(value) for value in parameter.values]
             if len(set(values)) < len(values):
                 raise InvalidArgument(
-                    f"{name!r} must have values that differ as strings, since the service knows strings only, but got "
+                    f"{name!r} must have values that differ as strings, since the service takes only strings, but got "
                     f"{list(parameter.values)}."
                 )
             lists.setdefault(_LISTS[2], []).append({"Name": name, "Values": values})
@@ -171,5 +171,5 @@ def write_ranges(space: Space) -> dict[str, Any]:
 
 
 def write_value(value: Value) -> str:
-    """Return a value as a request contains it."""
+    """Return a value as the string that stands for it in a request."""
     return value if isinstance(value, str) else repr(value)

@@ -1,8 +1,8 @@
-"""From a request to the arguments of a Tuner.
+"""Parse a request into the arguments of a Tuner.
 
-The schema is checked first (``schema.py``), then the rules between fields. Every error is an InvalidArgument whose
-message starts with the JSON path as the user wrote it: a request may be all the arguments of
-``create_hyper_parameter_tuning_job``, or its ``HyperParameterTuningJobConfig`` alone.
+The shape is checked first (``schema.py``), then the rules between fields. Any mistake raises an InvalidArgument
+whose message starts with the JSON path, as the user wrote it: a request is either everything that
+``create_hyper_parameter_tuning_job`` takes, or only its ``HyperParameterTuningJobConfig``.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Maximize, Minimize, Objective
-from hpo_plugins.sagemaker.hyperparameters import read_space, require_categorical
-from hpo_plugins.sagemaker.schema import CONFIG, REQUEST, Node, check, join, shapes
+from hpo_plugins.sagemaker.hyperparameters import read_space, require_categories
+from hpo_plugins.sagemaker.node import Node, join
+from hpo_plugins.sagemaker.schema import CONFIG, REQUEST, check, load_shapes
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MaxUCB, MedianRule, Random, Strategy
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 
 EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
-"""Static hyperparameters that Hyperband's MaxResource is inferred from."""
+"""Static hyperparameters from which Hyperband's MaxResource is inferred."""
 MAX_EPOCHS = 20_000
 MAX_PARALLEL = 100
 MAX_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
-"""The service's limit of training jobs, including those of parents."""
+"""Maximum number of training jobs of a tuning job, including the jobs of its parents."""
 
 _USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """The content of a request.
+    """The contents of a valid request, as a Tuner takes them.
 
     Attributes:
-        request: The request in full form, in plain types.
+        request: The complete request, in plain types.
         space: The search space.
-        objective: The objective; the first definition's if they differ in the metric's name.
-        arguments: Other arguments of Tuner.
-        parents: The names of parent jobs, as nodes.
-        identical: Whether the parents' data and algorithm are the same.
-        unused: Paths of fields without meaning here.
+        objective: The objective; if definitions name different metrics, that of the first.
+        arguments: The Tuner's other arguments.
+        parents: The nodes of the names of parent jobs.
+        identical: Whether the parents have the same data and algorithm.
+        unused: Paths of the fields that have no effect here.
     """
 
     request: dict[str, Any]
@@ -52,20 +53,23 @@ class ParsedRequest:
     unused: list[str] = field(default_factory=list)
 
 
-def parse(request: object) -> ParsedRequest:
-    """Return the content of a request.
+def parse_request(request: object) -> ParsedRequest:
+    """Check a request and return its contents.
 
     Raises:
-        InvalidArgument: The service would refuse it; the message names the path of what is wrong.
+        InvalidArgument: The service would refuse it; the message starts with the path of the wrong part.
     """
-    members = shapes()[REQUEST]["members"]
-    whole = not isinstance(request, Mapping) or not request or any(name in members for name in request)
+    whole = (
+        not isinstance(request, Mapping)
+        or not request
+        or any(name in load_shapes()[REQUEST]["members"] for name in request)
+    )
     plain = check(request, REQUEST if whole else CONFIG, "")
     root = Node(plain, "")
     config = root["HyperParameterTuningJobConfig"] if whole else root
     definitions = _definitions(root) if whole else []
     several = len(definitions) > 1
-    parts = [_part(config, node) for node in definitions] or [_part(config, None)]
+    parts = [_parse_definition(config, node) for node in definitions] or [_parse_definition(config, None)]
     _check_together(config, root.get("WarmStartConfig") if whole else None, several=several)
 
     arguments = _limits(config) | {"stop_when": _criteria(config), "early_stopping": _early_stopping(config)}
@@ -76,7 +80,7 @@ def parse(request: object) -> ParsedRequest:
         _apply_autotune(root, arguments)
     if definitions and (retries := definitions[0].get("RetryStrategy", "MaximumRetryAttempts")) is not None:
         arguments["retries"] = retries.value
-    space, arguments["strategy"] = _join(parts, several=several)
+    space, arguments["strategy"] = _combine(parts, several=several)
     _check_jobs(config, space)
     parents = (
         list(root["WarmStartConfig"].members("ParentHyperParameterTuningJobs")) if "WarmStartConfig" in root else []
@@ -92,12 +96,12 @@ def parse(request: object) -> ParsedRequest:
     )
 
 
-# The definitions of training jobs.
+# Training job definitions.
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The content of one training definition."""
+class _ParsedDefinition:
+    """The contents of one training job definition."""
 
     name: str | None
     space: Space
@@ -115,7 +119,7 @@ def _definitions(root: Node) -> list[Node]:
         for needed in ("DefinitionName", "TuningObjective", "HyperParameterRanges"):
             if needed not in node:
                 raise InvalidArgument(
-                    f"{join(node.path, needed)} must be given where there are several definitions, but is missing."
+                    f"{join(node.path, needed)} must be given if there are several definitions, but is missing."
                 )
         if node["DefinitionName"].value in names:
             raise node["DefinitionName"].refusal("a name that no other definition has")
@@ -123,10 +127,10 @@ def _definitions(root: Node) -> list[Node]:
     return nodes
 
 
-def _part(config: Node, definition: Node | None) -> _Part:
+def _parse_definition(config: Node, definition: Node | None) -> _ParsedDefinition:
     static = None if definition is None else definition.get("StaticHyperParameters")
-    ranges = _either(config, "ParameterRanges", definition, "HyperParameterRanges")
-    objective = _either(config, "HyperParameterTuningJobObjective", definition, "TuningObjective")
+    ranges = _one_of(config, "ParameterRanges", definition, "HyperParameterRanges")
+    objective = _one_of(config, "HyperParameterTuningJobObjective", definition, "TuningObjective")
     strategy = _strategy(config, ranges, static, definition)
     metric = objective["MetricName"]
     algorithm = None if definition is None else definition["AlgorithmSpecification"]
@@ -138,12 +142,12 @@ def _part(config: Node, definition: Node | None) -> _Part:
             raise metric.refusal(f"one of the MetricDefinitions of {algorithm.path}, {', '.join(known)}")
     direction = Maximize if objective["Type"].value == "Maximize" else Minimize
     name = None if definition is None else definition.value.get("DefinitionName")
-    # In the service, the last value that a training emits is its result.
-    return _Part(name, read_space(ranges, static), direction(metric.value, at="last"), strategy)
+    # The result of a training job in the service is the last value that it emitted.
+    return _ParsedDefinition(name, read_space(ranges, static), direction(metric.value, at="last"), strategy)
 
 
-def _either(config: Node, in_config: str, definition: Node | None, in_definition: str) -> Node:
-    """Return what either the job's config or a training definition contains; not both may contain it."""
+def _one_of(config: Node, in_config: str, definition: Node | None, in_definition: str) -> Node:
+    """Return a field that is given either for the whole job or in a definition, but not in both."""
     places = [node for node in (config.get(in_config), definition and definition.get(in_definition)) if node]
     if len(places) > 1:
         raise places[0].refusal(f"left out beside {places[1].path}")
@@ -152,7 +156,7 @@ def _either(config: Node, in_config: str, definition: Node | None, in_definition
     return places[0]
 
 
-def _join(parts: list[_Part], *, several: bool) -> tuple[Space, Strategy]:
+def _combine(parts: list[_ParsedDefinition], *, several: bool) -> tuple[Space, Strategy]:
     if not several:
         return parts[0].space, parts[0].strategy
     first = type(parts[0].objective)
@@ -160,13 +164,13 @@ def _join(parts: list[_Part], *, several: bool) -> tuple[Space, Strategy]:
         if type(part.objective) is not first:
             raise InvalidArgument(
                 f"TrainingJobDefinitions[{index}].TuningObjective.Type must be {first.__name__}, as in the first "
-                f"definition, but got {type(part.objective).__name__!r}. Trials are compared over all definitions."
+                f"definition, but got {type(part.objective).__name__!r}. Trials of all definitions are compared."
             )
     space = DefinitionSpace([TrainingDefinition(str(part.name), part.space, part.objective) for part in parts])
     return space, MaxUCB({str(part.name): part.strategy for part in parts})
 
 
-# The rules of the whole job.
+# Rules of the whole job.
 
 
 def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node | None) -> Strategy:
@@ -176,7 +180,7 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
         raise hyperband.refusal(f"left out with Strategy {kind}")
     match kind:
         case "Grid":
-            require_categorical(ranges)
+            require_categories(ranges)
             return Grid()
         case "Random":
             return Random()
@@ -190,12 +194,12 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
     least = None if hyperband is None else hyperband.get("MinResource")
     if least is not None and least.value > epochs:
         raise least.refusal(f"at most MaxResource, {epochs}")
-    # The service's Hyperband draws configurations at random.
+    # The service's Hyperband draws at random; hpo_plugins.Hyperband can do better.
     return Hyperband(min_resource=1 if least is None else least.value, max_resource=epochs, search="random")
 
 
 def _epochs(config: Node, static: Node | None, definition: Node | None) -> Node:
-    """Return the static hyperparameter that holds the number of epochs."""
+    """Return the static hyperparameter that gives the number of epochs of a full training."""
     found = [static[name] for name in EPOCH_NAMES if name in static] if static is not None else []
     if not found:
         place = "TrainingJobDefinition" if definition is None else definition.path
@@ -218,13 +222,13 @@ def _check_together(config: Node, warm_start: Node | None, *, several: bool) -> 
         if config["Strategy"].value == "Hyperband":
             raise early.refusal("Off with Strategy Hyperband, which stops trainings itself")
         if several:
-            raise early.refusal("Off where there are several definitions")
+            raise early.refusal("Off if there are several definitions")
     if several:
         for name in ("HyperParameterTuningJobObjective", "ParameterRanges"):
             if name in config:
-                raise config[name].refusal("left out where there are several definitions, which have their own")
+                raise config[name].refusal("left out if there are several definitions, which have their own")
         if warm_start is not None:
-            raise warm_start.refusal("left out where there are several definitions")
+            raise warm_start.refusal("left out if there are several definitions")
 
 
 def _limits(config: Node) -> dict[str, Any]:
@@ -263,7 +267,7 @@ def _criteria(config: Node) -> tuple[Criterion, ...]:
 
 
 def _apply_autotune(root: Node, arguments: dict[str, Any]) -> None:
-    """Apply ``Autotune``: a search without any limit ends when it has converged."""
+    """With ``Autotune`` and no other limit, stop the study when it has converged."""
     if "Autotune" in root and arguments["max_trials"] is None and not arguments["stop_when"]:
         arguments["stop_when"] = (Converged(),)
 

@@ -1,7 +1,7 @@
-"""A request from a tuner.
+"""Create a request that the service accepts from a tuner.
 
-The parts of a tuner that came from a request are returned unchanged, unless the tuner now differs from them. The result
-is parsed before it is returned, so that it obeys every rule that requests must obey.
+A tuner that was created from a request returns it unchanged, except for the sections whose settings have changed
+since. The result is parsed before it is returned, so it obeys every rule that ``tuner_from_request`` checks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.sagemaker.from_request import REQUEST_NOTE
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
-from hpo_plugins.sagemaker.parsing import parse
+from hpo_plugins.sagemaker.parsing import parse_request
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
@@ -31,22 +31,25 @@ _SECTIONS = {
     "max_parallel": ("ResourceLimits",),
     "stop_when": ("TuningJobCompletionCriteria",),
 }
-"""Arguments of Tuner to the parts of a HyperParameterTuningJobConfig that express them."""
+"""For each argument of the tuner, the sections of ``HyperParameterTuningJobConfig`` that hold it."""
 
 
 def request_from_tuner(
     tuner: Tuner, *, job_name: str, training_job_definition: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the arguments of boto3's ``create_hyper_parameter_tuning_job`` that start this search in the service.
+    """Return the request for boto3's ``create_hyper_parameter_tuning_job`` that runs this study in the service.
 
     Args:
-        tuner: Any tuner; one that came from a request returns all of it.
+        tuner: Any tuner. One that was created from a request returns all of its fields.
         job_name: The tuning job's name.
-        training_job_definition: How the service trains: image, role, instances, data. Fixed values of the space are
-            added to its ``StaticHyperParameters``. None omits it, unless the tuner came from a request that has it.
+        training_job_definition: How the service trains: image, role, instances and data. The fixed values of the space
+            are added to its ``StaticHyperParameters``. None keeps the definition of the original request, if any.
+
+    Returns:
+        The request, in plain types.
 
     Raises:
-        InvalidArgument: The service would refuse it; the message names the JSON path.
+        InvalidArgument: The service would refuse it; the message starts with the path of the wrong part.
     """
     study = tuner.study
     kept = (study.notes or {}).get(REQUEST_NOTE)
@@ -54,25 +57,25 @@ def request_from_tuner(
     if training_job_definition is not None:
         if "TrainingJobDefinitions" in request:
             raise InvalidArgument(
-                "training_job_definition must be None for a tuner with TrainingJobDefinitions: they are kept with it."
+                "training_job_definition must be None for a tuner with TrainingJobDefinitions: it keeps them."
             )
         request["TrainingJobDefinition"] = _definition(request, training_job_definition)
     if study.space.fixed and kept is None:
         _add_fixed(request, study)
-    parse(request)
-    if omitted := list(_omitted(study)):
-        logger.warning("the request omits what the service has no setting for: %s", "; ".join(omitted))
+    parse_request(request)
+    if unsupported := list(_unsupported(study)):
+        logger.warning("the request leaves out, as the service has no setting for: %s", "; ".join(unsupported))
     return request
 
 
 def _updated_request(kept: Mapping[str, Any], study: StudyConfig, job_name: str) -> dict[str, Any]:
-    """Return a kept request, with those parts rewritten in which the study now differs."""
+    """Return the original request, with the sections replaced whose settings differ from the study."""
     parts = {name: part for name, part in kept.items() if name != "HyperParameterTuningJobName"}
     request = copy.deepcopy({"HyperParameterTuningJobName": job_name, **parts})
     config = request["HyperParameterTuningJobConfig"]
-    kept_arguments = parse(request).arguments
+    original = parse_request(request).arguments
     for argument, sections in _SECTIONS.items():
-        if kept_arguments[argument] == getattr(study, argument):
+        if original[argument] == getattr(study, argument):
             continue
         current = _config(study)
         for section in sections:
@@ -122,7 +125,7 @@ def _strategy(strategy: Strategy) -> dict[str, Any]:
     if isinstance(strategy, MaxUCB):
         written = [_strategy(one) for one in strategy.strategies.values()]
         if any(one != written[0] for one in written):
-            raise InvalidArgument("strategy must be the same for all definitions, as the service has but one.")
+            raise InvalidArgument("strategy must be the same for all definitions, as a tuning job has only one.")
         return written[0]
     config: dict[str, Any] = {"Strategy": type(strategy).__name__}
     if isinstance(strategy, Hyperband):
@@ -132,7 +135,7 @@ def _strategy(strategy: Strategy) -> dict[str, Any]:
 
 
 def _criteria(study: StudyConfig) -> dict[str, Any]:
-    """Return the completion criteria; of two of the same kind, the one that is met first."""
+    """Return the completion criteria; of several of the same kind, the one that is met first."""
     written: dict[str, Any] = {}
     targets = [criterion.value for criterion in study.stop_when if isinstance(criterion, TargetReached)]
     patience = [criterion.trials for criterion in study.stop_when if isinstance(criterion, NotImproving)]
@@ -150,12 +153,12 @@ def _whole_seconds(seconds: float | None) -> int | float | None:
 
 
 def _definition(request: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a given definition, completed by what the kept one says about the search."""
+    """Return the given definition, with the search settings of the original one added."""
     definition = copy.deepcopy(dict(given))
     before = request.get("TrainingJobDefinition", {})
     for name in ("DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters"):
         if name in before and definition.setdefault(name, before[name]) != before[name]:
-            raise InvalidArgument(f"training_job_definition must not contain another {name} than the tuner's own.")
+            raise InvalidArgument(f"training_job_definition must leave {name} to the tuner, which already has it.")
     return definition
 
 
@@ -164,31 +167,31 @@ def _add_fixed(request: dict[str, Any], study: StudyConfig) -> None:
     for name, value in study.space.fixed.items():
         if static.setdefault(name, write_value(value)) != write_value(value):
             raise InvalidArgument(
-                f"training_job_definition.StaticHyperParameters.{name} must be {write_value(value)!r}, the value that "
-                f"the tuner has fixed, but got {static[name]!r}."
+                f"training_job_definition.StaticHyperParameters.{name} must be {write_value(value)!r}, the value "
+                f"fixed in the tuner's space, but got {static[name]!r}."
             )
 
 
-def _omitted(study: StudyConfig) -> Iterator[str]:
+def _unsupported(study: StudyConfig) -> Iterator[str]:
     """Yield the settings that a request cannot express."""
     if study.objective.at != "last":
-        yield f"at={study.objective.at!r} of the objective (the service takes a training's last value)"
+        yield f"at={study.objective.at!r} of the objective (the service takes the last value of a training job)"
     for strategy in study.strategy.strategies.values() if isinstance(study.strategy, MaxUCB) else [study.strategy]:
-        said = {"name", "min_resource", "max_resource"} if isinstance(strategy, Hyperband) else {"name"}
-        plain = {"Hyperband": {"reduction_factor": 3, "search": "random", "pause": False}}
-        usual = plain.get(type(strategy).__name__) or type(strategy)().to_json()
+        supported = {"name", "min_resource", "max_resource"} if isinstance(strategy, Hyperband) else {"name"}
+        service_defaults = {"Hyperband": {"reduction_factor": 3, "search": "random", "pause": False}}
+        defaults = service_defaults.get(type(strategy).__name__) or type(strategy)().to_json()
         for name, value in strategy.to_json().items():
-            if name not in said and value != usual.get(name, value):
+            if name not in supported and value != defaults.get(name, value):
                 yield f"{name}={value!r} of {type(strategy).__name__}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
     for criterion in study.stop_when:
-        if criterion != _service_default(criterion):
+        if criterion != _service_version(criterion):
             yield f"the arguments of {criterion!r}"
 
 
-def _service_default(criterion: Criterion) -> Criterion:
-    """Return the criterion with the service's own settings."""
+def _service_version(criterion: Criterion) -> Criterion:
+    """Return the criterion with the arguments that the service uses."""
     if isinstance(criterion, NotImproving):
         return NotImproving(criterion.trials)
     return Converged() if isinstance(criterion, Converged) else criterion

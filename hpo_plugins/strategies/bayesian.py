@@ -146,8 +146,11 @@ class Bayesian(Strategy):
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
         choice = freeze_thaw.choose(model, options, number, timed=self.cost == "seconds", switching_factor=factor)
-        is_own = choice is not None and choice.training.number == number
-        if is_own and (history.may_start or choice.win_probability >= freeze_thaw.MIN_WIN_PROBABILITY):
+        if (
+            choice is not None
+            and choice.training.number == number
+            and (history.may_start or choice.win_probability >= freeze_thaw.MIN_WIN_PROBABILITY)
+        ):
             return None
         state = TrialState.PAUSED if self.pause else TrialState.STOPPED
         return Decision(state, f"{_REASONS[state]}: {self._forecast(model, number)}")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import hpo_plugins as hpo
-from hpo_plugins.sagemaker.parsing import parse
+from hpo_plugins.sagemaker.parsing import parse_request
 
 REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.json"))
 
@@ -27,10 +27,10 @@ def in_full(request):
 
 def make(request, **arguments):
     """The tuner of a request, with empty parents where it names some."""
-    reading = parse(request)
-    if reading.parents and "warm_start" not in arguments:
+    parsed = parse_request(request)
+    if parsed.parents and "warm_start" not in arguments:
         arguments["warm_start"] = [
-            hpo.Tuner(reading.space, reading.objective, max_trials=1, name=node.value) for node in reading.parents
+            hpo.Tuner(parsed.space, parsed.objective, max_trials=1, name=node.value) for node in parsed.parents
         ]
     return hpo.sagemaker.tuner_from_request(request, **arguments)
 

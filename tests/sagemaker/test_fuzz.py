@@ -84,7 +84,7 @@ def named(request, message):
 @pytest.mark.slow
 @given(mutated())
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
-def test_mutated_request_is_accepted_whole_or_refused_with_its_path(validate, mutant):
+def test_mutated_request_round_trips_or_names_its_path(validate, mutant):
     check(validate, mutant)
 
 

@@ -12,12 +12,12 @@ from .examples import REQUESTS, in_full, job_name, load, make
 every_request = pytest.mark.parametrize("name", [path.stem for path in REQUESTS])
 
 
-def test_there_are_more_than_ten_examples():
+def test_examples_are_more_than_ten():
     assert len(REQUESTS) > 10
 
 
 @every_request
-def test_request_comes_back_as_it_was(name, validate):
+def test_request_round_trips_unchanged(name, validate):
     request = load(name)
     back = request_from_tuner(make(request), job_name=job_name(request))
     assert back == in_full(request)
@@ -25,7 +25,7 @@ def test_request_comes_back_as_it_was(name, validate):
 
 
 @every_request
-def test_request_comes_back_from_a_stored_study(name, tmp_path):
+def test_request_round_trips_through_a_stored_study(name, tmp_path):
     request = load(name)
     tuner = make(request, storage=tmp_path / "a.db")
     loaded = hpo.Tuner.load(tmp_path / "a.db", tuner.name)
@@ -34,7 +34,7 @@ def test_request_comes_back_from_a_stored_study(name, tmp_path):
 
 
 @every_request
-def test_request_can_be_searched(name):
+def test_request_gives_a_tuner_that_runs(name):
     """With the usual loop, to the end of a few trials."""
     tuner = make(load(name), max_trials=None, seed=1) if name.startswith("grid") else make(load(name), seed=1)
     for trial in tuner:
@@ -47,7 +47,7 @@ def test_request_can_be_searched(name):
     assert tuner.best_trial.value is not None
 
 
-def test_boto3_sends_it_and_reads_it_back(monkeypatch):
+def test_request_round_trips_through_boto3(monkeypatch):
     boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto")
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "testing")
@@ -61,7 +61,7 @@ def test_boto3_sends_it_and_reads_it_back(monkeypatch):
     assert request_from_tuner(again, job_name="sent") == request
 
 
-def test_trial_has_its_static_hyperparameters():
+def test_trial_params_include_static_hyperparameters():
     tuner = make(load("xgboost_bayesian"))
     trial = tuner.ask()
     assert set(trial.params) == {"eta", "max_depth", "grow_policy", "eval_metric", "num_round", "objective"}
@@ -72,12 +72,12 @@ def test_trial_has_its_static_hyperparameters():
     assert set(tuner.space) == {"eta", "max_depth", "grow_policy"}
 
 
-def test_hyperband_reads_its_length_from_epochs():
+def test_hyperband_infers_max_resource_from_epochs():
     assert make(load("hyperband_epochs")).strategy == hpo.Hyperband(min_resource=3, max_resource=27, search="random")
     assert make(load("hyperband")).strategy.max_resource == 81
 
 
-def test_everything_has_its_meaning():
+def test_request_sets_every_tuner_argument():
     study = make(load("everything")).study
     assert study.objective == hpo.Minimize("validation:logloss", at="last")
     assert (study.max_trials, study.max_parallel, study.max_runtime, study.seed) == (500, 10, 15_768_000, 0)
@@ -89,16 +89,16 @@ def test_everything_has_its_meaning():
     assert study.space["subsample"] == hpo.Continuous(0.08, 1.0, scale="log")
 
 
-def test_what_has_no_meaning_is_said_once(caplog):
+def test_unused_fields_are_logged_once(caplog):
     make(load("everything"))
-    (message,) = [m for m in caplog.messages if "not used here" in m]
+    (message,) = [m for m in caplog.messages if "without effect here" in m]
     for field in ("RoleArn", "VpcConfig", "StoppingCondition", "HyperParameterTuningResourceConfig", "Environment"):
         assert f"TrainingJobDefinition.{field}" in message
     assert message.endswith("Tags")
     assert "StaticHyperParameters" not in message
 
 
-def test_arguments_go_before_the_request():
+def test_tuner_arguments_override_the_request():
     tuner = make(load("hyperband"), strategy=hpo.Random(), seed=3, max_trials=5, max_parallel=None, name="mine")
     back = request_from_tuner(tuner, job_name="mine")["HyperParameterTuningJobConfig"]
     assert (tuner.name, tuner.seed, back["RandomSeed"]) == ("mine", 3, 3)
@@ -116,7 +116,7 @@ def test_changed_limits_of_a_stored_study_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("argument", ["space", "objective", "notes", "trails"])
-def test_arguments_that_cannot_be_given_are_named(argument):
+def test_invalid_tuner_arguments_are_named(argument):
     with pytest.raises(hpo.InvalidArgument, match=f"{argument} must be one of strategy, .*, but {argument} "):
         tuner_from_request(load("smallest"), **{argument: 1})
 
@@ -144,7 +144,7 @@ def definition():
         {"strategy": hpo.Random(), "stop_when": [hpo.TargetReached(0.1), hpo.NotImproving(10), hpo.Converged()]},
     ],
 )
-def test_python_tuner_goes_to_the_service_and_back(arguments, definition, validate, space):
+def test_python_tuner_round_trips_through_a_request(arguments, definition, validate, space):
     plain = {**space, "kind": hpo.Categorical(["a", "b"]), "u": hpo.Continuous(0, 0.9, scale="reverse_log")}
     tuner = hpo.Tuner(plain, hpo.Maximize("auc", at="last"), **arguments)
     request = request_from_tuner(tuner, job_name="job", training_job_definition=definition)
@@ -163,7 +163,7 @@ def test_categories_must_differ_as_strings():
         request_from_tuner(tuner, job_name="job")
 
 
-def test_limits_of_the_service_hold_on_the_way_out():
+def test_written_requests_obey_the_service_limits():
     plain = {"x": hpo.Continuous(0, 1)}
 
     def write(job_name="job", **arguments):
@@ -182,7 +182,7 @@ def test_limits_of_the_service_hold_on_the_way_out():
         write(max_trials=10_001)
 
 
-def test_settings_that_a_request_cannot_say_are_named(caplog):
+def test_unsupported_settings_are_logged(caplog):
     caplog.set_level(logging.WARNING, "hpo_plugins")
     strategy = hpo.Hyperband(max_resource=9, reduction_factor=4, pause=True, search="random")
     stop_when = [hpo.NotImproving(9, min_delta=0.1)]
@@ -193,12 +193,12 @@ def test_settings_that_a_request_cannot_say_are_named(caplog):
         assert words in message
 
 
-def test_definition_given_later_joins_what_the_request_said(definition):
+def test_later_definition_keeps_static_hyperparameters(definition):
     request = load("hyperband_epochs")
     back = request_from_tuner(make(request), job_name="job", training_job_definition=definition)
     static = {"StaticHyperParameters": {"n-epochs": "27", "lr": "0.1"}}
     assert back["TrainingJobDefinition"] == definition | static
-    with pytest.raises(hpo.InvalidArgument, match="must not contain another StaticHyperParameters to the tuner"):
+    with pytest.raises(hpo.InvalidArgument, match="must leave StaticHyperParameters to the tuner"):
         request_from_tuner(
             make(request), job_name="job", training_job_definition=definition | {"StaticHyperParameters": {"lr": "1"}}
         )

@@ -48,7 +48,7 @@ def with_ranges(**lists):
         ),
     ],
 )
-def test_continuous_ranges(low, high, scaling, message):
+def test_continuous_bounds_must_fit_their_scale(low, high, scaling, message):
     ranges = [{**X, "Name": "a"}, {**X, "Name": "b"}]
     ranges.append({"Name": "c", "MinValue": low, "MaxValue": high, "ScalingType": scaling})
     request = with_ranges(Continuous=ranges)
@@ -71,7 +71,7 @@ def test_continuous_ranges(low, high, scaling, message):
         ("9" * 256, "9" * 256, "Linear", None),
     ],
 )
-def test_integer_ranges(low, high, scaling, message):
+def test_integer_bounds_must_fit_their_scale(low, high, scaling, message):
     request = with_ranges(Integer=[{"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}])
     if message is None:
         assert make(request).ask()["x"] >= int(low)
@@ -79,7 +79,7 @@ def test_integer_ranges(low, high, scaling, message):
         refuses(request, f"{CONFIG}.ParameterRanges.IntegerParameterRanges[0].{message}")
 
 
-def test_names_come_once():
+def test_parameter_names_are_unique():
     where = f"{CONFIG}.ParameterRanges"
     refuses(
         with_ranges(Integer=[X], Continuous=[X]), f"{where}.ContinuousParameterRanges[0].Name must be a name that no"
@@ -88,15 +88,15 @@ def test_names_come_once():
         with_ranges(Continuous=[X | {"Name": ""}]), f"{where}.ContinuousParameterRanges[0].Name must be a non-empty"
     )
     twice = with_ranges(Categorical=[{"Name": "x", "Values": ["a", "b", "a"]}])
-    refuses(twice, f"{where}.CategoricalParameterRanges[0].Values[2] must be a value that does not come twice")
+    refuses(twice, f"{where}.CategoricalParameterRanges[0].Values[2] must be a value that is not repeated")
     request = changed(load("xgboost_bayesian"), ("TrainingJobDefinition", "StaticHyperParameters"), {"eta": "1"})
     refuses(
-        request, f"{where}.ContinuousParameterRanges[0].Name must be a name that is not static too, but got 'eta'. It"
+        request, f"{where}.ContinuousParameterRanges[0].Name must be a name that is not also static, but got 'eta'. It"
     )
 
 
 @pytest.mark.parametrize(("count", "fine"), [(30, True), (31, False)])
-def test_ranges_are_thirty_in_all(count, fine):
+def test_ranges_are_at_most_thirty(count, fine):
     names = [{**X, "Name": f"x{index}"} for index in range(count)]
     request = with_ranges(Continuous=names[:15], Integer=names[15:])
     if fine:
@@ -106,7 +106,7 @@ def test_ranges_are_thirty_in_all(count, fine):
 
 
 @pytest.mark.parametrize(("count", "fine"), [(98, True), (99, False)])
-def test_hyperparameters_are_a_hundred_with_the_services_own(count, fine):
+def test_hyperparameters_are_at_most_a_hundred(count, fine):
     static = {f"s{index}": "1" for index in range(count)}
     request = load("smallest") | {"TrainingJobDefinition": load("grid")["TrainingJobDefinition"]}
     request["TrainingJobDefinition"]["StaticHyperParameters"] = static
@@ -116,7 +116,7 @@ def test_hyperparameters_are_a_hundred_with_the_services_own(count, fine):
         refuses(request, f"{CONFIG}.ParameterRanges and the static hyperparameters must be at most 99 together")
 
 
-def test_something_must_be_tuned():
+def test_request_must_tune_at_least_one_parameter():
     refuses(with_ranges(), f"{CONFIG}.ParameterRanges must have at least one range")
     request = load("smallest")
     del request[CONFIG]["ParameterRanges"]
@@ -135,7 +135,7 @@ def test_something_must_be_tuned():
         ("Random", 10_001, False),
     ],
 )
-def test_jobs_are_limited_by_strategy(strategy, jobs, fine):
+def test_job_limit_depends_on_the_strategy(strategy, jobs, fine):
     request = changed(load("hyperband_epochs"), (CONFIG, "ResourceLimits", "MaxNumberOfTrainingJobs"), jobs)
     request[CONFIG]["Strategy"] = strategy
     if strategy != "Hyperband":
@@ -146,7 +146,7 @@ def test_jobs_are_limited_by_strategy(strategy, jobs, fine):
         refuses(request, f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be at most {jobs - 1} with Strategy")
 
 
-def test_parallel_jobs_are_a_hundred():
+def test_parallel_jobs_are_at_most_a_hundred():
     path = (CONFIG, "ResourceLimits", "MaxParallelTrainingJobs")
     assert make(changed(load("smallest"), path, 100)).study.max_parallel == 100
     refuses(
@@ -154,14 +154,14 @@ def test_parallel_jobs_are_a_hundred():
     )
 
 
-def test_grid_needs_categories_and_its_own_number_of_jobs():
+def test_grid_needs_categories_and_its_exact_job_count():
     request = changed(load("grid_counted"), (CONFIG, "ResourceLimits", "MaxNumberOfTrainingJobs"), 7)
     refuses(request, f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be 6, the number of combinations, with Str")
     request = changed(load("config_only"), ("Strategy",), "Grid")
     refuses(request, "ParameterRanges.ContinuousParameterRanges[0] must be a categorical parameter with Strategy Grid")
 
 
-def test_hyperband_must_know_its_length():
+def test_hyperband_needs_a_max_resource():
     where = "StrategyConfig.HyperbandStrategyConfig"
     request = load("hyperband_epochs")
     static = ("TrainingJobDefinition", "StaticHyperParameters")
@@ -187,7 +187,7 @@ def test_hyperband_must_know_its_length():
     refuses(random, f"{CONFIG}.{where} must be left out with Strategy Random")
 
 
-def test_early_stopping_is_off_with_hyperband():
+def test_hyperband_refuses_early_stopping():
     path = (CONFIG, "TrainingJobEarlyStoppingType")
     refuses(
         changed(load("hyperband"), path, "Auto"), f"{CONFIG}.TrainingJobEarlyStoppingType must be Off with Strategy H"
@@ -195,7 +195,7 @@ def test_early_stopping_is_off_with_hyperband():
     assert make(changed(load("xgboost_bayesian"), path, "Auto")).study.early_stopping == hpo.MedianRule()
 
 
-def test_objective_is_given_once_and_is_a_metric_of_the_training():
+def test_objective_is_given_once_and_is_a_known_metric():
     request = load("early_stopping")
     path = (CONFIG, "HyperParameterTuningJobObjective")
     refuses(
@@ -211,17 +211,17 @@ def test_objective_is_given_once_and_is_a_metric_of_the_training():
     refuses(twice, f"{CONFIG}.HyperParameterTuningJobObjective must be given")
 
 
-def test_algorithm_has_an_image_or_a_name():
+def test_algorithm_has_either_an_image_or_a_name():
     request = changed(load("grid"), ("TrainingJobDefinition", "AlgorithmSpecification", "AlgorithmName"), "mine")
     refuses(request, "TrainingJobDefinition.AlgorithmSpecification.AlgorithmName must be left out beside TrainingImage")
 
 
-def test_several_definitions_have_their_own_of_everything():
+def test_several_definitions_each_have_all_settings():
     request = load("several_definitions")
     for needed in ("DefinitionName", "TuningObjective", "HyperParameterRanges"):
         lacking = copy.deepcopy(request)
         del lacking["TrainingJobDefinitions"][1][needed]
-        refuses(lacking, f"TrainingJobDefinitions[1].{needed} must be given where there are several definitions")
+        refuses(lacking, f"TrainingJobDefinitions[1].{needed} must be given if there are several definitions")
     same = changed(request, ("TrainingJobDefinitions", 1, "DefinitionName"), "xgboost")
     refuses(same, "TrainingJobDefinitions[1].DefinitionName must be a name that no other definition has")
     other = changed(request, ("TrainingJobDefinitions", 1, "TuningObjective", "Type"), "Minimize")
@@ -229,14 +229,14 @@ def test_several_definitions_have_their_own_of_everything():
     both = request | {"TrainingJobDefinition": request["TrainingJobDefinitions"][0]}
     refuses(both, "TrainingJobDefinitions must be left out beside TrainingJobDefinition")
     early = changed(request, (CONFIG, "TrainingJobEarlyStoppingType"), "Auto")
-    refuses(early, f"{CONFIG}.TrainingJobEarlyStoppingType must be Off where there are several definitions")
+    refuses(early, f"{CONFIG}.TrainingJobEarlyStoppingType must be Off if there are several definitions")
     warm = request | {"WarmStartConfig": load("warm_start_transfer")["WarmStartConfig"]}
-    refuses(warm, "WarmStartConfig must be left out where there are several definitions")
+    refuses(warm, "WarmStartConfig must be left out if there are several definitions")
     objective = changed(request, (CONFIG, "HyperParameterTuningJobObjective"), {"Type": "Maximize", "MetricName": "m"})
     refuses(objective, f"{CONFIG}.HyperParameterTuningJobObjective must be left out")
 
 
-def test_one_definition_in_a_list_is_the_only_one():
+def test_list_of_one_definition_equals_that_definition():
     request = load("several_definitions")
     request["TrainingJobDefinitions"] = request["TrainingJobDefinitions"][:1]
     tuner = make(request)
@@ -244,7 +244,7 @@ def test_one_definition_in_a_list_is_the_only_one():
     assert tuner.objective == hpo.Maximize("validation:auc", at="last")
 
 
-def test_autotune_without_any_end_ends_when_it_has_converged():
+def test_autotune_without_limits_stops_on_convergence():
     assert make(load("autotune")).study.stop_when == (hpo.Converged(),)
     assert make(load("everything")).study.max_trials == 500
 
@@ -266,7 +266,7 @@ def test_autotune_without_any_end_ends_when_it_has_converged():
         ("inf", hpo.Categorical(["inf"])),
     ],
 )
-def test_example_values_become_ranges_around_them(hint, parameter):
+def test_auto_parameters_become_ranges_around_hints(hint, parameter):
     assert range_around(hint) == parameter
 
 
@@ -286,7 +286,7 @@ def parents(request, **arguments):
 
 
 @pytest.mark.parametrize("name", ["warm_start_transfer", "warm_start_identical"])
-def test_parent_jobs_are_the_studies_of_their_names(name, tmp_path):
+def test_parent_jobs_are_loaded_by_name(name, tmp_path):
     request = load(name)
     storage = parents(request, storage=tmp_path / "a.db")
     study = tuner_from_request(request, storage=storage).study
@@ -297,7 +297,7 @@ def test_parent_jobs_are_the_studies_of_their_names(name, tmp_path):
     assert study.parents.identical is name.endswith("identical")
 
 
-def test_parent_jobs_must_be_there(tmp_path):
+def test_missing_parent_jobs_are_named(tmp_path):
     request = load("warm_start_transfer")
     where = "WarmStartConfig.ParentHyperParameterTuningJobs[0].HyperParameterTuningJobName"
     refuses(request, f"{where} names a study that was not found: No study 'parent-1' in memory: it holds none.")
@@ -306,11 +306,11 @@ def test_parent_jobs_must_be_there(tmp_path):
     nameless = changed(request, ("WarmStartConfig", "ParentHyperParameterTuningJobs", 0), {})
     refuses(nameless, f"{where} must be given")
     itself = request | {"HyperParameterTuningJobName": "parent-1"}
-    refuses(itself, f"{where} must be another job than this one, but got 'parent-1'", storage=tmp_path / "a.db")
+    refuses(itself, f"{where} must be the name of another job, but got 'parent-1'", storage=tmp_path / "a.db")
     refuses(request, "warm_start must have a parent for each of the 2 jobs", warm_start=[])
 
 
-def test_parents_must_fit(tmp_path):
+def test_parents_must_match_the_request(tmp_path):
     request = load("warm_start_transfer")
     storage = parents(request, storage=tmp_path / "a.db")
     loss = changed(request, (CONFIG, "HyperParameterTuningJobObjective", "MetricName"), "loss")
@@ -319,7 +319,7 @@ def test_parents_must_fit(tmp_path):
     refuses(fewer, "WarmStartConfig does not fit: warm_start must have parents with the same hyper", storage=storage)
 
 
-def test_identical_parents_have_the_same_data_and_algorithm(tmp_path):
+def test_identical_parents_share_data_and_algorithm(tmp_path):
     request = load("warm_start_identical")
     storage = parents(request, storage=tmp_path / "a.db")
     where = "WarmStartConfig.ParentHyperParameterTuningJobs[0].HyperParameterTuningJobName must be a job with the same"
@@ -333,12 +333,13 @@ def test_identical_parents_have_the_same_data_and_algorithm(tmp_path):
         assert tuner_from_request(other, storage=storage, name=f"transfer-{path[-1]}").study.parents is not None
 
 
-def test_parents_jobs_count_against_the_limit(tmp_path):
+def test_parent_jobs_count_towards_the_limit(tmp_path):
     request = load("warm_start_transfer")
     storage = parents(request, storage=tmp_path / "a.db")
     path = (CONFIG, "ResourceLimits", "MaxNumberOfTrainingJobs")
     message = (
-        f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be at most 750 with Strategy Bayesian, parents' jobs"
+        f"{CONFIG}.ResourceLimits.MaxNumberOfTrainingJobs must be at most 750 with Strategy Bayesian, "
+        "including the parents' jobs"
     )
     refuses(changed(request, path, 747), message, storage=storage)
     assert tuner_from_request(changed(request, path, 746), storage=storage).study.max_trials == 746
