@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +59,7 @@ class MemoryStudyStore:
             runtime = 0.0 if self._began is None else now - self._began  # it is worked on as long as it lives
             trials: dict[int, TrialRow] = {}
             reports: list[ReportRow] = []
-            for row, _ in islice(self._log, since, None) if since < len(self._log) else ():
+            for row, _ in self._log[since:]:
                 if isinstance(row, ReportRow):
                     reports.append(row)
                 else:
