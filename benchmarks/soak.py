@@ -96,6 +96,12 @@ def work(options: argparse.Namespace) -> None:
                     break
 
 
+def has_trained(folder: Path, pid: int) -> bool:
+    """Return whether a process has reported two epochs."""
+    log = folder / f"{pid}.log"
+    return log.exists() and log.read_text().count('"reported"') >= 2
+
+
 def torment(options: argparse.Namespace) -> int:
     """Run the processes and kill them at random until the search is over; return the number of kills."""
     dice = random.Random(options.seed)  # noqa: S311 - not a secret
@@ -121,9 +127,10 @@ def torment(options: argparse.Namespace) -> int:
                     raise SystemExit(f"A worker ended with code {code}.")
             if running and time.monotonic() >= due:
                 due += options.kill_every
-                victim = dice.choice(running)
-                if victim.poll() is None:
-                    victim.kill()
+                # Only processes that have trained: on a slow machine, others would be killed before they do anything.
+                busy = [p for p in running if p.poll() is None and has_trained(options.folder, p.pid)]
+                if busy:
+                    dice.choice(busy).kill()
                     kills += 1
     finally:
         for process in running:

@@ -3,6 +3,7 @@
 import dis
 import functools
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 
@@ -95,3 +96,15 @@ def test_interrupted_report_leaves_the_study_whole():
         else:
             break
     assert instant > 100  # it was interrupted that often
+
+
+def test_loop_left_open_at_exit_is_silent(tmp_path):
+    script = """import sys, hpo_plugins as hpo
+tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=sys.argv[1] if sys.argv[1:] else None)
+loop = iter(tuner)
+trial = next(loop)
+trial.report(1, {"loss": 1.0})"""
+    for arguments in ([], [tmp_path / "study.db"]):
+        ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert hpo.Tuner.load(tmp_path / "study.db").ask().number == 0  # released at exit

@@ -1,4 +1,4 @@
-"""What one process knows of a study: its history, in step with the storage, and the leases that it holds."""
+"""What one process knows of a study: its history, up to date with the storage, and its leases."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def _reopen(
 class _Guard:
     """Marks a session's history as inconsistent when an exception, such as Ctrl-C, interrupts a change to it.
 
-    The next read then builds the history anew. Without it, a Ctrl-C inside a report could leave the columns of a curve
+    The next read then rebuilds the history. Without it, a Ctrl-C inside a report could leave the columns of a curve
     with unequal lengths.
     """
 

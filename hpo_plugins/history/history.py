@@ -1,4 +1,4 @@
-"""All trials of a study as one process knows them, kept in step with the storage by applying its changes.
+"""All trials of a study as one process knows them, kept up to date by applying the storage's changes.
 
 What strategies ask for again and again is maintained as trials change rather than searched for: the unfinished
 trials, the incumbent, and the losses in the order in which trials ended.
@@ -63,7 +63,7 @@ class History(Sequence[TrialHistory]):
         self.with_checkpoint: set[int] = set()
         self._trials: list[TrialHistory] = []
         self._records: dict[int, TrialRecord] = {}
-        self._keys: list[str] = []  # of the configurations, by number, as far as they were asked for
+        self._keys: list[str] = []  # of the configurations, by number, computed when first needed
         self._distinct_keys: set[str] = set()
         self._incumbent = Incumbent(self.loss)
         self._final_incumbent = Incumbent(self._final_loss)

@@ -58,19 +58,19 @@ class Choice(NamedTuple):
     win_probability: float
 
 
-def trainings(model: Model, own: int | None, *, may_start: bool, may_thaw: bool) -> list[Training]:
+def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: bool) -> list[Training]:
     """Return what a free worker, or the one that trains trial ``own``, can continue with.
 
     Args:
         model: The surrogate.
         own: The trial that the worker trains; None for a free worker.
         may_start: Whether a new trial may be started.
-        may_thaw: Whether paused trials may be resumed.
+        may_resume: Whether paused trials may be resumed.
     """
     found = []
     for number in sorted(model.history.unfinished):
         trial = model.history[number]
-        if number == own or (may_thaw and trial.state is TrialState.PAUSED):
+        if number == own or (may_resume and trial.state is TrialState.PAUSED):
             found.append(Training(number, model.points[number], trial.curve.epochs[-1] if len(trial.curve) else 0))
     if may_start:
         found += [Training(None, point, 0) for point in _candidates(model, own)]

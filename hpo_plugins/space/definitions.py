@@ -74,7 +74,7 @@ class DefinitionSpace(Space):
         super().__init__(parameters)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Build the union anew: hashes of strings differ between processes."""
+        """Rebuild the union: hashes of strings differ between processes."""
         return DefinitionSpace, (list(self.definitions.values()),)
 
     @functools.cached_property

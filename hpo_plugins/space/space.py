@@ -70,7 +70,7 @@ class Space(Mapping[str, Parameter]):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Build the space anew: hashes of strings differ between processes."""
+        """Rebuild the space: hashes of strings differ between processes."""
         return Space, (self._parameters, self.fixed)
 
     def __getitem__(self, name: str) -> Parameter:

@@ -19,7 +19,7 @@ Differs from the papers in:
     1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
     3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
-       for good instead of frozen, which must be the surer the more epochs are lost (``STOP_MARGIN``).
+       for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Bayesian(Strategy):
             paused = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
             return Start(random_configuration(history, seed)) if may_start else Resume(paused[0]) if paused else None
         freeze_thaw = modeling.freeze_thaw
-        options = freeze_thaw.trainings(model, None, may_start=may_start, may_thaw=self.pause)
+        options = freeze_thaw.trainings(model, None, may_start=may_start, may_resume=self.pause)
         choice = freeze_thaw.choose(model, options, None, timed=self.cost == "seconds")
         if choice is None or (not may_start and choice.win_probability < freeze_thaw.MIN_WIN_PROBABILITY):
             return Start(random_configuration(history, seed)) if may_start else None
@@ -141,7 +141,7 @@ class Bayesian(Strategy):
         if model is None:
             return None
         freeze_thaw = modeling.freeze_thaw
-        options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_thaw=self.pause)
+        options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_resume=self.pause)
         # A stopped training loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
