@@ -14,44 +14,20 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_lock = threading.RLock()
+"""The limit applies to the whole process. Without the lock, a thread that finishes would lift it for the others, whose
+rounding errors, and with them their searches, then differ."""
+
 
 def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function with BLAS limited to one thread while it runs; this costs about 20 us per call."""
 
     @functools.wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _LIMIT:
+        with _lock, _controller().limit(limits=1, user_api="blas"):
             return function(*args, **kwargs)
 
     return limited
-
-
-class _Limit:
-    """One limit for all threads of the process: the first to enter sets it, the last to leave restores what was.
-
-    With a limit per thread, one that leaves would lift it for the others, whose rounding errors then differ, and the
-    last to leave would keep it for good.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._limiter: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._limiter = _controller().limit(limits=1, user_api="blas")
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._limiter.restore_original_limits()
-
-
-_LIMIT = _Limit()
 
 
 @functools.cache
