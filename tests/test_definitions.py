@@ -8,7 +8,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, space_from_json
-from hpo_plugins.strategies import MaxUCB, component_from_json
+from hpo_plugins.strategies import MaxUCB, Strategy, component_from_json
 from hpo_plugins.strategies.max_ucb import upper_bounds
 
 A = TrainingDefinition("a", Space({"x": hpo.Continuous(0, 1)}, {"rounds": "5"}), hpo.Minimize("loss-a"))
@@ -180,11 +180,11 @@ def test_missing_metric_is_named_for_the_definition():
             trial.report(1, {"loss": 1.0})
 
 
-def test_portfolio_json_round_trip():
+def test_max_ucb_json_round_trip():
     portfolio = MaxUCB({"a": hpo.Hyperband(max_resource=9), "b": hpo.Random()})
-    assert component_from_json(portfolio.to_json()) == portfolio
+    assert component_from_json(portfolio.to_json(), Strategy) == portfolio
     assert "a: Hyperband" in portfolio.describe()
-    assert portfolio.full_training() is None
+    assert portfolio.max_resource is None
 
 
 # The division.

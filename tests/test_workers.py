@@ -270,7 +270,13 @@ def test_stop_ends_the_workers_after_their_trials(run):
 
         # main
         tuner = tuner_for(strategy=hpo.Random(), max_trials=10**6)
-        threading.Timer(3.0, tuner.stop).start()
+
+        def stop_after_three_trials():
+            while sum(t.state.is_final for t in tuner.trials) < 3:
+                threading.Event().wait(0.05)
+            tuner.stop()
+
+        threading.Thread(target=stop_after_three_trials, daemon=True).start()
         tuner.run(train, workers=2)
         print(states(tuner), len(tuner.trials) > 2)
         """,

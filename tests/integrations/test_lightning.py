@@ -339,15 +339,15 @@ def test_killed_training_goes_on_from_its_last_checkpoint(pl, scheduler, data, t
     assert same_weights(model, expected)
 
 
-def test_left_out_ckpt_path_is_an_error_that_says_so(pl, data):
+def test_omitted_ckpt_path_is_an_error_that_says_so(pl, data):
     tuner = pausing()
-    with pytest.raises(hpo.CheckpointError, match="after epoch 3, but .* Give fit the argument ckpt_path=trial.resume"):
+    with pytest.raises(hpo.CheckpointError, match="after epoch 3, but .* Pass ckpt_path=trial.resume"):
         for trial in tuner:
             fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)])
     assert tuner.trials[0].state is hpo.TrialState.RUNNING
 
 
-def test_left_out_ckpt_path_after_a_crash_starts_afresh_where_nothing_pauses(pl, data, tmp_path, caplog):
+def test_omitted_ckpt_path_after_a_crash_starts_from_the_beginning(pl, data, tmp_path, caplog):
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=1)
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
@@ -361,7 +361,7 @@ def test_left_out_ckpt_path_after_a_crash_starts_afresh_where_nothing_pauses(pl,
             trainer.callback_metrics["loss"] = trainer.callback_metrics["val_loss"]
 
     fit_deep(pl, deep_model(pl, "cycle", 0), data, [Log(), TrialCallback(trial)], max_epochs=2)
-    assert "trial 0 starts afresh: its training did not go on from its checkpoint" in caplog.text
+    assert "trial 0 starts from the beginning instead of from its checkpoint" in caplog.text
     assert list(tuner.trials[0].curve) == [1, 2]
 
 

@@ -132,8 +132,8 @@ def test_what_cannot_be_done_is_named_before_anything_starts():
     ("arguments", "message"),
     [
         ({"num_workers": 0}, "num_workers must be a whole number of at least 1, but got num_workers=0"),
-        ({"num_workers": 2, "num_cpus": -1}, "num_cpus must be a number of at least 0, but got num_cpus=-1"),
-        ({"num_workers": 2, "num_gpus": "1"}, "num_gpus must be a number of at least 0, but got num_gpus='1'"),
+        ({"num_workers": 2, "num_cpus": -1}, "num_cpus must be at least 0, but got num_cpus=-1"),
+        ({"num_workers": 2, "num_gpus": "1"}, "num_gpus must be a finite number, but got num_gpus='1'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
