@@ -209,7 +209,10 @@ def plain_metrics(metrics: object) -> dict[str, float]:
     """
     if not isinstance(metrics, Mapping):
         raise InvalidReport(f"metrics must map names to numbers, but got metrics={metrics!r}.")
-    return {_name(name): _number(name, value) for name, value in metrics.items()}
+    return {
+        name if type(name) is str and name else _name(name): value if type(value) is float else _number(name, value)
+        for name, value in metrics.items()
+    }
 
 
 def _name(name: object) -> str:
@@ -219,8 +222,6 @@ def _name(name: object) -> str:
 
 
 def _number(name: object, value: Any) -> float:
-    if type(value) is float:  # the usual case: this runs for every metric of every epoch
-        return value
     message = f"metrics[{name!r}] must be one number, but got {value!r} of type {type(value).__name__}."
     if isinstance(value, str | bytes):  # not converted, since formatted numbers have lost digits
         raise InvalidReport(message)

@@ -129,7 +129,7 @@ def test_other_metrics_may_be_nan(tuner):
         ),
         ({"val_loss": 1.0}, "Reported: 'val_loss'. Did you mean 'val_loss'?"),
         ({"LOSS": 1.0}, "Did you mean 'LOSS'?"),
-        ({"zzz": 1.0}, "Reported: 'zzz'. Give the objective one of the names"),
+        ({"zzz": 1.0}, "Reported: 'zzz'. Use one of the names"),
         ({}, "No metric was reported."),
     ],
 )

@@ -91,6 +91,8 @@ class StudySession:
         self._given_worker = worker
         self._storage = storage
         self._read_at = time.perf_counter()
+        # False while the history is being changed. A Ctrl-C leaves it False, and the next read rebuilds the history: an
+        # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
         self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
 
@@ -99,11 +101,12 @@ class StudySession:
     def refresh(self) -> History:
         """Return the history, up to date with the storage."""
         with self.lock:
-            if not self._is_consistent:  # see _Guard
+            if not self._is_consistent:
                 self.history = self.config.new_history(self.checkpoints.root)
             changes = self.store.changes(self.history.revision)
-            with _Guard(self):
-                self.history.apply(changes)
+            self._is_consistent = False
+            self.history.apply(changes)
+            self._is_consistent = True
             self._read_at = time.perf_counter()
             return self.history
 
@@ -117,10 +120,11 @@ class StudySession:
         if not self._is_next(written.revision):
             self.refresh()
             return True
-        with _Guard(self):
-            self.history.put_trial(written.row)
-            self.history.acquisitions += is_acquisition
-            self.history.revision = written.revision
+        self._is_consistent = False
+        self.history.put_trial(written.row)
+        self.history.acquisitions += is_acquisition
+        self.history.revision = written.revision
+        self._is_consistent = True
         return True
 
     def apply_report(self, report: ReportRow, revision: int) -> None:
@@ -128,9 +132,10 @@ class StudySession:
         if not self._is_next(revision):
             self.refresh()
             return
-        with _Guard(self):
-            self.history.put_report(report)
-            self.history.revision = revision
+        self._is_consistent = False
+        self.history.put_report(report)
+        self.history.revision = revision
+        self._is_consistent = True
 
     def _is_next(self, revision: int) -> bool:
         return self._is_consistent and revision == self.history.revision + 1
@@ -162,7 +167,7 @@ class StudySession:
 
     def timeout_reason(self) -> str | None:
         """Return that ``max_runtime`` has passed, in words, or None."""
-        return self.config.timeout_reason(self._runtime())
+        return None if self.config.max_runtime is None else self.config.timeout_reason(self._runtime())
 
     def _runtime(self) -> float:
         """Return for how many seconds the study has been worked on; time passes while a lease is held here."""
@@ -237,22 +242,3 @@ def _reopen(
     config: StudyConfig, store: StudyStore, checkpoints: Checkpoints, terms: LeaseTerms, worker: str | None
 ) -> StudySession:
     return StudySession(config, store, checkpoints, terms, worker=worker)
-
-
-class _Guard:
-    """Marks a session's history as inconsistent when an exception, such as Ctrl-C, interrupts a change to it.
-
-    The next read then rebuilds the history. Without it, a Ctrl-C inside a report could leave the columns of a curve
-    with unequal lengths.
-    """
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: StudySession) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        self._session._is_consistent = False
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._session._is_consistent = kind is None

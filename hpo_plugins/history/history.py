@@ -122,7 +122,9 @@ class History(Sequence[TrialHistory]):
         if row.state.is_final and (is_new or not trial.row.state.is_final):
             insort(self._ended, (row.ended_at or 0.0, number))
         trial.row = row
-        self._mark_changed(number)
+        self._records.pop(number, None)
+        self._incumbent.mark_changed(number)
+        self._final_incumbent.mark_changed(number)
         (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
         (self.with_checkpoint.discard if row.checkpoint is None else self.with_checkpoint.add)(number)
 
@@ -130,12 +132,8 @@ class History(Sequence[TrialHistory]):
         """Add an epoch to a trial, or merge the report into the epoch if it is there."""
         value = report.value
         self._trials[report.number].put(report, None if value is None else self.objective.loss(value))
-        self._mark_changed(report.number)
-
-    def _mark_changed(self, number: int) -> None:
-        self._records.pop(number, None)
-        self._incumbent.mark_changed(number)
-        self._final_incumbent.mark_changed(number)
+        self._records.pop(report.number, None)
+        self._incumbent.mark_changed(report.number)
 
     # Questions.
 

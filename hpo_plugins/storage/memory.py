@@ -104,6 +104,7 @@ class MemoryStudyStore:
             if not self._is_held(report.number, report.attempt, TrialState.RUNNING):
                 return None
             self._log.append(_Entry(report, self._acquisitions))
+            self._applied += 1  # a report changes no row
             return len(self._log)
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:

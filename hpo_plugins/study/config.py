@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class StudyConfig:
                 f"but got early_stopping={rule!r}. Two rules for one curve would contradict each other."
             )
 
-    @property
+    @functools.cached_property
     def stopping_rules(self) -> tuple[StoppingRule, ...]:
         """What judges a running training, in this order; the first decision counts."""
         return (self.strategy,) if self.early_stopping is None else (self.strategy, self.early_stopping)
