@@ -161,7 +161,7 @@ def test_running_trials_count_by_what_they_have_shown():
 
 
 @pytest.mark.parametrize("pause", [False, True])
-def test_judged_trainings_say_what_was_expected(pause):
+def test_stop_reasons_give_the_forecast(pause):
     tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27, pause=pause), max_trials=20, seed=0)
     evaluate(tuner, bowl, epochs=27)
     ended = [t for t in tuner.trials if t.state is hpo.TrialState.STOPPED]
@@ -175,7 +175,7 @@ def test_judged_trainings_say_what_was_expected(pause):
     assert all(t.attempts == 1 for t in tuner.trials) is not pause
 
 
-def test_frozen_trainings_go_on_where_they_stood():
+def test_paused_trainings_resume_where_they_stopped():
     tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27, pause=True), max_trials=15, seed=1)
     trained = {}
     for trial in tuner:
@@ -187,7 +187,7 @@ def test_frozen_trainings_go_on_where_they_stood():
     assert not any(t.state is hpo.TrialState.PAUSED for t in tuner.trials)
 
 
-def test_trainings_that_report_every_fifth_epoch_are_judged_all_the_same():
+def test_trainings_with_sparse_reports_are_judged():
     tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=30), max_trials=15, seed=0)
     for trial in tuner:
         for epoch in range(5, 31, 5):

@@ -72,7 +72,7 @@ def no_wait(monkeypatch):
     save_always(monkeypatch)
 
 
-def test_paused_training_goes_on_as_if_it_had_never_stopped(storage):
+def test_paused_training_resumes_as_if_never_stopped(storage):
     tuner = tuner_for(storage)
     trained = {}
     for trial in tuner:
@@ -114,7 +114,7 @@ def test_files_of_the_users_own_stay(tmp_path):
     assert len(kept) == 4
 
 
-def test_running_training_is_saved_only_where_another_process_could_go_on(storage, no_wait):
+def test_running_training_is_saved_if_others_could_resume_it(storage, no_wait):
     tuner = hpo.Tuner(X, hpo.Minimize("loss"), storage=storage, max_trials=1, seed=0)
     trial = tuner.ask()
     assert not trial.save_is_due
@@ -142,7 +142,7 @@ def test_save_clock_keeps_the_cost_small():
     assert clock.is_due()
 
 
-def test_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, no_wait):
+def test_interrupted_training_resumes_from_its_checkpoint(tmp_path, no_wait):
     def interrupt(trial, epoch):
         if epoch == 4:
             raise KeyboardInterrupt
@@ -192,7 +192,7 @@ def test_kill_during_the_write_leaves_the_old_checkpoint(tmp_path):
     assert "part" not in "".join(files(root))
 
 
-def test_worker_that_dies_between_decision_and_checkpoint_pauses_nothing(tmp_path):
+def test_worker_that_dies_before_its_checkpoint_pauses_nothing(tmp_path):
     tuner = tuner_for(tmp_path / "a.db")
     trial = tuner.ask()
     assert trial.report(1, {"loss": 1.0})  # to be paused; and here the worker is gone
@@ -206,7 +206,7 @@ def test_worker_that_dies_between_decision_and_checkpoint_pauses_nothing(tmp_pat
     assert (record.state, record.attempts) == (hpo.TrialState.PAUSED, 2)
 
 
-def test_failed_write_lets_a_training_go_on_and_stops_one_that_was_to_be_paused(tmp_path, caplog):
+def test_failed_write_stops_only_what_was_to_be_paused(tmp_path, caplog):
     def full(path):
         path.write_text("half")
         raise OSError(28, "No space left on device")
@@ -249,7 +249,7 @@ def test_save_before_a_report_is_an_error(tmp_path):
         tuner_for(tmp_path / "a.db").ask().save(print)
 
 
-def test_worker_whose_trial_was_taken_over_leaves_no_checkpoint(tmp_path, caplog):
+def test_worker_that_lost_its_lease_leaves_no_checkpoint(tmp_path, caplog):
     tuner = tuner_for(tmp_path / "a.db", pause=False)
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
@@ -292,7 +292,7 @@ def test_study_is_moved_with_its_checkpoints(paused, tmp_path):
     assert tuner.best_trial.checkpoint.startswith(str(moved))
 
 
-def test_missing_checkpoint_names_the_ways_out(paused):
+def test_missing_checkpoint_is_an_error_with_cures(paused):
     shutil.rmtree(paused / "a.db.checkpoints")
     tuner = tuner_for(paused / "a.db", max_trials=1)
     with pytest.raises(hpo.CheckpointError, match="of trial 0 is missing: .* If the study was moved, move the folder"):
@@ -320,7 +320,7 @@ def test_path_outside_the_studys_folder_is_not_opened(path, paused):
     assert (paused / "secret").exists()
 
 
-def test_checkpoint_that_its_reader_refuses_gives_the_trial_back(paused):
+def test_refused_checkpoint_releases_the_trial(paused):
     """An integration raises this: the trial is not lost by it."""
     tuner = tuner_for(paused / "a.db", max_trials=1)
     with pytest.raises(hpo.CheckpointError, match="damaged"):

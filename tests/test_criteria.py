@@ -151,7 +151,7 @@ def test_criteria_are_stored_and_may_change(tmp_path):
     assert len(hpo.Tuner.load(tmp_path / "a.db").trials) == 6
 
 
-def test_paused_trials_do_not_go_on_when_it_is_enough(storage):
+def test_paused_trials_are_not_resumed_after_termination(storage):
     strategy = hpo.Hyperband(max_resource=9, pause=True)
     stop_when = [hpo.TargetReached(0.01)]
     tuner = hpo.Tuner(X, LOSS, strategy=strategy, max_trials=30, stop_when=stop_when, storage=storage, seed=0)
@@ -203,7 +203,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clock):
+def test_runtime_counts_while_leases_are_held_only(tmp_path, clock):
     store = open_storage(tmp_path / "a.db").open("s", {})
     offer = lambda number: hpo.records.Assignment(number, {"x": 0.5}, 1, 0, "w", 60.0)  # noqa: E731
     assert store.changes(0).runtime == 0
@@ -223,7 +223,7 @@ def test_runtime_counts_while_a_trial_is_held_and_not_between_runs(tmp_path, clo
     assert 65 < store.changes(0).runtime <= 65 + 30
 
 
-def test_time_that_is_used_up_ends_the_search_and_stops_trainings(storage, clock, monkeypatch):
+def test_max_runtime_ends_the_search_and_stops_trainings(storage, clock, monkeypatch):
     tuner = hpo.Tuner(X, LOSS, max_runtime=20.0, storage=storage, seed=0)
     monkeypatch.setattr("hpo_plugins.coordination.session.time.perf_counter", clock.time)
     epochs = []

@@ -135,7 +135,7 @@ def test_equal_definitions_share(make):
 
 
 @every_strategy
-def test_restart_goes_on_as_if_never_stopped(make, tmp_path):
+def test_restart_continues_as_if_never_stopped(make, tmp_path):
     whole = search(make).trials
     for until in (5, 12, None):
         again = search(make, storage=tmp_path / "a.db", until=until)

@@ -37,7 +37,7 @@ def test_example_runs_to_its_summary(example, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-def test_main_example_is_interrupted_goes_on_and_says_that_it_is_complete(tmp_path):
+def test_main_example_resumes_after_an_interrupt(tmp_path):
     pytest.importorskip("xgboost")
     example = ROOT / "examples" / "xgboost_digits.py"
     process = subprocess.Popen(

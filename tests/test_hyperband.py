@@ -75,7 +75,7 @@ def test_the_worse_stop_at_rungs_with_the_reason():
     assert f"is rank {first_bracket[-1] + 1} of" in tuner.trials[first_bracket[-1]].stop_reason
 
 
-def test_the_best_third_goes_on():
+def test_the_best_third_continues():
     tuner = hyperband(max_resource=3)  # one rung; bracket 1 never compares
     order = [5.0, 4.0, 6.0, 3.0, 7.0, 4.5, 8.0, 2.0]
     trained = losses_to(tuner, *order)
@@ -111,7 +111,7 @@ def test_rung_is_judged_when_validation_skips_its_epoch():
     assert stopped_at in (4, 10)
 
 
-def test_trial_that_ended_by_itself_holds_its_value_at_later_rungs():
+def test_completed_trial_counts_at_later_rungs():
     tuner = hyperband(max_resource=27)
     first = tuner.ask()
     first.report(1, {"loss": 0.0})

@@ -118,7 +118,7 @@ LEFT_OTHERWISE = [f for name, f in list(globals().items()) if name.startswith(("
 
 
 @pytest.mark.parametrize("leave", LEFT_BY_ERROR)
-def test_error_of_the_body_is_recorded(leave, tuner):
+def test_error_of_the_training_is_recorded(leave, tuner):
     tracer = sys.gettrace()
     with contextlib.suppress(ValueError):
         leave(tuner)

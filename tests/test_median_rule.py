@@ -48,7 +48,7 @@ def test_current_value_counts_not_the_best():
     )
 
 
-def test_equal_to_the_median_goes_on():
+def test_value_equal_to_the_median_continues():
     assert run([[1.0, 1.0], [1.0, 1.0]])[0] == [2, 2]
 
 

@@ -64,7 +64,7 @@ def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
 
 
 @pytest.mark.slow
-def test_server_that_is_killed_and_started_again_costs_a_pause_and_no_result(postgres_server, tmp_path, caplog):
+def test_restarted_server_costs_a_pause_and_no_result(postgres_server, tmp_path, caplog):
     tuner = tuner_for(postgres_server.url, tmp_path, max_trials=6)
     restarted = []
 
@@ -91,7 +91,7 @@ def test_server_that_is_killed_and_started_again_costs_a_pause_and_no_result(pos
 
 
 @pytest.mark.slow
-def test_server_that_stays_away_ends_the_waiting_and_keeps_the_reports(postgres_server, tmp_path, caplog, monkeypatch):
+def test_long_outage_ends_the_wait_and_keeps_the_reports(postgres_server, tmp_path, caplog, monkeypatch):
     tuner = tuner_for(postgres_server.url, tmp_path)
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
@@ -107,7 +107,7 @@ def test_server_that_stays_away_ends_the_waiting_and_keeps_the_reports(postgres_
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
 
 
-def test_hand_out_whose_answer_was_lost_is_taken(postgres_url, tmp_path, monkeypatch):
+def test_acquisition_with_a_lost_answer_is_kept(postgres_url, tmp_path, monkeypatch):
     """The server wrote it and died before it said so; tried again, it is refused."""
     tuner = tuner_for(postgres_url, tmp_path)
     store = store_of(tuner)

@@ -81,7 +81,7 @@ def test_two_processes_share_exactly_the_budget(worker, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_worker_loses_no_report_and_its_trial_is_done_by_the_other(worker, tmp_path):
+def test_killed_worker_loses_no_report_and_no_trial(worker, tmp_path):
     victim, survivor = worker(), worker()
     victim.stdin.write("\n")
     victim.stdin.flush()
@@ -227,7 +227,7 @@ h.Tuner({'x': h.Continuous(0, 1)}, h.Minimize('l'), storage=sys.argv[1])"""
     assert hpo.Tuner.load(tmp_path / "a.db").trials == ()
 
 
-def test_another_script_on_the_same_name_is_told_and_disturbs_nothing(tmp_path):
+def test_other_search_of_the_same_name_is_refused(tmp_path):
     """Two scripts with different searches, at the same time."""
     tuner = hpo.Tuner(
         {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=2, storage=tmp_path / "a.db", seed=0

@@ -41,14 +41,14 @@ class Tensor:
         Tensor(),
     ],
 )
-def test_every_kind_of_number_is_taken(tuner, value):
+def test_every_kind_of_number_is_accepted(tuner, value):
     trial = tuner.ask()
     trial.report(1, {"loss": value, "count": 3, "flag": True})
     assert tuner.trials[0].metrics[1] == {"loss": 0.25, "count": 3.0, "flag": 1.0}
     assert type(tuner.trials[0].curve[1]) is float
 
 
-def test_torch_tensors_are_taken(tuner):
+def test_torch_tensors_are_accepted(tuner):
     torch = pytest.importorskip("torch")
     tuner.ask().report(np.int64(1), {"loss": torch.tensor(0.25, requires_grad=True)})
     assert tuner.trials[0].curve == {1: 0.25}
@@ -139,7 +139,7 @@ def test_missing_metric_is_an_error_with_the_nearest_name(tuner, reported, messa
     assert message in str(caught.value)
 
 
-def test_metric_may_come_later_when_announced_and_be_left_out_then(tuner):
+def test_objective_may_follow_later_if_announced(tuner):
     trial = tuner.ask()
     assert not trial.report(1, {"acc": 1.0}, objective_follows=True)
     assert not trial.report(2, {"loss": 1.0})
@@ -159,7 +159,7 @@ def test_objective_that_never_came_fails_the_trial(tuner):
     assert "'loss' was not reported" in tuner.trials[0].error
 
 
-def test_body_that_never_reports_fails_the_trial_and_in_the_end_the_search(storage):
+def test_silent_training_fails_its_trial_then_the_search(storage):
     tuner = new_tuner(storage, max_trials=9)
     with pytest.raises(hpo.NothingReported, match=r"The first 5 trials ended .* Pass TrialCallback\(trial\)"):
         for _ in tuner:
@@ -168,7 +168,7 @@ def test_body_that_never_reports_fails_the_trial_and_in_the_end_the_search(stora
     assert tuner.trials[0].error == "the training ended without a single report of 'loss'"
 
 
-def test_configurations_left_out_on_purpose_do_not_end_the_search(storage):
+def test_skipped_configurations_do_not_end_the_search(storage):
     tuner = new_tuner(storage, max_trials=9)
     for trial in tuner:
         trial.fail("left out")

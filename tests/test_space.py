@@ -132,7 +132,7 @@ def test_size_counts_configurations():
     assert Space({"a": hpo.Continuous(0, 1)}).size is None
 
 
-def test_fixed_values_are_in_every_configuration_and_in_no_coordinate():
+def test_fixed_values_are_in_configurations_not_coordinates():
     space = Space({"a": hpo.Integer(1, 3)}, {"epochs": "10", "flag": True})
     assert space.decode([0.5]) == {"a": 2, "epochs": "10", "flag": True} == space.at_index(1)
     assert space.encode(space.at_index(1)).shape == (1,)

@@ -92,7 +92,7 @@ def test_bad_urls(url, error, message):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by setrlimit")
-def test_full_disk_keeps_what_was_recorded_and_the_training_goes_on(tmp_path):
+def test_full_disk_keeps_reports_and_lets_trainings_continue(tmp_path):
     """The kernel refuses to let the file grow: the same error path as a full disk."""
     script = """
     import resource, signal, sys

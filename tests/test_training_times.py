@@ -26,7 +26,7 @@ def test_startup_is_the_first_report_without_one_epoch():
     assert list(trial.curve.seconds) == pytest.approx([2.0, 4.0, 6.0])
 
 
-def test_thaw_is_known_at_its_first_report_and_made_exact_by_the_second():
+def test_startup_of_a_resume_is_exact_after_two_reports():
     before = [(1, 1, 7.0), (1, 2, 9.0), (1, 3, 11.0)]
     trial = history_of(*before, (2, 4, 12.5))
     assert trial.startup_seconds == pytest.approx(10.5)  # by the first attempt's pace
@@ -57,7 +57,7 @@ def test_epoch_reported_again_changes_no_time():
     pace=st.floats(0.01, 100),
     attempts=st.lists(st.tuples(st.floats(0, 1000), st.integers(2, 5)), min_size=1, max_size=4),
 )
-def test_constant_pace_is_found_whatever_the_startups(pace, attempts):
+def test_constant_epoch_time_is_found_with_any_startup(pace, attempts):
     reports, epoch = [], 0
     for attempt, (startup, epochs) in enumerate(attempts, start=1):
         reports += [(attempt, epoch + n, startup + pace * n) for n in range(1, epochs + 1)]

@@ -91,7 +91,7 @@ def test_one_storage_holds_many_studies(tmp_path):
         ({"seed": 1}, r"seed is 1 \(stored 0\)"),
     ],
 )
-def test_another_definition_is_an_error_that_lists_the_differences(tmp_path, change, message):
+def test_other_definition_is_an_error_that_lists_differences(tmp_path, change, message):
     given = {"space": X, "objective": LOSS, "strategy": hpo.Random(), "early_stopping": hpo.MedianRule(), "seed": 0}
 
     def make(space, objective, **arguments):
@@ -221,7 +221,7 @@ class Thawing(hpo.Random):
         return Resume(min(paused, key=lambda t: t.curve.loss(at="best")).row.number)
 
 
-def test_paused_trial_goes_on_from_its_epoch(storage):
+def test_paused_trial_resumes_from_its_epoch(storage):
     tuner = hpo.Tuner(X, LOSS, strategy=Thawing(), max_trials=2, storage=storage, seed=0)
     seen = []
     for trial in tuner:
@@ -235,7 +235,7 @@ def test_paused_trial_goes_on_from_its_epoch(storage):
     assert {t.state for t in tuner.trials} == {hpo.TrialState.COMPLETED}
 
 
-def test_paused_trials_that_nobody_wants_are_stopped_in_the_end(storage):
+def test_unwanted_paused_trials_are_stopped_at_the_end(storage):
     class Freezing(Thawing):
         def next_action(self, history, seed, *, may_start):
             return hpo.Random.next_action(self, history, seed, may_start=may_start)
@@ -256,7 +256,7 @@ class Stumbling(hpo.Random):
         raise ZeroDivisionError("a defect of ours")
 
 
-def test_defect_of_a_judge_ends_no_training(caplog, train):
+def test_defective_stopping_rule_ends_no_training(caplog, train):
     tuner = hpo.Tuner(X, LOSS, strategy=Stumbling(), max_trials=1)
     for trial in tuner:
         assert not trial.report(1, {"loss": 1.0})

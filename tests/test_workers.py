@@ -116,7 +116,7 @@ def test_bad_numbers_of_workers_are_named(workers):
     assert tuner.trials == ()
 
 
-def test_train_that_cannot_be_pickled_is_told_before_anything_starts():
+def test_unpicklable_train_is_refused_before_workers_start():
     tuner = hpo.Tuner(X, hpo.Minimize("loss"), max_trials=3)
     with pytest.raises(hpo.InvalidArgument, match="train must be a function that other processes can import, .*lambda"):
         tuner.run(lambda trial: None, workers=2)
@@ -146,7 +146,7 @@ def test_workers_share_the_search(place, run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "study.db"])
-def test_dead_workers_are_replaced_and_their_trials_go_on(place, run):
+def test_dead_workers_are_replaced_and_their_trials_resumed(place, run):
     """Every trial's first attempt kills its worker after a checkpoint at epoch 2."""
     code, out, err = run(
         """
@@ -171,7 +171,7 @@ def test_dead_workers_are_replaced_and_their_trials_go_on(place, run):
 
 
 @pytest.mark.slow
-def test_error_in_a_worker_is_raised_where_the_search_was_started(run):
+def test_error_in_a_worker_is_raised_in_the_parent(run):
     code, out, err = run(
         """
         class Broken(ValueError):

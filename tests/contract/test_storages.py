@@ -95,7 +95,7 @@ def test_ended_trial_takes_nothing_more(store):
     assert row.ended_at >= row.started_at
 
 
-def test_paused_trial_goes_on(store):
+def test_paused_trial_is_resumed(store):
     store.acquire(offer(0), 0)
     assert store.update(0, 1, state=TrialState.PAUSED, start_epoch=3)
     assert store.report(report(0, 4)) is None

@@ -47,7 +47,7 @@ def test_finite_space_is_exhausted_without_a_repeat(make):
 
 
 @every_strategy
-def test_restart_goes_on_as_if_never_stopped(make, tmp_path):
+def test_restart_continues_as_if_never_stopped(make, tmp_path):
     whole = run(hpo.Tuner(FINITE, hpo.Minimize("loss"), strategy=make(), seed=0))
     database = tmp_path / "study.db"
     arguments = {"strategy": make(), "seed": 0, "storage": database}

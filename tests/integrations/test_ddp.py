@@ -50,7 +50,7 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_paused_trial_goes_on_on_every_rank(strategy, tmp_path):
+def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
     ended = subprocess.run(
         [sys.executable, SCRIPT, strategy, tmp_path / "study.db", result, "val_loss", "pause"],

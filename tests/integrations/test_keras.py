@@ -88,7 +88,7 @@ def test_initial_epoch_counts_on(data):
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4, 5]
 
 
-def test_fit_that_starts_again_is_an_error_that_names_the_way_out(data):
+def test_second_fit_is_an_error_with_a_cure(data):
     tuner = tuner_for()
     trial = tuner.ask()
     model, _ = fit(trial, data, epochs=2)
@@ -99,7 +99,7 @@ def test_fit_that_starts_again_is_an_error_that_names_the_way_out(data):
 
 
 @pytest.mark.parametrize("frequency", [2, [2, 4]])
-def test_epochs_without_a_validation_are_recorded_and_not_judged(frequency, data):
+def test_epochs_without_validation_are_recorded_only(frequency, data):
     tuner = tuner_for()
     trial = tuner.ask()
     fit(trial, data, epochs=4, validation_freq=frequency)
@@ -208,7 +208,7 @@ def same_weights(one, other):
 
 @pytest.mark.parametrize("place", [0, 2], ids=["before the others", "after the others"])
 @pytest.mark.parametrize("at", [1, 4])
-def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(at, place, data):
+def test_resumed_training_is_bit_identical(at, place, data):
     """Dropout, batch normalisation, Adam, shuffling, and callbacks that count; resumed under another seed."""
     expected = build_deep(0)
     history = fit_deep(expected, data, *counting())
@@ -226,7 +226,7 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(at, place, da
     assert model.history.epoch == [0, 1]  # the next fit starts where it says
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch):
+def test_killed_training_resumes_from_its_checkpoint(data, tmp_path, monkeypatch):
     save_always(monkeypatch)
     expected = build_deep(0)
     fit_deep(expected, data)
@@ -248,7 +248,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(data, tmp_path, monkey
     assert same_weights(model, expected)
 
 
-def test_damaged_or_foreign_checkpoint_is_an_error_and_the_trial_stays(data, tmp_path):
+def test_unusable_checkpoint_is_an_error_and_keeps_the_trial(data, tmp_path):
     tuner = pausing(storage=tmp_path / "a.db")
     trial = tuner.ask()
     fit_deep(build_deep(0), data, TrialCallback(trial))

@@ -151,13 +151,13 @@ def test_last_of_several_validations_in_an_epoch_counts(pl, data):
     assert tuner.trials[0].curve == {1: 2.0, 2: 4.0, 3: 6.0, 4: 8.0}
 
 
-def test_training_metric_can_be_the_objective_without_validation(pl, data):
+def test_training_metric_can_be_the_objective(pl, data):
     tuner = tuner_for("train_loss_epoch")
     fit(pl, tuner.ask(), data[:1])
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
 
 
-def test_metric_logged_by_the_module_at_the_end_of_the_epoch_is_found(pl, data):
+def test_metric_logged_at_the_end_of_the_epoch_is_found(pl, data):
     tuner = tuner_for("late")
     fit(pl, tuner.ask(), data, log_in="on_train_epoch_end")
     assert tuner.trials[0].curve == {1: 0.0, 2: 1.0, 3: 2.0, 4: 3.0}
@@ -301,7 +301,7 @@ def same_weights(one, other):
 @pytest.mark.parametrize("metric", ["val_loss", "late"])
 @pytest.mark.parametrize("limit", [{}, {"max_steps": 38}], ids=["epochs", "steps"])
 @pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
-def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(scheduler, limit, metric, data):
+def test_resumed_training_is_bit_identical(scheduler, limit, metric, data):
     pl = lightning.pytorch
     expected = deep_model(pl, scheduler, seed=0)
     fit_deep(pl, expected, data, [], **limit)
@@ -316,7 +316,7 @@ def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(scheduler, li
 
 
 @pytest.mark.parametrize("scheduler", ["cycle", "plateau"])
-def test_killed_training_goes_on_from_its_last_checkpoint(pl, scheduler, data, tmp_path, monkeypatch):
+def test_killed_training_resumes_from_its_checkpoint(pl, scheduler, data, tmp_path, monkeypatch):
     """Saved while it runs, between two epochs."""
 
     class Crash(pl.Callback):
@@ -347,7 +347,7 @@ def test_omitted_ckpt_path_is_an_error_that_says_so(pl, data):
     assert tuner.trials[0].state is hpo.TrialState.RUNNING
 
 
-def test_omitted_ckpt_path_after_a_crash_starts_from_the_beginning(pl, data, tmp_path, caplog):
+def test_omitted_ckpt_path_after_a_crash_starts_over(pl, data, tmp_path, caplog):
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=1)
     trial = tuner.ask()
     trial.report(1, {"loss": 1.0})
@@ -365,7 +365,7 @@ def test_omitted_ckpt_path_after_a_crash_starts_from_the_beginning(pl, data, tmp
     assert list(tuner.trials[0].curve) == [1, 2]
 
 
-def test_damaged_or_foreign_checkpoint_is_an_error_and_the_trial_stays(pl, data, tmp_path):
+def test_unusable_checkpoint_is_an_error_and_keeps_the_trial(pl, data, tmp_path):
     tuner = pausing(storage=tmp_path / "a.db")
     trial = tuner.ask()
     fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)])

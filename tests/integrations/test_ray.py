@@ -62,7 +62,7 @@ def test_study_is_in_the_drivers_storage_and_checkpoints_too(storage):
         assert hpo.Tuner.load(storage).trials == tuner.trials
 
 
-def test_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path):
+def test_killed_worker_is_replaced_and_its_trial_resumed(tmp_path):
     def killed(trial):
         if trial.number == 1 and trial.start_epoch == 0:
             trial.report(1, {"loss": 1.0})
@@ -78,7 +78,7 @@ def test_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path):
     ]
 
 
-def test_tasks_of_a_lost_node_go_on_elsewhere(cluster, tmp_path):
+def test_tasks_of_a_lost_node_continue_elsewhere(cluster, tmp_path):
     nodes = [cluster.add_node(num_cpus=1, resources={"far": 1}) for _ in range(2)]
     cluster.wait_for_nodes()
     began, done = tmp_path / "began", threading.Event()

@@ -67,7 +67,7 @@ def test_every_round_is_recorded_with_all_metrics(matrices):
     assert tuner.trials[0].stop_reason == "the training ended by itself at epoch 12"
 
 
-def test_stop_returns_the_partial_model_and_shows_the_last_round_to_all(matrices):
+def test_stop_returns_the_partial_model_after_a_whole_round(matrices):
     tuner = tuner_for(strategy=hpo.Hyperband(max_resource=5))
     trial, result, spy = tuner.ask(), {}, Spy()
     booster = train(trial, matrices, evals_result=result, after=[spy])
@@ -146,7 +146,7 @@ def test_cloned_and_pickled_estimators_report_to_the_same_trial(data):
     assert back.callbacks[0]._trial.params == trial.params
 
 
-def test_second_training_on_one_trial_is_an_error_that_names_the_ways_out(matrices):
+def test_second_training_on_one_trial_is_an_error(matrices):
     tuner = tuner_for()
     trial = tuner.ask()
     train(trial, matrices)
@@ -226,7 +226,7 @@ def train_plainly(matrices, params, rounds=12, callbacks=(), **arguments):
     ],
     ids=str,
 )
-def test_resumed_training_is_the_uninterrupted_one_to_the_last_bit(change, matrices):
+def test_resumed_training_is_bit_identical(change, matrices):
     params = {name: value for name, value in (TREES | change).items() if value is not None}
     whole, resumed = {}, {}
     expected = train_plainly(matrices, params, evals_result=whole)
@@ -267,7 +267,7 @@ def test_num_boost_round_stays_the_total_below_max_resource(matrices):
     assert model.num_boosted_rounds() == tuner.trials[0].epochs == 9
 
 
-def test_sklearn_class_goes_on(data):
+def test_sklearn_class_resumes(data):
     expected = xgboost.XGBClassifier(n_estimators=12, n_jobs=1).fit(*data[0], eval_set=[data[1]], verbose=False)
     for trial in pausing("validation_0-logloss"):
         model = xgboost.XGBClassifier(n_estimators=12, n_jobs=1, callbacks=[TrialCallback(trial)])
@@ -277,7 +277,7 @@ def test_sklearn_class_goes_on(data):
     pickle.dumps(model)
 
 
-def test_cv_goes_on(matrices):
+def test_cv_resumes(matrices):
     expected = xgboost.cv(TREES, matrices[0], 12, nfold=3, seed=1)
     tuner = pausing("test-logloss")
     for trial in tuner:
@@ -286,7 +286,7 @@ def test_cv_goes_on(matrices):
     assert len(table) == 8
 
 
-def test_killed_training_goes_on_from_its_last_checkpoint(matrices, tmp_path, monkeypatch):
+def test_killed_training_resumes_from_its_checkpoint(matrices, tmp_path, monkeypatch):
     save_always(monkeypatch)
     expected = train_plainly(matrices, TREES)
 
@@ -345,7 +345,7 @@ def test_checkpoint_of_another_model_is_an_error(matrices, data):
         train_plainly(fewer, TREES, callbacks=[TrialCallback(tuner.ask())])
 
 
-def test_bayesian_search_freezes_and_thaws_trainings_and_trains_no_round_twice(matrices, tmp_path):
+def test_bayesian_search_pauses_and_repeats_no_round(matrices, tmp_path):
     """The whole way, with nothing in the training but the callback: each curve is the uninterrupted training's."""
     tuner = hpo.Tuner(
         {"eta": hpo.Continuous(1e-2, 1.0, scale="log"), "max_depth": hpo.Integer(1, 6)},
