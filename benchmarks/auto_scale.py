@@ -1,4 +1,4 @@
-"""What ``scale="auto"`` gains over a linear scale, and what it costs, by the number of decades of a range.
+"""What ``scale="auto"`` gains over a linear scale, and what it costs, by the number of decades of the range.
 
     python benchmarks/auto_scale.py
     HPO_PLUGINS_BENCHMARK_DATA=... python benchmarks/auto_scale.py lcbench

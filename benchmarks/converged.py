@@ -1,4 +1,4 @@
-"""What ``Converged()`` saves, and what it gives away, on LCBench.
+"""What ``Converged()`` saves, and what it loses, on LCBench.
 
     HPO_PLUGINS_BENCHMARK_DATA=... python benchmarks/converged.py [--seeds 3]
 

@@ -1,4 +1,4 @@
-"""What the searches that are compared look like to the benchmarks, ours and others'."""
+"""The interface of the compared searches, ours and those of other libraries."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     python benchmarks/max_ucb.py
 
-Problems are drawn: 2 to 5 definitions, whose random searches find ``floor + scale * U ** (1 / d)``. The figure is the
+Problems are random: 2 to 5 definitions, whose random searches find ``floor + scale * U ** (1 / d)``. The figure is the
 mean distance of the best of T trials from the best floor. "best one" spends all trials on the definition that is
-best on average, which nobody knows beforehand.
+best on average, which is not known in advance.
 """
 
 from __future__ import annotations

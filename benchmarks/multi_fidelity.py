@@ -1,10 +1,10 @@
-"""Regret against what was spent on LCBench: 20 full trainings' worth of epochs, or simulated time on several workers.
+"""Regret against cost on LCBench: the epochs of 20 full trainings, or simulated time on several workers.
 
 Usage: python benchmarks/multi_fidelity.py [--seeds 10] [--instances dev|ID,ID] [--workers 1] [--json FILE] [method ...]
 
 Ours and every installed peer (``peers/``) are compared; ``--json`` keeps the runs, for ``plot.py``.
 With one worker the budget is counted in epochs. With more it is simulated time: an epoch lasts as long as the
-surrogate says, and each worker has the time of five mean full trainings. A training that goes on does not pay again.
+surrogate says, and each worker has the time of five mean full trainings. A resumed training does not pay again.
 Normalised regret = (best known - best so far) / (best known - median of random), from ``optima.json``; the mean over
 seeds, then over instances, with the median over instances beside it.
 """

@@ -1,4 +1,4 @@
-"""Draw regret against budget from the runs that the benchmarks kept, and print their table again.
+"""Plot regret against budget from the runs that the benchmarks stored, and print their table.
 
 Usage: python benchmarks/plot.py FILE.json ... [--png FILE] [--methods NAME ...] [--each]
 

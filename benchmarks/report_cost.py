@@ -1,9 +1,9 @@
-"""What the library costs beside the training: a report inside ``xgboost.train``, the import, a large study's load.
+"""What the library costs besides the training: a report inside ``xgboost.train``, the import, loading a large study.
 
 Usage: python benchmarks/report_cost.py [--only reports|imports|load] [--repeats 5] [--rounds 200] [--trials 10000]
 
-Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants take turns, each training
-stands between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
+Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants alternate, each training
+between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
 round (checked): it is better than all earlier trials. One core, and SQLite files in the temporary directory.
 """
 

@@ -1,4 +1,4 @@
-"""Runs of a benchmark: measured, kept as JSON, joined, and shown as a table."""
+"""Runs of a benchmark: measured, stored as JSON, joined, and shown as a table."""
 
 from __future__ import annotations
 

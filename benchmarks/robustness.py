@@ -1,10 +1,10 @@
-"""What becomes of the strategies when trainings misbehave: LCBench, one worker, 20 full trainings' worth.
+"""How strategies cope with difficult trainings: LCBench, one worker, the epochs of 20 full trainings.
 
 Usage: python benchmarks/robustness.py [--seeds 5] [--instances dev|ID,ID] [--json FILE] [condition ...]
        python benchmarks/robustness.py --read FILE.json ...
 
-The first command prints a line a condition, and below it every instance on which a strategy is worse than random at
-the full budget. The second prints the same from runs that were kept. What is scored is the accuracy without the noise
+The first command prints a line per condition, and below it every instance on which a strategy is worse than random at
+the full budget. The second prints the same from stored runs. What is scored is the accuracy without the noise
 of the best training so far; the scale is that of the undisturbed instance. Where optima lie among configurations that
 diverge, no method can reach zero: compare with random, which suffers the same.
 """

@@ -1,9 +1,9 @@
-"""What a checkpoint costs: saved after every epoch here, so that there are many to measure; and going on from it.
+"""What a checkpoint costs, written after every epoch here so that there are many to measure, and resuming from it.
 
 Usage: python benchmarks/save_cost.py [--epochs 12]
 
-One core. A save is written, flushed to the disk and renamed; *going on* is the time from the call of the framework's
-training function to its first epoch's end, on a resumed trial less on a fresh one.
+One core. A save is written, flushed to the disk and renamed; *resuming* is the time from the call of the framework's
+training function to the end of its first epoch, for a resumed trial minus a new one.
 """
 
 from __future__ import annotations

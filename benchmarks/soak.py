@@ -2,18 +2,17 @@
 
 Usage: python benchmarks/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--pause]
 
-So many processes work on one study. One of them, drawn at random, is killed with SIGKILL every so many seconds and
-replaced. A training is a chain: each epoch's value is made from the state after the epoch before, so a curve shows
-whether a training went on from the right place. Each process writes down what it did, and what was acknowledged,
-before it does the next thing; at the end this is held against the study:
+Several processes work on one study. At regular intervals, a random one that has trained is killed with SIGKILL and
+replaced. A training is a chain: each epoch's value is computed from the state after the epoch before, so a curve shows
+whether a training was resumed from the right state. Each process logs what it did and what was acknowledged before
+its next step; at the end, the logs are compared with the study:
 
-* exactly so many trials, each number once, all in final states and none FAILED;
+* exactly the given number of trials, each number once, all in final states and none FAILED;
 * every acknowledged report is in the study;
-* every curve is without a gap, and is the uninterrupted training's;
+* every curve is complete, and equal to that of an uninterrupted training;
 * no epoch was trained again after a checkpoint of it, or of a later one, was acknowledged.
 
-With ``--pause`` the search is Hyperband's, which pauses most trials and goes on with some. Exits with 1 when a check
-fails.
+With ``--pause``, the strategy is Hyperband, which pauses most trials and resumes some. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the model costs: CPU a suggestion and a judgement, on one core, memory, and what a report costs in between.
+"""What the surrogate costs: CPU per suggestion and per decision, on one core, memory, and what other reports cost.
 
 Usage: python benchmarks/suggestion_cost.py [--repeats 9] [--only CASE]
 
-A study of random trials is built; then suggestions are timed, each after one more trial has finished, so that nothing
-can be remembered from the one before but what the strategy keeps between trials. The first is left out. Each case is
-a process of its own, whose peak of memory is the kernel's VmHWM.
+A study of random trials is built; then suggestions are timed, each after one more trial has ended, so that only what the
+strategy caches between trials can be reused. The first is omitted. Each case runs in a separate process, whose peak
+memory is the kernel's VmHWM.
 """
 
 from __future__ import annotations

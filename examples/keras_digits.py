@@ -1,6 +1,6 @@
-"""Tune a small Keras network on handwritten digits with Hyperband; paused trainings go on by themselves.
+"""Tune a small Keras network on handwritten digits with Hyperband; paused trainings resume by themselves.
 
-pip install 'hpo-plugins[keras]' torch scikit-learn      (or any other backend that Keras knows)
+pip install 'hpo-plugins[keras]' torch scikit-learn      (or another backend of Keras)
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Tune a Lightning module on handwritten digits with Hyperband, which pauses trainings and goes on with the best.
+"""Tune a Lightning module on handwritten digits with Hyperband, which pauses trainings and resumes the best.
 
 pip install 'hpo-plugins[lightning]' scikit-learn
 """
@@ -70,7 +70,7 @@ def main() -> None:
             Classifier(**trial.params),
             DataLoader(train, batch_size=64, shuffle=True),
             DataLoader(valid, batch_size=256),
-            ckpt_path=trial.resume_from,  # None for a fresh trial
+            ckpt_path=trial.resume_from,  # None for a new trial
         )
     print(tuner.summary())
 

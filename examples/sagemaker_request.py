@@ -1,6 +1,6 @@
-"""A SageMaker tuning job's request, tuned in a loop of your own, and taken back to the service.
+"""A SageMaker tuning job's request, tuned in your own loop, and converted to a request again.
 
-Run it again: the study is stored under the job's name, and goes on where it was.
+Run it again: the study is stored under the job's name, and continues where it was.
 """
 
 import json

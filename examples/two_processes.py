@@ -1,4 +1,4 @@
-"""Two processes share one search: the same script, started twice on one storage, and nothing else.
+"""Two processes share one search: the same script is started twice with one storage; nothing else is needed.
 
 python examples/two_processes.py [tuning.db]
 """
@@ -45,7 +45,7 @@ def work(storage: str) -> None:
 def main() -> None:
     """Start two workers, wait for them, and read the study back."""
     if len(sys.argv) > 2:
-        np.seterr(all="ignore")  # some configurations diverge: their trials fail, and the search goes on
+        np.seterr(all="ignore")  # some configurations diverge: their trials fail, and the search continues
         return work(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         storage = sys.argv[1] if len(sys.argv) > 1 else str(Path(folder) / "tuning.db")

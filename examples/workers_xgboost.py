@@ -1,6 +1,6 @@
-"""Four local processes share one search; trainings are paused, and the best go on from their checkpoints.
+"""Four local processes share one search; trainings are paused, and the best resume from their checkpoints.
 
-Kill any of them, or all, and start it again: what was running goes on from its last checkpoint.
+Kill any of them, or all, and start the script again: running trainings resume from their last checkpoints.
 """
 
 import functools
@@ -31,7 +31,7 @@ def train(trial: hpo.Trial) -> None:
     xgb.train(
         FIXED | trial.params,
         dtrain,
-        num_boost_round=ROUNDS,  # the total, also when the trial goes on
+        num_boost_round=ROUNDS,  # the total, also for resumed trials
         evals=[(dvalid, "validation")],
         verbose_eval=False,
         callbacks=[TrialCallback(trial)],

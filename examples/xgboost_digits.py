@@ -1,9 +1,9 @@
-"""Tune XGBoost on handwritten digits with Hyperband: 60 configurations for the price of a few full trainings.
+"""Tune XGBoost on handwritten digits with Hyperband: 60 configurations for the cost of a few full trainings.
 
     pip install 'hpo-plugins[examples]'
     python examples/xgboost_digits.py [tuning.db]
 
-Interrupt it with Ctrl-C and run it again: it goes on. Run it when it is done: it says so.
+Interrupt it with Ctrl-C and run it again: it continues. Run it once it is complete: it says so.
 """
 
 import logging
@@ -54,7 +54,7 @@ def main() -> None:
             num_boost_round=ROUNDS,
             evals=[(dvalid, "validation")],
             verbose_eval=False,
-            callbacks=[TrialCallback(trial)],  # the one line that is added
+            callbacks=[TrialCallback(trial)],  # the only added line
         )
     print(tuner.summary())
 

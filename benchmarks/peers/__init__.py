@@ -1,7 +1,7 @@
-"""The other libraries, as far as they are installed, each at its documented defaults.
+"""The other libraries that are installed, each with its documented defaults.
 
 A module of this package adapts one library: ``LIBRARIES`` names what it needs, ``MULTI_FIDELITY`` and ``BLACK_BOX`` are
-its searches. One whose library is missing is left out; one whose library does not load is left out with a warning.
+its searches. Missing libraries are omitted; those that fail to load are omitted with a warning.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """KerasTuner: Hyperband, whose oracle is driven as its tuner drives it.
 
-A promoted trial is a new one of KerasTuner's that goes on from its parent's last epoch.
+In KerasTuner, a promoted trial is a new trial that continues from its parent's last epoch.
 """
 
 from __future__ import annotations
