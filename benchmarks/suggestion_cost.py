@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/suggestion_cost.py [--repeats 9] [--only CASE]
 
-A study of random trials is built; then suggestions are timed, each after one more trial has ended, so that only what the
-strategy caches between trials can be reused. The first is omitted. Each case runs in a separate process, whose peak
+A study of random trials is built; then suggestions are timed, each after one more trial has ended, so that only what
+the strategy caches between trials can be reused. The first is omitted. Each case runs in a separate process, whose peak
 memory is the kernel's VmHWM.
 """
 
