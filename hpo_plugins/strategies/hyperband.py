@@ -142,10 +142,11 @@ class Hyperband(Strategy):
             return None
         value_of = history.objective.loss
         best = f" (best {value_of(min(results.values())):.6g})" if results else ""
+        outcomes = {0: "more results are needed before any continues", 1: "the best one continues"}
+        outcome = outcomes.get(promoted, f"the best {promoted} continue")
         return Decision(
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
-            f"rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and the best "
-            f"{'one continues' if promoted == 1 else f'{promoted} continue'}{best}",
+            f"rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
         )
 
     def rungs(self, bracket: int) -> tuple[int, ...]:
