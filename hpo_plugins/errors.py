@@ -16,6 +16,7 @@ HpoError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -38,14 +39,17 @@ class MetricNotFound(InvalidReport):
         metric: The objective's metric.
         reported: The names of the metrics that were reported.
         hint: What to do about it.
+        when: When it was not reported.
     """
 
-    def __init__(self, metric: str, reported: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, metric: str, reported: Iterable[str], hint: str = "", when: str = "after the first epoch"
+    ) -> None:
         """Name the metric, those that were reported, and the nearest of them."""
         names = sorted(reported)
         self.metric, self.has_reports = metric, tuple(names)
         nearest = nearest_name(metric, names)
-        message = f"The objective's metric {metric!r} was not reported after the first epoch. "
+        message = f"The objective's metric {metric!r} was not reported {when}. "
         message += f"Reported: {', '.join(map(repr, names))}. " if names else "No metric was reported. "
         if nearest is not None:
             message += f"Did you mean {nearest!r}? "
@@ -103,13 +107,25 @@ class MissingDependency(HpoError, ModuleNotFoundError):
 
 
 def nearest_name(wanted: str, names: Iterable[str]) -> str | None:
-    """Return the name that was most likely meant, None if none is similar."""
+    """Return the name that was most likely meant, None if none is similar.
+
+    A metric of the validation is never taken for one of the training: tuning for it would be a mistake.
+    """
     by_folded = {name.casefold().replace("-", "_"): name for name in names}
     folded = wanted.casefold().replace("-", "_")
+    if is_validation := bool(_VALIDATION.match(folded)):
+        by_folded = {key: name for key, name in by_folded.items() if _VALIDATION.match(key)}
+    extended = [name for key, name in sorted(by_folded.items()) if key.startswith((f"{folded}/", f"{folded}_"))]
+    if extended:  # such as val_loss/dataloader_idx_0
+        return extended[0]
     near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.6)
     if near:
         return by_folded[near[0]]
-    return next((name for key, name in by_folded.items() if folded in key or key in folded), None)
+    bare = _VALIDATION.sub("", folded) if is_validation else folded
+    return next((name for key, name in by_folded.items() if bare in key or key in folded), None)
+
+
+_VALIDATION = re.compile(r"(val|valid|validation|eval|test|dev)(_\d+)?[_:/.]+")
 
 
 def _rebuild(cls: type[Exception], args: tuple[object, ...], state: dict[str, object]) -> Exception:

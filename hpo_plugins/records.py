@@ -54,6 +54,9 @@ class TrialRecord:
         attempts: How often a worker acquired it: 1, plus 1 each time it was resumed or retried.
         definition: Its training definition, if the study has several.
         parent: The study that it was trained in, if it comes from an earlier one (``warm_start``).
+        folds: The curve of each fold, if it was trained in folds (``Trial.folds``): then ``curve``, ``metrics`` and
+            ``value`` are means over them, and ``metrics`` contains the standard deviations as ``<name>-std``.
+        std: The standard deviation of ``value`` over the folds; None without folds.
     """
 
     number: int
@@ -71,6 +74,8 @@ class TrialRecord:
     attempts: int
     definition: str | None = None
     parent: str | None = None
+    folds: tuple[dict[int, float], ...] = ()
+    std: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ class TrialRow:
         lease_until: When the lease expires unless it is renewed; None once it was released.
         decision: The state that the trial takes when the current attempt ends, as decided while it ran.
         start_epoch: The epoch that the next attempt resumes from.
+        folds: In how many folds it is trained, None if in none.
+        fold: How many of them have ended: also the fold that ``start_epoch`` and ``checkpoint`` belong to.
+        phases: The epoch after which each phase of the current fold began, in the order in which they began; empty if
+            there is one phase, from the first epoch.
+        phase: How many phases the current attempt has begun, as far as it is stored: 0 may also be the only one.
     """
 
     number: int
@@ -100,6 +110,10 @@ class TrialRow:
     error: str | None = None
     checkpoint: str | None = None
     start_epoch: int = 0
+    folds: int | None = None
+    fold: int = 0
+    phases: tuple[int, ...] = ()
+    phase: int = 0
 
 
 class ReportRow(NamedTuple):
@@ -109,6 +123,8 @@ class ReportRow(NamedTuple):
         value: The objective's metric, None if it is missing or not finite.
         metrics: All metrics, as a dict or in their JSON form.
         seconds: Seconds of training since the attempt began.
+        fold: The fold, 0 if there are none.
+        writer: Identifies the process that reports, if it is not the one that has acquired the trial.
     """
 
     number: int
@@ -117,6 +133,8 @@ class ReportRow(NamedTuple):
     value: float | None
     metrics: dict[str, float] | str
     seconds: float
+    fold: int = 0
+    writer: str = ""
 
 
 class Changes(NamedTuple):
@@ -198,27 +216,35 @@ def decode_metrics(metrics: dict[str, float] | str) -> dict[str, float]:
     return dict(metrics)
 
 
-def plain_metrics(metrics: object) -> dict[str, float]:
-    """Return metrics as Python floats.
+def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Return metrics as Python floats, and why those that are not single numbers are left out, by name.
 
     Args:
         metrics: Name to a Python or numpy number, or a tensor of one element of any framework.
+        objective: The metric that must be a number.
 
     Raises:
-        InvalidReport: It is not a mapping, a name is not a string, or a value is not one number.
+        InvalidReport: It is not a mapping, a name is not a string, or the objective is not one number.
     """
     if not isinstance(metrics, Mapping):
         raise InvalidReport(f"metrics must map names to numbers, but got metrics={metrics!r}.")
-    return {
-        name if type(name) is str and name else _name(name): value if type(value) is float else _number(name, value)
-        for name, value in metrics.items()
-    }
+    numbers: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for name, value in metrics.items():
+        if type(name) is not str or not name:
+            _name(name)
+        try:
+            numbers[name] = value if type(value) is float else _number(name, value)
+        except InvalidReport as error:
+            if name == objective:
+                raise
+            left_out[name] = str(error)
+    return numbers, left_out
 
 
-def _name(name: object) -> str:
+def _name(name: object) -> None:
     if not isinstance(name, str) or not name:
         raise InvalidReport(f"metrics must have non-empty strings as names, but got {name!r}.")
-    return name
 
 
 def _number(name: object, value: Any) -> float:

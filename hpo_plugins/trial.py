@@ -1,48 +1,45 @@
-"""A trial as the user's loop holds it: its configuration, and where its metrics go."""
+"""A trial as the user's loop holds it, and its folds: the configuration, and where the metrics go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpo_plugins._validation import whole_number
+from hpo_plugins.coordination.phases import Phase
+from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
 
 
-class Trial:
-    """One configuration to train, yielded by a tuner.
-
-    It can be pickled: in another process of the same machine it reports to the same study.
-
-    Args:
-        lease: The attempt that this process trains; tuners acquire it.
+class TrainingHandle:
+    """What a callback or a loop holds of one training: a trial, or one fold of it.
 
     Attributes:
-        number: Its number in the study, from 0.
-        params: Its configuration, plain Python values.
-        definition: Its training definition, None if the study has only one.
-        start_epoch: Epochs that are already trained, 0 if it starts afresh.
-        resume_from: Path of the checkpoint to resume from, else None.
+        number: The trial's number in the study, or the fold's in the trial, from 0.
+        params: The configuration, plain Python values.
+        definition: The trial's training definition, None if the study has only one.
     """
 
-    def __init__(self, lease: TrialLease) -> None:
-        """Bind the trial to its lease."""
-        self._lease = lease
-        self.number: int = lease.number
-        self.params: Params = lease.params
-        self.definition: str | None = lease.definition
-        self.start_epoch: int = lease.start_epoch
-        self.resume_from: str | None = lease.resume_from
+    number: int
+    params: Params
+    definition: str | None
+    _lease: TrialLease
+
+    @property
+    def _training(self) -> Training:
+        raise NotImplementedError
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one parameter."""
         return self.params[name]
 
-    def __repr__(self) -> str:
-        """Return number and configuration."""
-        return f"Trial(number={self.number}, params={self.params!r})"
+    @property
+    def trial_number(self) -> int:
+        """The trial's number in the study, from 0."""
+        return self._lease.number
 
     @property
     def objective(self) -> Objective:
@@ -55,9 +52,22 @@ class Trial:
         return self._lease.attempt
 
     @property
+    def start_epoch(self) -> int:
+        """Epochs that are already trained, 0 if it starts afresh."""
+        return self._training.start_epoch
+
+    @property
+    def resume_from(self) -> str | None:
+        """Path of the checkpoint to resume from, else None.
+
+        With several phases, it is None in those that were over before the training was interrupted.
+        """
+        return self._training.resume_from
+
+    @property
     def checkpoint_dir(self) -> Path:
         """The trial's own folder for checkpoints; it exists."""
-        folder = self._lease.folder
+        folder: Path = self._lease.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -66,21 +76,69 @@ class Trial:
         """Whether the strategy pauses trainings, so that this one must be able to resume from a checkpoint."""
         return self._lease.session.config.strategy.pauses
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether the training is to stop: the answer to the last report."""
+        return self._training.must_stop or self._lease.must_stop
+
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
         """Record an epoch's metrics, and return whether to stop the training now.
+
+        A trial with a refused report ends FAILED, even if something catches the error.
 
         Args:
             epoch: Completed epochs (boosting rounds), absolute, from 1. An epoch that is reported again counts once:
                 it keeps its metrics, and takes the new values of those that are reported again.
-            metrics: Name to number; all are recorded, and the objective's metric is judged.
+            metrics: Name to number; the objective's metric is judged. All are recorded, except those that are not
+                single numbers, of which a warning tells.
             objective_follows: Whether the first epochs may lack the objective's metric, since the first validation
                 comes later. Once the metric has been reported, any later epoch may lack it.
 
         Raises:
-            InvalidReport: The epoch goes backwards or is not a whole number from 1 on, or a value is not a number.
+            InvalidReport: The epoch goes backwards or is not a whole number from 1 on, the objective is not a number,
+                or another training has reported the epoch.
             MetricNotFound: No epoch had the objective's metric so far, and ``objective_follows`` is false.
         """
-        return self._lease.report(epoch, metrics, objective_follows=objective_follows)
+        return self._training.report(epoch, metrics, objective_follows=objective_follows)
+
+    # Phases, for callbacks.
+
+    def begin_phase(self, first: int = 0, *, continues: bool = False) -> Phase:
+        """Begin one of the successive trainings (calls of ``fit``) that together train the model.
+
+        Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
+
+        Args:
+            first: Epochs that the model was trained before, if this is the first phase.
+            continues: Whether the training's model is that of the phase before.
+
+        Raises:
+            InvalidReport: It is another model's training, and ``next_phase`` was not called.
+        """
+        return self._training.begin_phase(first, continues=continues)
+
+    def next_phase(self) -> None:
+        """Declare that the next training continues this one, although its model is another object.
+
+        This is needed for copies only, such as a model that was loaded from a file between two calls of ``fit``.
+        """
+        self._training.next_phase()
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Log a warning once in this study and process; callbacks say with it what they cannot restore.
+
+        Args:
+            subject: What the warning is about; another warning about it is not logged.
+            message: The warning.
+        """
+        self._lease.session.warn_once(subject, message)
+
+    @property
+    def state_of_phases(self) -> dict[int, Any]:
+        """What callbacks keep of each phase for later checkpoints, by its number."""
+        return self._training.state_of_phases
+
+    # Checkpoints.
 
     @property
     def save_is_due(self) -> bool:
@@ -89,7 +147,7 @@ class Trial:
         True if the trial is to be paused; if it is complete and the best so far; and, if another process could
         continue the study, once saving takes less than 5 % of the time and the last save was at least a second ago.
         """
-        return self._lease.is_save_due()
+        return self._training.is_save_due()
 
     def save(self, write: Callable[[Path], object], *, suffix: str = "") -> bool:
         """Write a checkpoint of the last reported epoch, from which the trial is resumed after a pause or a crash.
@@ -109,11 +167,70 @@ class Trial:
             InvalidArgument: Nothing was reported yet.
             CheckpointError: ``write`` wrote nothing to the path.
         """
-        return self._lease.save(write, suffix)
+        return self._training.save(write, suffix)
 
     def start_over(self) -> None:
-        """Declare that this training begins at its first epoch, although the trial has a checkpoint."""
-        self._lease.start_over()
+        """Declare that this training begins at its first epoch, although it has a checkpoint."""
+        self._training.start_over()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingHandle:
+        """Return itself: scikit-learn's ``clone`` copies callbacks, and a copy must report to the same trial."""
+        return self
+
+
+class Trial(TrainingHandle):
+    """One configuration to train, yielded by a tuner.
+
+    It can be pickled: in another process of the same machine it reports to the same study.
+
+    Args:
+        lease: The attempt that this process trains; tuners acquire it.
+    """
+
+    def __init__(self, lease: TrialLease) -> None:
+        """Bind the trial to its lease."""
+        self._lease = lease
+        self.number = lease.number
+        self.params = lease.params
+        self.definition = lease.definition
+
+    @property
+    def _training(self) -> Training:
+        return self._lease.training
+
+    def __repr__(self) -> str:
+        """Return number and configuration."""
+        return f"Trial(number={self.number}, params={self.params!r})"
+
+    def folds(self, n: int) -> Iterator[Fold]:
+        """Yield one handle for each fold of a cross-validation; train each in the body of the loop.
+
+            for fold, (train, valid) in zip(trial.folds(5), KFold(5).split(x)):
+                model.fit(x[train], y[train], validation_data=(x[valid], y[valid]), callbacks=[TrialCallback(fold)])
+
+        The trial's curve and value are means over its folds. It is judged in its first fold as without folds, and
+        after some of the others by the mean up to there, always against the same folds of other trials. A trial that
+        is stopped yields no further fold.
+
+        When a trial is resumed or retried, all folds are yielded again, so that they stay aligned with the data's. Of
+        those that were over, ``is_done`` is true, and a ``fit`` with their callback trains nothing.
+
+        Args:
+            n: How many folds; the same in all trials of a study.
+
+        Raises:
+            InvalidArgument: ``n`` is not a whole number from 2 on, or another one than before in this study.
+        """
+        whole_number("n", n, at_least=2)
+        self._lease.declare_folds(n)
+        return self._each_fold(n)
+
+    def _each_fold(self, n: int) -> Iterator[Fold]:
+        for index in range(n):
+            if self.should_stop:
+                return
+            yield Fold(self, index)
+            self._lease.end_fold(index)
 
     def end(self) -> None:
         """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
@@ -133,6 +250,44 @@ class Trial:
         """Cross a process boundary: the other process opens the study when it first needs it."""
         return Trial, (self._lease,)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Trial:
-        """Return itself: scikit-learn's ``clone`` copies callbacks, and a copy must report to the same trial."""
-        return self
+
+class Fold(TrainingHandle):
+    """One fold of a trial: ``Trial.folds`` yields it, and a callback or a loop reports to it.
+
+    It can be pickled, as a trial can: then the folds may be trained in several processes at once.
+
+    Args:
+        trial: The trial.
+        index: The fold, from 0.
+
+    Attributes:
+        trial: The trial.
+    """
+
+    def __init__(self, trial: Trial, index: int) -> None:
+        """Bind the fold to its trial."""
+        self.trial = trial
+        self.number = index
+        self.params = trial.params
+        self.definition = trial.definition
+
+    @property
+    def _lease(self) -> TrialLease:  # type: ignore[override]  # the trial's
+        return self.trial._lease
+
+    @property
+    def _training(self) -> Training:
+        return self._lease.fold(self.number)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the fold was trained before the trial was interrupted, so that there is nothing to do."""
+        return self._training.is_done
+
+    def __repr__(self) -> str:
+        """Return trial and number."""
+        return f"Fold(trial={self.trial.number}, number={self.number})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary together with the trial."""
+        return Fold, (self.trial, self.number)

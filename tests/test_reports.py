@@ -62,7 +62,6 @@ def test_torch_tensors_are_accepted(tuner):
         ({"loss": [1.0]}, r"metrics\['loss'\] must be one number, but got \[1.0\] of type list"),
         ({"loss": np.ones(2)}, r"metrics\['loss'\] must be one number"),
         ({"loss": 1j}, r"metrics\['loss'\] must be one number, but got 1j of type complex"),
-        ({"loss": 1.0, "name": "resnet"}, r"metrics\['name'\] must be one number, but got 'resnet'"),
         ({"loss": 1.0, 3: 1.0}, "metrics must have non-empty strings as names, but got 3"),
         (0.3, "metrics must map names to numbers, but got metrics=0.3"),
     ],
@@ -73,6 +72,20 @@ def test_bad_metrics_are_named_and_nothing_is_recorded(tuner, metrics, message):
         trial.report(1, metrics)
     assert tuner.trials[0].epochs == 0
     assert not trial.report(1, {"loss": 1.0})
+    trial.end()
+    assert tuner.trials[0].state is hpo.TrialState.FAILED  # even if a library has swallowed the error
+    assert "InvalidReport: metrics" in tuner.trials[0].error
+
+
+@pytest.mark.parametrize("value", [None, "resnet", [0.5, 0.25], np.ones(2), 1j])
+def test_other_metrics_that_are_no_numbers_are_left_out_with_one_warning(tuner, value, caplog):
+    trial = tuner.ask()
+    for epoch in (1, 2):
+        assert not trial.report(epoch, {"loss": 1.0, "f1": value})
+    assert dict(tuner.trials[0].metrics) == {1: {"loss": 1.0}, 2: {"loss": 1.0}}
+    assert caplog.text.count("metrics['f1'] must be one number") == 1
+    trial.end()
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
 
 
 @pytest.mark.parametrize("epoch", [0, -1, 1.5, "1", None, True])
@@ -213,17 +226,19 @@ numbers = st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.booleans(), st
 def test_any_reports_leave_a_consistent_record(reports):
     tuner = new_tuner()
     trial = tuner.ask()
-    accepted, finite = {}, {}
+    accepted, finite, refused = {}, {}, False
     for epoch, metrics in reports:
         try:
             trial.report(epoch, metrics)
-            accepted[epoch] = accepted.get(epoch, {}) | metrics
+            numbers = {name: value for name, value in metrics.items() if not isinstance(value, str | None)}
+            accepted[epoch] = accepted.get(epoch, {}) | numbers
             if math.isfinite(metrics.get("loss", math.nan)):
                 finite[epoch] = float(metrics["loss"])
         except hpo.InvalidReport:
-            pass
+            refused = True
     trial.end()
     (record,) = tuner.trials
     assert {epoch: set(names) for epoch, names in record.metrics.items()} == {e: set(m) for e, m in accepted.items()}
     assert record.curve == finite
     assert record.state.is_final
+    assert not refused or record.state is hpo.TrialState.FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from hpo_plugins.coordination.session import StudySession
@@ -16,17 +17,37 @@ MAX_SILENT_TRIALS = 5
 """A search ends with an error if this many trials, its first ones, all end without a report."""
 
 
-def final_decision(session: StudySession, number: int) -> Decision:
-    """Return how a trial ends whose training is over: as decided while it ran, by itself, or without a result."""
+def final_decision(session: StudySession, number: int, why_incomplete: str | None = None) -> Decision:
+    """Return how a trial ends whose training is over: as decided while it ran, by itself, or without a result.
+
+    Args:
+        session: The study, up to date.
+        number: The trial.
+        why_incomplete: Why the attempt did not train what it was to train, None if it did.
+    """
     trial = session.history[number]
+    if trial.is_mixed:
+        return Decision(TrialState.FAILED, "several trainings reported the same epochs of it at the same time")
     if trial.row.decision is not None:
         return Decision(trial.row.decision, trial.row.stop_reason or "")
+    if why_incomplete is not None:
+        return Decision(TrialState.FAILED, why_incomplete)
+    if len(trial.curve) and trial.missing_folds:
+        return Decision(TrialState.STOPPED, f"only {trial.row.fold} of its {trial.row.folds} folds were trained")
     if len(trial.curve):
         return Decision(TrialState.COMPLETED, f"the training ended by itself at epoch {trial.curve.epochs[-1]}")
     metric = session.objective_of(number).metric
     if names := {name for metrics in trial.metrics.values() for name in metrics}:
-        return Decision(TrialState.FAILED, str(MetricNotFound(metric, names)))
+        return Decision(TrialState.FAILED, str(_never_reported(metric, names, trial.epochs)))
     return Decision(TrialState.FAILED, f"the training ended without a single report of {metric!r}")
+
+
+def _never_reported(metric: str, names: Iterable[str], epochs: int) -> MetricNotFound:
+    hint = (
+        "No validation ran that reports it: validate at least once (Keras: validation_data and validation_freq; "
+        "Lightning: check_val_every_n_epoch and max_epochs), or name another metric as the objective."
+    )
+    return MetricNotFound(metric, names, hint, when=f"in a whole training of {epochs} epochs")
 
 
 def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
@@ -85,22 +106,35 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
 
 
 class SilenceGuard:
-    """Ends a search whose first trials all end without a report: the training probably does not report at all."""
+    """Ends a search whose first trainings never report the objective: the training probably cannot report it."""
 
     def __init__(self) -> None:
         """Create it at the start of a search."""
         self._silent_trials: int | None = 0
+        self._error: MetricNotFound | None = None
 
     def disarm(self) -> None:
         """Note that the training reports, or fails on purpose: from now on, any trial may be silent."""
         self._silent_trials = None
 
-    def count(self) -> None:
-        """Note a trial that ended without a report.
+    def check(self, session: StudySession, number: int) -> None:
+        """Note how a trial ended.
 
         Raises:
-            NothingReported: The first ``MAX_SILENT_TRIALS`` trials all did.
+            NothingReported: The first ``MAX_SILENT_TRIALS`` trials all ended without a report.
         """
+        trial = session.history[number]
+        if not trial.has_reports:
+            self._count()
+            return
+        if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):
+            names = {name for metrics in trial.metrics.values() for name in metrics}
+            metric = session.objective_of(number).metric
+            if metric not in names:  # else it was not finite
+                self._error = _never_reported(metric, names, trial.epochs)
+        self.disarm()
+
+    def _count(self) -> None:
         if self._silent_trials is None:
             return
         self._silent_trials += 1
@@ -110,3 +144,8 @@ class SilenceGuard:
                 "the training, or call trial.report(epoch, metrics). To skip a configuration on purpose, call "
                 "trial.fail(reason)."
             )
+
+    def raise_error(self) -> None:
+        """Raise MetricNotFound if a whole training never reported the objective, and none before it did."""
+        if self._error is not None:
+            raise self._error

@@ -33,9 +33,11 @@ class Coordinator:
 
         Raises:
             CheckpointError: The next trial cannot be resumed from its checkpoint; nothing was changed.
+            MetricNotFound: The trainings end without ever reporting the objective's metric.
             StorageError: The storage cannot be reached.
         """
         session = self.session
+        self._silence.raise_error()
         with session.lock:
             while True:
                 history = session.refresh()
@@ -80,6 +82,9 @@ class Coordinator:
                 stop_reason=None,
                 checkpoint=None,
                 start_epoch=0,
+                fold=0,
+                phases=(),
+                phase=0,
                 lease_until=None,
             )
             session.apply(written)

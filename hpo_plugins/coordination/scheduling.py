@@ -84,7 +84,7 @@ def _suggested(session: StudySession) -> Assignment | None:
     config, history = session.config, session.history
     if session.termination_reason() is None:
         may_start = session.limit_reason() is None
-        match config.strategy.next_action(history, config.seed, may_start=may_start):
+        match config.strategy.next_action(history.up_to_fold(0), config.seed, may_start=may_start):
             case Start(params):
                 return Assignment(
                     len(history), params, 1, 0, worker=session.worker, lease_seconds=session.lease_seconds()
@@ -102,7 +102,7 @@ def _end_paused(session: StudySession) -> None:
     paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
     if len(paused) == len(history.unfinished):
         for number in sorted(paused):
-            reason = session.config.strategy.final_reason(history, number)
+            reason = session.config.strategy.final_reason(history.up_to_fold(0), number)
             finish(session, history[number].row, Decision(TrialState.STOPPED, reason))
 
 

@@ -89,6 +89,7 @@ class StudySession:
         self.is_stopping = False
         self.lock = threading.RLock()
         self._given_worker = worker
+        self._warned: set[str] = set()
         self._storage = storage
         self._read_at = time.perf_counter()
         # False while the history is being changed. A Ctrl-C leaves it False, and the next read rebuilds the history: an
@@ -139,6 +140,12 @@ class StudySession:
 
     def _is_next(self, revision: int) -> bool:
         return self._is_consistent and revision == self.history.revision + 1
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Log a warning, unless this process has warned of the subject in this study before."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            logger.warning(message)
 
     def objective_of(self, number: int) -> Objective:
         """Return the objective by which a trial is judged."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import time
-from collections.abc import Mapping
-from pathlib import Path
+import secrets
 from typing import Any
 
 from hpo_plugins.coordination.completion import SilenceGuard, final_decision, finish
+from hpo_plugins.coordination.judging import judge_epoch, judge_fold
 from hpo_plugins.coordination.session import StudySession
-from hpo_plugins.errors import CheckpointError, InvalidArgument, InvalidReport, MetricNotFound, StorageError
-from hpo_plugins.records import ReportRow, TrialRow, TrialState, plain_metrics
-from hpo_plugins.storage.checkpoints import SaveTimer, Write
-from hpo_plugins.strategies import Decision, StoppingRule
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.errors import CheckpointError, InvalidArgument, InvalidReport, StorageError, WorkerError
+from hpo_plugins.records import ReportRow, TrialRow, TrialState
+from hpo_plugins.strategies import Decision
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -28,8 +27,8 @@ logger = logging.getLogger("hpo_plugins")
 class TrialLease:
     """The right to train one attempt at one trial.
 
-    Pickled, it becomes the lease of a visitor: another process of the same training, such as a rank, reports to the
-    same trial while this process keeps the lease alive.
+    In another process, it becomes the lease of a visitor: that process, such as a rank, reports to the same trial
+    while the one that has acquired it keeps the lease alive.
 
     Args:
         session: The study, as this process knows it.
@@ -40,12 +39,13 @@ class TrialLease:
     Attributes:
         number: The trial.
         attempt: Which attempt at it, from 1.
-        start_epoch: The epoch that it resumes from, 0 if it starts afresh.
-        objective: The objective by which the trial is judged.
+        params: Its configuration.
         definition: Its training definition, None if the study has only one.
-        epoch: The last epoch that was reported.
-        must_stop: Whether the training is to stop.
+        objective: The objective by which the trial is judged.
+        training: Its training without folds.
+        must_stop: Whether the trial is to stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
+        is_visiting: Whether another process has acquired the trial.
     """
 
     def __init__(
@@ -59,25 +59,32 @@ class TrialLease:
         self.params = space.params_of(row.params)
         self.definition = space.definition_of(row.params)
         self.objective = session.config.objective_of(self.definition)
-        self.start_epoch = row.start_epoch
         self.resume_from = resume_from
-        self.epoch = row.start_epoch
         self.must_stop = False
         self.decision: TrialState | None = None
+        self.is_visiting = silence is None
         self._row = row
         self._silence = silence
-        self._has_objective = row.start_epoch > 0
+        self._writer = secrets.token_hex(4) if self.is_visiting else ""
+        self._is_refused = False
         self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
-        self._save_timer = SaveTimer()
-        self._training_since = time.perf_counter()
+        self.training = Training(self, row.fold, row.start_epoch, row.phases)
+        self._folds: dict[int, Training] = {}
+        self._current = self.training
 
-    def _is_held(self) -> bool:
+    def describe(self, training: Training) -> str:
+        """Return what a training is called in messages."""
+        return f"fold {training.fold} of trial {self.number}" if training.is_fold else f"trial {self.number}"
+
+    # The lease.
+
+    def is_held(self) -> bool:
         """Return whether this process holds the lease."""
         return self.session.leases.get(self.number) is self
 
-    def _check_held(self, what: str) -> bool:
+    def check_held(self, what: str) -> bool:
         """Return whether this process holds the lease, or takes it as a visitor; warn otherwise."""
-        if not self._is_held() and not self._visit():
+        if not self.is_held() and not self._visit():
             logger.warning("trial %d has ended or was taken over: this %s was ignored", self.number, what)
             return False
         return True
@@ -85,171 +92,174 @@ class TrialLease:
     def _visit(self) -> bool:
         if self.number in self.session.leases:
             return False
-        row = self.session.refresh()[self.number].row
+        trial = self.session.refresh()[self.number]
+        row = trial.row
         if row.worker == self.session.worker or row.attempts != self.attempt or row.state.is_final:
             return False
         self.session.leases[self.number] = self  # not renewed: the process that acquired the trial does that
+        for training in (self.training, *self._folds.values()):
+            training.follow(trial.last_epoch_of(training.fold), row.phase)
         return True
 
-    # Reports.
+    def update(self, **fields: Any) -> bool:
+        """Write fields of the trial's row, and return whether the lease allowed it."""
+        return self.session.apply(self.session.store.update(self.number, self.attempt, **fields))
 
-    def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool) -> bool:
-        """Record an epoch, judge the trial, and return whether to stop; see ``Trial.report``."""
-        values = plain_metrics(metrics)
-        with self.session.lock:
-            if not self._check_held("report"):
-                return False
-            epoch = self._next_epoch(epoch)
-            value = values.get(self.objective.metric)
-            if value is None and not (self._has_objective or objective_follows):
-                raise MetricNotFound(self.objective.metric, values)
-            self._has_objective |= value is not None
-            self.epoch = epoch
-            now = time.perf_counter()
-            stored = value if value is not None and math.isfinite(value) else None
-            seconds = now - self._training_since
-            self._unwritten.append((ReportRow(self.number, self.attempt, epoch, stored, values, seconds), value))
-            try:
-                self._write_reports()
-            except StorageError as error:  # a training of hours must not end for this: the next report writes it
-                logger.warning("trial %d: epoch %d is not written yet: %s", self.number, epoch, error)
-            self._training_since += time.perf_counter() - now  # writing and judging are not training
-            return self.must_stop
-
-    def _next_epoch(self, epoch: Any) -> int:
-        """Return the epoch of a report as an int.
-
-        Raises:
-            InvalidReport: It is not a whole number from 1 on, or is before the last one.
-        """
-        try:
-            number = epoch.__index__()
-        except AttributeError:
-            number = 0
-        if isinstance(epoch, bool) or number < 1:
-            raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
-        if number < self.epoch:
-            raise InvalidReport(
-                f"epoch must not go backwards, but got epoch={number} after epoch={self.epoch} in trial {self.number}. "
-                "One trial is one training: count on when a training is continued (Keras: initial_epoch; a loop of "
-                "your own: from trial.start_epoch), use one trial per training, and xgboost.cv for folds."
-            )
-        return int(number)
-
-    def _write_reports(self) -> None:
-        """Write the reports that are waiting, oldest first, and judge each epoch."""
-        while self._unwritten:
-            report, value = self._unwritten[0]
-            revision = self.session.store.report(report)
-            if revision is None:
-                self._lose()
-                return
-            self.session.apply_report(report, revision)
-            del self._unwritten[0]
-            if value is not None and not self.must_stop:
-                self._judge(report.epoch, value)
-
-    def _lose(self) -> None:
+    def lose(self) -> None:
         """Stop the training: another worker has acquired the trial."""
         logger.warning("trial %d was taken over by another worker, and stops here", self.number)
         self._unwritten.clear()
         self.must_stop = True
 
-    def _judge(self, epoch: int, value: float) -> None:
-        decision: Decision | None = None
-        if not math.isfinite(value):
-            decision = Decision(TrialState.FAILED, f"{self.objective.metric} was {value} at epoch {epoch}")
-        for rule in self.session.config.stopping_rules:
-            decision = decision or self._ask(rule, epoch)
-        if decision is None and (reason := self.session.timeout_reason()) is not None:
-            decision = Decision(TrialState.STOPPED, reason)
-        if decision is not None:
-            self._decide(decision)
+    # Reports.
 
-    def _ask(self, rule: StoppingRule, epoch: int) -> Decision | None:
-        """Return a rule's decision; a defect of the rule must not end a training of hours."""
+    def write_report(
+        self, training: Training, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Write a report and judge it; if the storage fails, the next report writes both."""
+        stored = value if value is not None and math.isfinite(value) else None
+        row = ReportRow(self.number, self.attempt, epoch, stored, metrics, seconds, training.fold, self._writer)
+        self._unwritten.append((row, value))
         try:
-            return rule.on_report(self.session.history, self.number, epoch)
-        except Exception:
-            name = type(rule).__name__
-            logger.exception(
-                "trial %d continues: %s failed to judge epoch %d; please report this", self.number, name, epoch
-            )
-            return None
+            self.write_reports()
+        except StorageError as error:  # a training of hours must not end for this
+            logger.warning("trial %d: epoch %d is not written yet: %s", self.number, epoch, error)
 
-    def _decide(self, decision: Decision) -> None:
+    def write_reports(self) -> None:
+        """Write the reports that are waiting, oldest first, and judge each epoch."""
+        while self._unwritten:
+            report, value = self._unwritten[0]
+            revision = self.session.store.report(report)
+            if revision is None:
+                self.lose()
+                return
+            self.session.apply_report(report, revision)
+            del self._unwritten[0]
+            trial = self.session.history[self.number]
+            if trial.is_mixed:
+                error = InvalidReport(
+                    f"Several trainings report epoch {report.epoch} of trial {self.number} at the same time, in "
+                    "different processes. Give each its own fold of trial.folds(n), or its own trial."
+                )
+                self.refuse(error)
+                raise error
+            if trial.row.decision is not None and not (self.must_stop or self._is_refused):  # by another process
+                self.must_stop, self.decision = True, trial.row.decision
+            if value is not None and not self.must_stop:
+                self._judge(report, value)
+
+    def _judge(self, report: ReportRow, value: float) -> None:
+        decision = judge_epoch(self.session, report, value)
+        if decision is None:
+            return
+        if decision.state is TrialState.COMPLETED and self.session.history[self.number].row.folds is not None:
+            self._folds[report.fold].must_stop = True
+        else:
+            self.decide(decision)
+
+    def decide(self, decision: Decision) -> None:
+        """Stop the training, and write what becomes of the trial when the attempt ends."""
         self.must_stop, self.decision = True, decision.state
-        self._update(decision=decision.state, stop_reason=decision.reason)
+        if not self._is_refused:
+            self.update(decision=decision.state, stop_reason=decision.reason)
 
-    def _update(self, **fields: Any) -> bool:
-        """Write fields of the trial's row, and return whether the lease allowed it."""
-        return self.session.apply(self.session.store.update(self.number, self.attempt, **fields))
+    def refuse(self, error: InvalidReport) -> None:
+        """Let the trial end FAILED, even if the user's code or a library catches the error."""
+        if not self._is_refused:
+            self._is_refused = True
+            with contextlib.suppress(StorageError):
+                self.update(decision=TrialState.FAILED, stop_reason=f"{type(error).__name__}: {error}")
 
-    # Checkpoints.
-
-    def is_save_due(self) -> bool:
-        """Return whether the trial should be saved now; see ``Trial.save_is_due``."""
-        session = self.session
-        with session.lock:
-            if not self._is_held() or not self.epoch:
-                return False
-            if self.decision is TrialState.PAUSED:
-                return True
-            if session.checkpoints.policy == "pauses":
-                return False
-            if self.decision is TrialState.COMPLETED:
-                return session.history.incumbent() == self.number
-            return not self.must_stop and session.store.outlives_process and self._save_timer.is_due()
-
-    def save(self, write: Write, suffix: str) -> bool:
-        """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
-        session, started = self.session, time.perf_counter()
-        with session.lock:
-            if not self._check_held("checkpoint"):
-                return False
-            if not self.epoch:
-                raise InvalidArgument(f"trial.save() must follow a report, but trial {self.number} has none yet.")
-            epoch = self.epoch
-        try:  # without the lock: writing may take long, and leases are renewed meanwhile
-            path = session.checkpoints.write(self.number, self.attempt, epoch, write, suffix)
-        except OSError as error:
-            self._fail_to_save(error)
-            return False
-        with session.lock:
-            try:
-                self._write_reports()  # a checkpoint must not be ahead of the reports
-                is_saved = self._update(checkpoint=path, start_epoch=epoch)
-            except StorageError as error:
-                session.checkpoints.discard(path)
-                self._fail_to_save(error)
-                return False
-            self._save_timer.saved(time.perf_counter() - started)
-            if is_saved:
-                session.checkpoints.clear(self.number, but=path)
-            else:
-                session.checkpoints.discard(path)
-                self._lose()
-            return is_saved
-
-    def _fail_to_save(self, error: Exception) -> None:
-        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
-        logger.warning("trial %d: epoch %d could not be saved: %s", self.number, self.epoch, error)
-        self._save_timer.saved(0.0)
+    def cannot_pause(self, reason: str) -> None:
+        """Stop a trial for good that was to be paused."""
         if self.decision is TrialState.PAUSED:
-            reason = f"it was to be paused, but its checkpoint could not be written: {error}"
             with contextlib.suppress(StorageError):  # then it is paused without a checkpoint
-                self._decide(Decision(TrialState.STOPPED, reason))
+                self.decide(Decision(TrialState.STOPPED, f"it was to be paused, but {reason}"))
 
-    def start_over(self) -> None:
-        """Count from the first epoch again; see ``Trial.start_over``."""
+    # Folds.
+
+    def declare_folds(self, n: int) -> None:
+        """Train the trial in this many folds.
+
+        Raises:
+            InvalidArgument: The trial, or another one of the study, is trained in another number of folds.
+        """
         with self.session.lock:
-            if self._check_held("start"):
-                logger.warning("trial %d starts from the beginning instead of from its checkpoint", self.number)
-                self.epoch, self._has_objective = 0, False
-                self._update(checkpoint=None, start_epoch=0)
+            if not self.check_held("training"):
+                return
+            row = self.session.history[self.number].row
+            others = {trial.row.folds for trial in self.session.history if trial.has_reports}
+            if row.folds is not None:
+                others.add(row.folds)
+            if others - {n}:
+                known = ", ".join("none" if other is None else str(other) for other in others - {n})
+                raise InvalidArgument(
+                    f"folds must be the same in all trials of a study, since means over different folds cannot be "
+                    f"compared, but got folds({n}) after {known}. Use that number, or another name= for a new study."
+                )
+            if row.folds is None:
+                self.update(folds=n)
+
+    def check_fold(self, training: Training) -> None:
+        """Raise InvalidReport if the trial has folds and this is not one of them, or the other way round."""
+        history = self.session.history
+        row = history[self.number].row
+        if row.folds is None and history.n_folds is not None:
+            raise InvalidReport(
+                f"The trials of this study are trained in {history.n_folds} folds, but trial {self.number} is trained "
+                "without. Loop over trial.folds(n), or use another name= for a new study."
+            )
+        if row.folds is not None and not training.is_fold:
+            raise InvalidReport(
+                f"Trial {self.number} is trained in {row.folds} folds, but this training has the trial instead of a "
+                "fold. Write TrialCallback(fold) or fold.report(...) in the loop over trial.folds(n)."
+            )
+        if training.is_fold and self.is_visiting and self.session.config.strategy.pauses:
+            raise InvalidReport(
+                f"Folds that train in processes of their own cannot be paused, but the strategy has pause=True. Train "
+                f"the folds of trial {self.number} one after another, or choose pause=False."
+            )
+
+    def fold(self, index: int) -> Training:
+        """Return the training of a fold."""
+        if index not in self._folds:
+            row = self._row
+            if index < row.fold:
+                epochs = self.session.refresh()[self.number].folds[index].epochs
+                training = Training(self, index, epochs[-1] if epochs else 0, (), is_fold=True, is_done=True)
+            elif index == row.fold:
+                training = Training(self, index, row.start_epoch, row.phases, is_fold=True)
+            else:
+                training = Training(self, index, 0, (), is_fold=True)
+            self._folds[index] = training
+        self._current = self._folds[index]
+        return self._current
+
+    def end_fold(self, index: int) -> None:
+        """End a fold whose training is over, and judge the trial by the folds so far.
+
+        A fold that has not reported is left open: it may be training in another process.
+        """
+        with self.session.lock:
+            if not self.is_held():
+                return
+            self.write_reports()
+            trial = self.session.refresh()[self.number]
+            if self.must_stop or self._is_refused or trial.row.decision is not None or index != trial.row.fold:
+                return
+            if index >= len(trial.folds) or not len(trial.folds[index].curve):
+                return
+            self.update(fold=index + 1, start_epoch=0, checkpoint=None, phases=(), phase=0)
+            self.resume_from = None
+            if trial.row.checkpoint is not None:
+                self.session.checkpoints.clear(self.number)
+            if index + 1 < (trial.row.folds or 0):
+                decision = judge_fold(self.session, self.number, index)
+                if decision is not None:
+                    self.decide(decision)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Any:
         """The trial's folder for checkpoints."""
         return self.session.checkpoints.folder(self.number)
 
@@ -260,18 +270,15 @@ class TrialLease:
         with self.session.lock:
             if (row := self._close()) is None:
                 return
-            finish(self.session, row, final_decision(self.session, self.number))
+            decision = final_decision(self.session, self.number, self._current.why_incomplete())
+            finish(self.session, row, decision)
             self._forget()
-            if self._silence is None:
-                return
-            if self.session.history[self.number].has_reports:
-                self._silence.disarm()
-            else:
-                self._silence.count()
+            if self._silence is not None:
+                self._silence.check(self.session, self.number)
 
     def fail(self, error: BaseException | str) -> bool:
         """End the trial with an error, or release it if the error is to be retried; return whether it was released."""
-        if isinstance(error, CheckpointError):
+        if isinstance(error, CheckpointError | WorkerError):
             self.release()
             return False
         terms = self.session.terms
@@ -285,7 +292,7 @@ class TrialLease:
                 failed_attempts = row.failed_attempts + 1
                 if failed_attempts <= terms.retries:
                     logger.warning("trial %d will be retried after %s", self.number, text)
-                    is_released = self._update(lease_until=None, failed_attempts=failed_attempts)
+                    is_released = self.update(lease_until=None, failed_attempts=failed_attempts)
                     self._forget()
                     return is_released
                 text += f" (attempt {self.attempt}, and retries={terms.retries})"
@@ -296,21 +303,24 @@ class TrialLease:
     def release(self) -> None:
         """Give the trial back: the next worker that asks continues it, and no failed attempt is counted."""
         with self.session.lock:
-            if self._is_held():
-                self._write_reports()
-                self._update(lease_until=None)
+            if self.is_held():
+                self.write_reports()
+                self.update(lease_until=None)
                 self._forget()
 
     def has_reported(self) -> bool:
         """Return whether this attempt has reported an epoch, here or in a visiting process."""
-        return self.session.refresh()[self.number].last_epoch > 0
+        return self.session.refresh()[self.number].is_reporting
 
     def _close(self) -> TrialRow | None:
         """Write what is waiting and return the trial's row, None if this attempt is no longer the current one."""
-        if not self._is_held():
+        if not self.is_held():
             return None
-        self._write_reports()
-        row = self.session.refresh()[self.number].row
+        self.write_reports()
+        trial = self.session.refresh()[self.number]
+        for index in range(trial.row.fold, len(trial.folds) if trial.row.folds is not None else 0):
+            self.end_fold(index)
+        row = self.session.history[self.number].row
         if row.attempts != self.attempt:
             self._forget()
             return None

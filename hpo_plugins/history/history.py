@@ -31,6 +31,7 @@ class History(Sequence[TrialHistory]):
         max_trials: The maximum number of trials, None for no limit.
         checkpoint_root: The folder that stored checkpoint paths are relative to.
         parents: The trials of earlier studies (``warm_start``).
+        last_fold: Makes it a view of the first folds only, up to this one; see ``up_to_fold``.
 
     Attributes:
         revision: The storage's revision up to which changes were applied.
@@ -39,6 +40,8 @@ class History(Sequence[TrialHistory]):
         runtime: Seconds for which the study has been worked on, up to ``now``.
         unfinished: Numbers of the trials that are running or paused.
         with_checkpoint: Numbers of the trials that have a checkpoint.
+        last_fold: The last fold that counts, None for all.
+        n_folds: In how many folds trials are trained, None if in none.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class History(Sequence[TrialHistory]):
         max_trials: int | None = None,
         checkpoint_root: Path | None = None,
         parents: tuple[ParentTrials, ...] = (),
+        *,
+        last_fold: int | None = None,
     ) -> None:
         """Create an empty history, at revision 0."""
         self.space = space
@@ -61,12 +66,15 @@ class History(Sequence[TrialHistory]):
         self.runtime = 0.0
         self.unfinished: set[int] = set()
         self.with_checkpoint: set[int] = set()
+        self.n_folds: int | None = None
+        self.last_fold = last_fold
+        self._up_to_fold: list[History] = []
         self._trials: list[TrialHistory] = []
         self._records: dict[int, TrialRecord] = {}
         self._keys: list[str] = []  # of the configurations, by number, computed when first needed
         self._distinct_keys: set[str] = set()
-        self._incumbent = Incumbent(self.loss)
-        self._final_incumbent = Incumbent(self._final_loss)
+        self._incumbent = Incumbent(self._rank)
+        self._final_incumbent = Incumbent(self._final_rank)
         self._ended: list[tuple[float, int]] = []  # (ended_at, number), ascending
 
     def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]  # no slices: numbers only
@@ -110,30 +118,66 @@ class History(Sequence[TrialHistory]):
         self.now = changes.now
         self.runtime = changes.runtime
 
+    def up_to_fold(self, fold: int) -> History:
+        """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
+
+        What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
+        there. Without folds, this is the history itself.
+
+        Args:
+            fold: The last fold that counts.
+        """
+        if self.n_folds is None:
+            return self
+        while fold >= len(self._up_to_fold):
+            view = History(
+                self.space,
+                self.objective,
+                self.max_trials,
+                self.checkpoint_root,
+                self.parents,
+                last_fold=len(self._up_to_fold),
+            )
+            for trial in self:
+                view.follow(trial)
+            self._up_to_fold.append(view)
+        return self._up_to_fold[fold]
+
+    def follow(self, trial: TrialHistory) -> None:
+        """Take the row of another history's trial, and share its reports."""
+        self.put_trial(trial.row)
+        self._trials[trial.row.number].share_reports(trial)
+
     def put_trial(self, row: TrialRow) -> None:
         """Add or update a trial."""
         number = row.number
         is_new = number == len(self._trials)
         if is_new:
-            self._trials.append(TrialHistory(row, self.space.encode(row.params)))
+            self._trials.append(TrialHistory(row, self.space.encode(row.params), self.last_fold))
         trial = self._trials[number]
-        if row.attempts > trial.row.attempts:
-            trial.last_epoch = 0
         if row.state.is_final and (is_new or not trial.row.state.is_final):
             insort(self._ended, (row.ended_at or 0.0, number))
         trial.row = row
-        self._records.pop(number, None)
-        self._incumbent.mark_changed(number)
+        self.n_folds = row.folds if self.n_folds is None else self.n_folds
+        self.mark_changed(number)
         self._final_incumbent.mark_changed(number)
         (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
         (self.with_checkpoint.discard if row.checkpoint is None else self.with_checkpoint.add)(number)
+        for view in self._up_to_fold:
+            view.follow(trial)
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or merge the report into the epoch if it is there."""
         value = report.value
         self._trials[report.number].put(report, None if value is None else self.objective.loss(value))
-        self._records.pop(report.number, None)
-        self._incumbent.mark_changed(report.number)
+        self.mark_changed(report.number)
+        for view in self._up_to_fold:
+            view.mark_changed(report.number)
+
+    def mark_changed(self, number: int) -> None:
+        """Note that the reports of a trial have changed."""
+        self._records.pop(number, None)
+        self._incumbent.mark_changed(number)
 
     # Questions.
 
@@ -142,11 +186,19 @@ class History(Sequence[TrialHistory]):
         trial = self._trials[number]
         return None if trial.row.state is TrialState.FAILED else trial.curve.loss(at=self.objective.at)
 
-    def _final_loss(self, number: int) -> float | None:
-        return self.loss(number) if self._trials[number].row.state.is_final else None
+    def _rank(self, number: int) -> tuple[int, float] | None:
+        """Return what the incumbent has the smallest of: a mean over fewer folds is not compared with one over all."""
+        loss = self.loss(number)
+        missing = self._trials[number].missing_folds if self.last_fold is None else 0
+        return None if loss is None else (missing, loss)
+
+    def _final_rank(self, number: int) -> tuple[int, float] | None:
+        return self._rank(number) if self._trials[number].row.state.is_final else None
 
     def incumbent(self, *, final: bool = False) -> int | None:
         """Return the number of the trial with the smallest loss, the earliest of equals, None if there is none.
+
+        Among trials with folds, it is one of those of which the most folds have ended.
 
         Args:
             final: Whether only trials that have ended count.
@@ -154,9 +206,10 @@ class History(Sequence[TrialHistory]):
         return (self._final_incumbent if final else self._incumbent).get()
 
     def final_losses(self) -> Iterator[float]:
-        """Yield the losses of the trials that have ended, in the order in which they ended."""
+        """Yield the losses of the trials that have ended, with all their folds, in the order in which they ended."""
         for _, number in self._ended:
-            if (loss := self.loss(number)) is not None:
+            loss = self.loss(number)
+            if loss is not None and not self._trials[number].missing_folds:
                 yield loss
 
     def has_configuration(self, params: Mapping[str, Value]) -> bool:
@@ -174,15 +227,20 @@ class History(Sequence[TrialHistory]):
         """Return the frozen record of a trial."""
         if number not in self._records:
             trial, loss = self._trials[number], self.loss(number)
-            row, curve, value_of = trial.row, trial.curve, self.objective.loss
+            row, value_of = trial.row, self.objective.loss
+            curve, *folds = (
+                {epoch: value_of(loss) for epoch, loss in zip(curve.epochs, curve.losses, strict=True)}
+                for curve in (trial.curve, *(fold.curve for fold in trial.folds))
+            )
+            metrics = trial.metrics
             self._records[number] = TrialRecord(
                 number=number,
                 params=self.space.params_of(row.params),
                 state=row.state,
                 value=None if loss is None else value_of(loss),
                 epochs=trial.epochs,
-                curve={epoch: value_of(loss) for epoch, loss in zip(curve.epochs, curve.losses, strict=True)},
-                metrics=trial.metrics,
+                curve=curve,
+                metrics=metrics,
                 checkpoint=None if row.checkpoint is None else str(self.checkpoint_root / row.checkpoint),
                 stop_reason=row.stop_reason,
                 error=row.error,
@@ -190,5 +248,12 @@ class History(Sequence[TrialHistory]):
                 ended_at=row.ended_at,
                 attempts=row.attempts,
                 definition=self.space.definition_of(row.params),
+                folds=() if row.folds is None else tuple(folds),
+                std=None if row.folds is None or loss is None else self._std(trial, loss),
             )
         return self._records[number]
+
+    def _std(self, trial: TrialHistory, loss: float) -> float:
+        """Return the standard deviation over the folds at the epoch that has a trial's loss."""
+        epochs = [epoch for epoch, known in zip(trial.curve.epochs, trial.curve.losses, strict=True) if known == loss]
+        return trial.std(epochs[0 if self.objective.at == "best" else -1])

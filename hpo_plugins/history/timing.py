@@ -88,7 +88,7 @@ class TrainingTimes:
             report: The report.
             index: The index of its epoch in ``epochs``.
         """
-        _, attempt, epoch, _, _, seconds = report
+        attempt, epoch, seconds = report.attempt, report.epoch, report.seconds
         timer = self._timer
         if timer is None or attempt > timer.attempt:
             start, base = (self._epochs[index - 1], self.trained[index - 1]) if index else (0, 0.0)

@@ -2,60 +2,120 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
+import statistics
+from collections.abc import Mapping
 
 from hpo_plugins.history.curve import Curve
-from hpo_plugins.history.timing import TrainingTimes
-from hpo_plugins.records import Metrics, ReportRow, TrialRow, TrialState, decode_metrics
+from hpo_plugins.history.reports import Reports, mean_curve, mean_metrics
+from hpo_plugins.records import ReportRow, TrialRow, TrialState
 from hpo_plugins.space import FloatArray
 
 
 class TrialHistory:
     """One trial: its row, its configuration and everything that it has reported.
 
+    A trial without folds has one training, which is its fold 0.
+
     Attributes:
         row: The trial as stored.
         point: Its configuration in the unit cube, shape ``(d,)``.
-        curve: Its losses by epoch, over all attempts.
-        last_epoch: The last epoch that the current attempt reported, 0 before its first report.
+        folds: What its trainings have reported, by fold, up to the last one that began.
     """
 
-    __slots__ = ("_metrics", "_reported_epochs", "_times", "curve", "last_epoch", "point", "row")
+    __slots__ = ("_last_fold", "_mean", "_mean_of", "folds", "point", "row")
 
-    def __init__(self, row: TrialRow, point: FloatArray) -> None:
-        """Create it without reports."""
+    def __init__(self, row: TrialRow, point: FloatArray, last_fold: int | None = None) -> None:
+        """Create it without reports.
+
+        Args:
+            row: The trial as stored.
+            point: Its configuration in the unit cube.
+            last_fold: The last fold that its curve is the mean of, if it has one; None for all that began.
+        """
         self.row = row
         self.point = point
-        self.curve = Curve()
-        self.last_epoch = 0
-        self._reported_epochs = array("q")
-        self._times = TrainingTimes(self._reported_epochs)
-        self._metrics: list[dict[str, float] | str] = []
+        self.folds = [Reports()]
+        self._last_fold = last_fold
+        self._mean = Curve()
+        self._mean_of: object = None
 
     @property
     def state(self) -> TrialState:
         """The state of the trial."""
         return self.row.state
 
+    @property
+    def curve(self) -> Curve:
+        """Its losses by epoch, over all attempts: with folds, the mean over those that have reached the epoch."""
+        if self.row.folds is None:
+            return self.folds[0].curve
+        version = (self.row.fold, *(fold.version for fold in self.folds))
+        if self._mean_of != version:
+            self._mean_of, self._mean = version, self._mean_curve()
+        return self._mean
+
+    def _mean_curve(self) -> Curve:
+        last = self._last_fold
+        if last is None:
+            return mean_curve([fold.curve for fold in self.folds], self.row.fold, needs_all=False)
+        if last >= len(self.folds):
+            return Curve()
+        return mean_curve([fold.curve for fold in self.folds[: last + 1]], self.row.fold, needs_all=True)
+
     def share_reports(self, other: TrialHistory) -> None:
         """Share the reports of ``other``, present and future: this is another view of the same trial."""
-        self.curve, self._reported_epochs, self._metrics = other.curve, other._reported_epochs, other._metrics
+        self.folds = other.folds
+
+    @property
+    def missing_folds(self) -> int:
+        """How many of its folds have not ended."""
+        return 0 if self.row.folds is None else self.row.folds - self.row.fold
 
     @property
     def has_reports(self) -> bool:
         """Whether any epoch was reported, with or without the objective's metric."""
-        return bool(self._reported_epochs)
+        return any(fold.epochs for fold in self.folds)
+
+    @property
+    def is_reporting(self) -> bool:
+        """Whether the current attempt has reported an epoch."""
+        return any(fold.last_epoch(self.row.attempts) for fold in self.folds)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether two trainings have reported the same epochs of it in the current attempt."""
+        return any(fold.is_mixed and fold.last_epoch(self.row.attempts) for fold in self.folds)
 
     @property
     def epochs(self) -> int:
         """The last epoch that was reported, 0 if there is none."""
-        return self._reported_epochs[-1] if self._reported_epochs else 0
+        return max((fold.epochs[-1] for fold in self.folds if fold.epochs), default=0)
 
     @property
-    def metrics(self) -> Metrics:
-        """All metrics by epoch, decoded when they are read."""
-        return Metrics(self._reported_epochs, self._metrics)
+    def trained_epochs(self) -> int:
+        """The epochs that were trained, over all folds."""
+        return sum(fold.epochs[-1] for fold in self.folds if fold.epochs)
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch that the current attempt reported in the current fold, 0 before its first report."""
+        return self.last_epoch_of(self.row.fold)
+
+    def last_epoch_of(self, fold: int) -> int:
+        """Return the last epoch that the current attempt reported in a fold, 0 before its first report."""
+        return self.folds[fold].last_epoch(self.row.attempts) if fold < len(self.folds) else 0
+
+    @property
+    def metrics(self) -> Mapping[int, dict[str, float]]:
+        """All metrics by epoch; with folds, their means, and their standard deviations as ``<name>-std``."""
+        return self.folds[0].metrics if self.row.folds is None else mean_metrics(self.folds, self.row.fold)
+
+    def std(self, epoch: int) -> float:
+        """Return the standard deviation of the losses that the mean at an epoch consists of."""
+        curves = [
+            fold.curve for number, fold in enumerate(self.folds) if number < self.row.fold or fold.curve.reached(epoch)
+        ]
+        return statistics.pstdev(loss for curve in curves if (loss := curve.loss(epoch, at="last")) is not None)
 
     @property
     def startup_seconds(self) -> float | None:
@@ -63,20 +123,10 @@ class TrialHistory:
 
         None while unknown: before the second report of the first attempt.
         """
-        return self._times.startup
+        return self.folds[0].startup_seconds
 
     def put(self, report: ReportRow, loss: float | None) -> None:
         """Add an epoch, or merge the report into the epoch if it is there."""
-        epoch, epochs = report.epoch, self._reported_epochs
-        if report.attempt == self.row.attempts and epoch > self.last_epoch:
-            self.last_epoch = epoch
-        index = len(epochs) if not epochs or epoch > epochs[-1] else bisect_left(epochs, epoch)
-        if index < len(epochs) and epochs[index] == epoch:
-            self._metrics[index] = decode_metrics(self._metrics[index]) | decode_metrics(report.metrics)
-        else:
-            epochs.insert(index, epoch)
-            self._metrics.insert(index, report.metrics)
-        for corrected, seconds in self._times.put(report, index):
-            self.curve.set_seconds(corrected, seconds)
-        if loss is not None:
-            self.curve.put(epoch, loss, self._times.trained[index])
+        while report.fold >= len(self.folds):
+            self.folds.append(Reports())
+        self.folds[report.fold].put(report, loss)

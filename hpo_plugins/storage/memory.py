@@ -95,6 +95,7 @@ class MemoryStudyStore:
                     lease_until=lease_until,
                     decision=None,
                     stop_reason=None,
+                    phase=0,
                 )
             return self._write(row, acquisitions=expected + 1)
 

@@ -59,7 +59,7 @@ class StudyStore(Protocol):
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment, or return None if there were not exactly ``expected`` acquisitions before.
 
-        A new attempt clears the decision of the attempt before.
+        A new attempt clears the decision of the attempt before, and has begun no phase.
         """
 
     def report(self, report: ReportRow) -> int | None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialRow, TrialState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -47,6 +47,10 @@ trials = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("checkpoint", sa.Text),
     sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
+    sa.Column("folds", sa.Integer),
+    sa.Column("fold", sa.Integer, nullable=False, default=0),
+    sa.Column("phases", sa.Text, nullable=False, default="[]"),  # JSON: a list of epochs
+    sa.Column("phase", sa.Integer, nullable=False, default=0),
     sa.Index("hpo_trials_revision", "study", "revision"),
 )
 reports = sa.Table(  # a log, appended and read in the order of its key
@@ -60,6 +64,8 @@ reports = sa.Table(  # a log, appended and read in the order of its key
     sa.Column("value", sa.Float(53)),
     sa.Column("metrics", sa.Text, nullable=False),
     sa.Column("seconds", sa.Float(53), nullable=False),
+    sa.Column("fold", sa.Integer, nullable=False),
+    sa.Column("writer", sa.String(16), nullable=False),
     sqlite_with_rowid=False,
 )
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")

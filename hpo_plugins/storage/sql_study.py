@@ -125,7 +125,7 @@ class SqlStudyStore:
                 }
                 connection.execute(schema.trials.insert().values(values))
             else:
-                values |= {"decision": None, "stop_reason": None}
+                values |= {"decision": None, "stop_reason": None, "phase": 0}
                 connection.execute(schema.trials.update().where(*self._is(assignment.number)).values(values))
             return Written(revision, self._read_trial(connection, assignment.number))
 
@@ -144,6 +144,8 @@ class SqlStudyStore:
                 "this_value": report.value,
                 "this_metrics": metrics,
                 "this_seconds": report.seconds,
+                "this_fold": report.fold,
+                "this_writer": report.writer,
             }
             if connection.execute(schema.APPEND_REPORT, values).rowcount == 0:
                 connection.rollback()
@@ -156,6 +158,8 @@ class SqlStudyStore:
         if fields.get("ended_at"):
             fields["ended_at"] = self._database.now()
         values = {name: value.value if isinstance(value, TrialState) else value for name, value in fields.items()}
+        if "phases" in values:
+            values["phases"] = json.dumps(values["phases"])
         unfinished = self._is_held(number, attempt, TrialState.RUNNING, TrialState.PAUSED)
         return self._rewrite(number, unfinished, values, counts_as_work=True)
 
@@ -231,5 +235,9 @@ def _counted_gap(now: float, last_write: float | None) -> float:
 def _trial(row: sa.Row[Any]) -> TrialRow:
     columns = dict(row._mapping)
     decision = columns["decision"]
-    columns |= {"params": json.loads(row.params), "state": TrialState(row.state)}
+    columns |= {
+        "params": json.loads(row.params),
+        "state": TrialState(row.state),
+        "phases": tuple(json.loads(row.phases)),
+    }
     return TrialRow(**columns | {"decision": None if decision is None else TrialState(decision)})

@@ -75,7 +75,14 @@ def component_from_json(data: Mapping[str, Any], kind: type) -> Any:
 
 
 class StoppingRule(Component):
-    """Decides after an epoch whether a training continues."""
+    """Decides after an epoch whether a training continues.
+
+    A trial with folds is judged by the same folds of other trials: the given history then contains the means over the
+    first folds only, up to the one that is trained.
+    """
+
+    judges_every_fold: ClassVar[bool] = False
+    """Whether ``on_report`` judges every fold, and not the first one only."""
 
     @abstractmethod
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
@@ -86,6 +93,16 @@ class StoppingRule(Component):
             number: The trial.
             epoch: The epoch that it has just reported.
         """
+
+    def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:  # noqa: ARG002
+        """Return the decision on a trial after one of its folds, or None to let the next fold be trained.
+
+        Args:
+            history: The study up to this fold.
+            number: The trial.
+            fold: The fold that has ended, from 0.
+        """
+        return None
 
 
 class Strategy(StoppingRule):

@@ -25,7 +25,9 @@ Differs from the papers in:
     5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``.
-    6. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
+    6. A rung that passes before the first validation is judged at the first value after it.
+    7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``fold_racing``).
+    8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
        there are, so that a search always ends with a full training.
 """
@@ -47,6 +49,7 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
+from hpo_plugins.strategies.fold_racing import judge_fold
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,6 @@ class Hyperband(Strategy):
         if rung is None:
             return None
         results = _results(history, rung)
-        if number not in results:  # the first validation came later than the rung
-            return None
         own = results.pop(number)
         rank, count = 1 + sum(loss < own for loss in results.values()), len(results) + 1
         # A stopped trial is lost for good, so the first at a rung continues; a paused one can wait for others.
@@ -148,6 +149,10 @@ class Hyperband(Strategy):
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
             f"rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
         )
+
+    def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
+        """Compare the trial after a fold with all others of which this fold has ended."""
+        return judge_fold(history, number, fold, self.reduction_factor)
 
     def rungs(self, bracket: int) -> tuple[int, ...]:
         """Return the epochs below ``max_resource`` at which trials of a bracket are compared."""
@@ -179,6 +184,8 @@ class Hyperband(Strategy):
 def _results(history: History, rung: int) -> dict[int, float]:
     """Return by number the loss at a rung of every trial that has reached it, or completed before it.
 
+    The loss is that of the last validation up to the rung, or of the first one, if that came after the rung.
+
     The trials of identical parents (``warm_start``) are results like any other; their numbers are negative.
     """
     parents = [trial for parent in history.parents if parent.identical for trial in parent.trials]
@@ -190,7 +197,8 @@ def _results(history: History, rung: int) -> dict[int, float]:
         for number, trial in trials
         if trial.state is not TrialState.FAILED
         and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
-        and (loss := trial.curve.loss(rung, at=history.objective.at)) is not None
+        and len(trial.curve)
+        and (loss := trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)) is not None
     }
 
 

@@ -102,6 +102,12 @@ class MaxUCB(Strategy):
         part = _parts(history)[str(name)]
         return self.strategies[str(name)].on_report(part, part.numbers.index(number), epoch)
 
+    def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
+        """Let the strategy of the trial's definition judge it among that definition's trials."""
+        name = history.space.definition_of(history[number].row.params)
+        part = _parts(history)[str(name)]
+        return self.strategies[str(name)].on_fold_end(part, part.numbers.index(number), fold)
+
     @property
     def max_resource(self) -> int | None:
         """Epochs of the longest full training, None if one is not known."""
@@ -122,8 +128,8 @@ class _Part(History):
         numbers: Place here to number in the whole search.
     """
 
-    def __init__(self, definition: TrainingDefinition, whole: DefinitionSpace) -> None:
-        super().__init__(definition.space, definition.objective)
+    def __init__(self, definition: TrainingDefinition, whole: DefinitionSpace, last_fold: int | None) -> None:
+        super().__init__(definition.space, definition.objective, last_fold=last_fold)
         self.definition = definition
         self._whole = whole
         self.numbers: list[int] = []
@@ -135,7 +141,7 @@ class _Part(History):
         """Whether the search may start another trial, and there is a configuration that no trial has."""
         return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
 
-    def follow(self, trials: Sequence[TrialHistory]) -> None:
+    def follow_all(self, trials: Sequence[TrialHistory]) -> None:
         """Apply the changes of the study's ``trials`` of this definition, given in the order of their numbers.
 
         Reports are shared with the study; a row is renumbered when it has changed.
@@ -149,7 +155,6 @@ class _Part(History):
                 params = self._whole.params_of(trial.row.params)
                 self.put_trial(replace(trial.row, number=place, params=params))
                 self[place].share_reports(trial)
-            self[place].last_epoch = trial.last_epoch
 
 
 _cache: WeakKeyDictionary[History, dict[str, _Part]] = WeakKeyDictionary()
@@ -161,10 +166,10 @@ def _parts(history: History) -> dict[str, _Part]:
     if not isinstance(space, DefinitionSpace):
         raise InvalidArgument(f"space must have several definitions, but got space={space!r}.")
     parts = _cache.setdefault(
-        history, {name: _Part(definition, space) for name, definition in space.definitions.items()}
+        history, {name: _Part(definition, space, history.last_fold) for name, definition in space.definitions.items()}
     )
     for name, part in parts.items():
-        part.follow([trial for trial in history if space.definition_of(trial.row.params) == name])
+        part.follow_all([trial for trial in history if space.definition_of(trial.row.params) == name])
         part.search_may_start = history.may_start
     return parts
 

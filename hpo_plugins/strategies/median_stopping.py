@@ -18,6 +18,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import ClassVar
 
 from hpo_plugins._validation import whole_number
 from hpo_plugins.history import History
@@ -44,6 +45,7 @@ class MedianRule(StoppingRule):
 
     min_trials: int = 1
     min_epochs: int = 1
+    judges_every_fold: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("min_trials", "min_epochs"):

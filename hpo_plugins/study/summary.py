@@ -36,19 +36,21 @@ def _best(study: StudyConfig, history: History) -> list[str]:
     epoch = at[0] if study.objective.at == "best" else at[-1]
     of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""
     metric = study.objective_of(best.definition).metric
-    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g} at epoch {epoch}"]
+    deviation = "" if best.std is None else f" +- {best.std:.2g} over {len(best.folds)} folds"
+    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g}{deviation} at epoch {epoch}"]
     return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
 
 
 def _cost(study: StudyConfig, history: History) -> list[str]:
-    trained = [trial.epochs for trial in history]
-    full = study.strategy.max_resource or max(trained, default=0)
-    if not sum(trained):
+    trained = sum(trial.trained_epochs for trial in history)
+    full = study.strategy.max_resource or max((trial.epochs for trial in history), default=0)
+    if not trained:
         return []
-    whole = full * len(trained)
+    folds, of_folds = history.n_folds or 1, f" in {history.n_folds} folds each" if history.n_folds else ""
+    whole = full * len(history) * folds
     return [
-        f"Epochs: {sum(trained):,} were trained; {len(trained)} full trainings of {full} would have been {whole:,} "
-        f"({sum(trained) / whole:.0%})."
+        f"Epochs: {trained:,} were trained; {len(history)} full trainings of {full}{of_folds} would have been "
+        f"{whole:,} ({trained / whole:.0%})."
     ]
 
 

@@ -57,7 +57,7 @@ class TargetReached(Criterion):
                 return f"target reached: a trial of {parent.name!r} has {self.value:g} or better"
         number = history.incumbent(final=at == "last")
         loss = None if number is None else history.loss(number)
-        if loss is None or loss > target:
+        if number is None or loss is None or loss > target or history[number].missing_folds:
             return None
         return (
             f"target reached: trial {number} has {history.objective.loss(loss):.6g}, and the target is {self.value:g}"

@@ -1,0 +1,87 @@
+"""Phases: the successive calls of a framework's ``fit`` that together are one training.
+
+Epochs count on over the phases. When a training resumes, its script makes the same calls again: phases that were over
+train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Phase:
+    """One phase of a training, as ``Trial.begin_phase`` returns it.
+
+    Attributes:
+        number: Its number in the attempt, from 0.
+        begin: The trial's epoch after which it began.
+        start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
+        is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial is to stop.
+        restores: Whether it begins with the checkpoint's state.
+    """
+
+    number: int
+    begin: int
+    start: int
+    is_over: bool
+    restores: bool
+
+    @property
+    def trained(self) -> int:
+        """Epochs of this phase that are trained already."""
+        return self.start - self.begin
+
+
+@dataclass
+class Phases:
+    """The phases of one training in one attempt.
+
+    Args:
+        saved: The epoch of the checkpoint that the attempt resumes from, 0 without one.
+        earlier: The epochs after which the phases of the attempts before began.
+
+    Attributes:
+        begins: The epochs after which this attempt's phases began.
+    """
+
+    saved: int = 0
+    earlier: Sequence[int] = ()
+    begins: list[int] = field(default_factory=list)
+
+    @property
+    def interrupted(self) -> int | None:
+        """The number of the phase that the checkpoint belongs to, None if there is no checkpoint."""
+        if not self.saved:
+            return None
+        return max((number for number, begin in enumerate(self.earlier) if begin < self.saved), default=0)
+
+    @property
+    def is_resuming(self) -> bool:
+        """Whether the interrupted phase has not begun yet in this attempt."""
+        return self.interrupted is not None and len(self.begins) <= self.interrupted
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The begins to store: those of this attempt, and of earlier ones up to the interrupted phase."""
+        rest = self.earlier[len(self.begins) : (self.interrupted or 0) + 1] if self.is_resuming else ()
+        return (*self.begins, *rest)
+
+    def begin(self, epoch: int, *, must_stop: bool) -> Phase:
+        """Begin the next phase.
+
+        Args:
+            epoch: The epoch after which it begins, if it was not known before.
+            must_stop: Whether the training is to stop.
+        """
+        number, interrupted = len(self.begins), self.interrupted
+        if interrupted is not None and number <= interrupted:
+            begin = self.earlier[number] if number < len(self.earlier) else 0
+            restores = number == interrupted
+            was_over = not restores or number + 1 < len(self.earlier)
+            phase = Phase(number, begin, self.saved, was_over or must_stop, restores)
+        else:
+            phase = Phase(number, epoch, epoch, must_stop, restores=False)
+        self.begins.append(phase.begin)
+        return phase

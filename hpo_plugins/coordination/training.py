@@ -1,0 +1,250 @@
+"""One training within an attempt: the trial's only one, or that of one of its folds.
+
+It counts epochs, phases and checkpoints; what concerns the trial as a whole is with its lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.coordination.phases import Phase, Phases
+from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound, StorageError
+from hpo_plugins.records import TrialState, plain_metrics
+from hpo_plugins.storage.checkpoints import SaveTimer, Write
+
+if TYPE_CHECKING:
+    from hpo_plugins.coordination.trial_lease import TrialLease
+
+logger = logging.getLogger("hpo_plugins")
+
+
+class Training:
+    """One training of an attempt.
+
+    Args:
+        lease: The attempt.
+        fold: The fold that is trained, 0 if there are none.
+        start_epoch: The epoch that it resumes from, 0 if it starts afresh.
+        phases: The epochs after which its phases began in the attempts before.
+        is_fold: Whether it is a fold, declared by ``Trial.folds``.
+        is_done: Whether it was over before this attempt.
+
+    Attributes:
+        epoch: The last epoch that was reported.
+        must_stop: Whether it is to stop, whatever becomes of the trial.
+        stopped_at: The epoch whose report was answered with stop, None before.
+        state_of_phases: What callbacks keep of each phase for later checkpoints, by its number.
+    """
+
+    def __init__(
+        self,
+        lease: TrialLease,
+        fold: int,
+        start_epoch: int,
+        phases: tuple[int, ...],
+        *,
+        is_fold: bool = False,
+        is_done: bool = False,
+    ) -> None:
+        """Start the training's clock."""
+        self.lease = lease
+        self.fold = fold
+        self.start_epoch = start_epoch
+        self.is_fold = is_fold
+        self.is_done = is_done
+        self.epoch = start_epoch
+        self.must_stop = is_done
+        self.stopped_at: int | None = None
+        self.state_of_phases: dict[int, Any] = {}
+        self._phases = Phases(0 if is_done else start_epoch, phases)
+        self._may_begin = True
+        self._others_epoch = 0  # the last one that another process has reported in this attempt
+        self._has_objective = start_epoch > 0
+        self._save_timer = SaveTimer()
+        self._training_since = time.perf_counter()
+
+    @property
+    def resume_from(self) -> str | None:
+        """Path of the checkpoint to resume from now: None if there is none, and in the phases before and after."""
+        phases, path = self._phases, self.lease.resume_from
+        return path if phases.is_resuming and phases.interrupted == len(phases.begins) and not self.is_done else None
+
+    @property
+    def is_resuming(self) -> bool:
+        """Whether the phase that was interrupted has not begun yet in this attempt."""
+        return self._phases.is_resuming and self.lease.resume_from is not None
+
+    def follow(self, epoch: int, phases: int) -> None:
+        """Catch up with what another process has trained in this attempt."""
+        self.epoch = self._others_epoch = max(self.epoch, epoch)
+        row = self.lease.session.history[self.lease.number].row
+        begun = max(phases, int(epoch > 0))
+        self._phases.begins = list(row.phases[:begun]) or [0] * begun
+
+    # Phases.
+
+    def begin_phase(self, first: int, *, continues: bool) -> Phase:
+        """Begin a phase; see ``Trial.begin_phase``."""
+        with self.lease.session.lock:
+            if not self.lease.check_held("training"):
+                return Phase(0, first, first, is_over=True, restores=False)
+            self.lease.check_fold(self)
+            number = len(self._phases.begins)
+            if number and not continues and not self._may_begin and not self._phases.is_resuming:
+                error = InvalidReport(self._begins_anew())
+                self.lease.refuse(error)
+                raise error
+            self._may_begin = False
+            phase = self._phases.begin(
+                self.epoch if number else first, must_stop=self.must_stop or self.lease.must_stop
+            )
+            self.epoch = max(self.epoch, phase.start)
+            if number or phase.begin or self.lease.is_visiting:
+                self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))
+            return phase
+
+    def next_phase(self) -> None:
+        """Let the next phase train any model; see ``Trial.next_phase``."""
+        self._may_begin = True
+
+    def _begins_anew(self) -> str:
+        return (
+            f"Another training begins in {self.lease.describe(self)}, which has trained {self.epoch} epochs, with a "
+            "model that does not continue the one before. For cross-validation, loop over trial.folds(n) and give "
+            "each training its own fold; in scikit-learn's cross_val_score and GridSearchCV, where the folds cannot "
+            "be told apart, write that loop instead. To continue in a second phase, train the same model again "
+            "(XGBoost: pass xgb_model=), or call trial.next_phase() before if it is a copy. Another configuration is "
+            "another trial."
+        )
+
+    # Reports.
+
+    def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool) -> bool:
+        """Record an epoch, judge the trial, and return whether to stop; see ``Trial.report``."""
+        lease = self.lease
+        with lease.session.lock:
+            if self.is_done:
+                return True
+            if not lease.check_held("report"):
+                return False
+            try:
+                lease.check_fold(self)
+                values, left_out = plain_metrics(metrics, lease.objective.metric)
+                for name, reason in left_out.items():
+                    lease.session.warn_once(f"metric {name}", f"{reason} It is not recorded.")
+                number = self._next_epoch(epoch)
+                value = values.get(lease.objective.metric)
+                if value is None and not (self._has_objective or objective_follows):
+                    raise MetricNotFound(lease.objective.metric, values)
+            except InvalidReport as error:
+                lease.refuse(error)
+                raise
+            self._has_objective |= value is not None
+            self.epoch = number
+            now = time.perf_counter()
+            seconds = now - self._training_since
+            lease.write_report(self, number, value, values, seconds)
+            self._training_since += time.perf_counter() - now  # writing and judging are not training
+            stops = self.must_stop or lease.must_stop
+            if stops and self.stopped_at is None:
+                self.stopped_at = number
+            return stops
+
+    def _next_epoch(self, epoch: Any) -> int:
+        """Return the epoch of a report as an int.
+
+        Raises:
+            InvalidReport: It is not a whole number from 1 on, or is before the last one.
+        """
+        try:
+            number = epoch.__index__()
+        except AttributeError:
+            number = 0
+        if isinstance(epoch, bool) or number < 1:
+            raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
+        if number < self.epoch or number <= self._others_epoch:
+            raise InvalidReport(
+                f"epoch must not go backwards, but got epoch={number} after epoch={self.epoch} in "
+                f"{self.lease.describe(self)}. If the training continues in a second phase, count on from the last "
+                "epoch (Keras: initial_epoch; a loop of your own: from trial.start_epoch). If it is another fold, "
+                "loop over trial.folds(n) and report to the fold. Another configuration is another trial."
+            )
+        return int(number)
+
+    # Checkpoints.
+
+    def is_save_due(self) -> bool:
+        """Return whether the training should be saved now; see ``Trial.save_is_due``."""
+        lease = self.lease
+        session = lease.session
+        with session.lock:
+            if not lease.is_held() or not self.epoch or self.is_done:
+                return False
+            if lease.is_visiting and self.is_fold:
+                return False  # folds that train at the same time cannot share the trial's one checkpoint
+            if lease.decision is TrialState.PAUSED:
+                return True
+            if session.checkpoints.policy == "pauses":
+                return False
+            if lease.decision is TrialState.COMPLETED:
+                return session.history.incumbent() == lease.number
+            stops = self.must_stop or lease.must_stop
+            return not stops and session.store.outlives_process and self._save_timer.is_due()
+
+    def save(self, write: Write, suffix: str) -> bool:
+        """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
+        lease = self.lease
+        session, started = lease.session, time.perf_counter()
+        with session.lock:
+            if not lease.check_held("checkpoint"):
+                return False
+            if not self.epoch:
+                raise InvalidArgument(f"trial.save() must follow a report, but trial {lease.number} has none yet.")
+            epoch = self.epoch
+        try:  # without the lock: writing may take long, and leases are renewed meanwhile
+            path = session.checkpoints.write(lease.number, lease.attempt, epoch, write, suffix)
+        except OSError as error:
+            self._fail_to_save(error)
+            return False
+        with session.lock:
+            try:
+                lease.write_reports()  # a checkpoint must not be ahead of the reports
+                is_saved = lease.update(checkpoint=path, start_epoch=epoch)
+            except StorageError as error:
+                session.checkpoints.discard(path)
+                self._fail_to_save(error)
+                return False
+            self._save_timer.saved(time.perf_counter() - started)
+            if is_saved:
+                session.checkpoints.clear(lease.number, but=path)
+            else:
+                session.checkpoints.discard(path)
+                lease.lose()
+            return is_saved
+
+    def _fail_to_save(self, error: Exception) -> None:
+        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
+        logger.warning("trial %d: epoch %d could not be saved: %s", self.lease.number, self.epoch, error)
+        self._save_timer.saved(0.0)
+        self.lease.cannot_pause(f"its checkpoint could not be written: {error}")
+
+    def start_over(self) -> None:
+        """Count from the first epoch again; see ``Trial.start_over``."""
+        with self.lease.session.lock:
+            if self.lease.check_held("start"):
+                logger.warning("trial %d starts from the beginning instead of from its checkpoint", self.lease.number)
+                self.epoch, self._has_objective = 0, False
+                self._phases = Phases()
+                self.lease.update(checkpoint=None, start_epoch=0, phases=(), phase=0)
+
+    def why_incomplete(self) -> str | None:
+        """Return why this attempt did not reach the epoch that it was to resume from, None if it did."""
+        if not self.is_resuming or not self._phases.begins:
+            return None
+        return (
+            f"it was interrupted in phase {self._phases.interrupted} at epoch {self.start_epoch}, but the script has "
+            f"begun only {len(self._phases.begins)} phases, which were over: make the same calls of fit again"
+        )

@@ -1,0 +1,49 @@
+"""Successive halving over folds: which trials are worth training on another one.
+
+The folds of a trial are a resource like its epochs. So a trial is compared after 1, ``factor``, ``factor^2``, ... folds
+with all trials of which these folds have ended, by the mean over them, and the best ``1 / factor`` continue. The
+comparison is paired: every mean is over the same folds.
+
+Reference:
+    Jamieson, Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016
+    (successive halving for any resource).
+"""
+
+from __future__ import annotations
+
+from hpo_plugins.history import History
+from hpo_plugins.records import TrialState
+from hpo_plugins.strategies.base import Decision
+
+
+def judge_fold(history: History, number: int, fold: int, factor: int) -> Decision | None:
+    """Return the decision to stop a trial after a fold, None if the next one is worth training.
+
+    Args:
+        history: The study up to this fold.
+        number: The trial.
+        fold: The fold that has ended, from 0.
+        factor: The best ``1 / factor`` continue, and at least the best one.
+    """
+    count = fold + 1
+    while count % factor == 0:
+        count //= factor
+    if count != 1:
+        return None
+    results = {
+        trial.row.number: loss
+        for trial in history
+        if trial.row.fold > fold and (loss := history.loss(trial.row.number)) is not None
+    }
+    own = results.pop(number)
+    rank, total = 1 + sum(loss < own for loss in results.values()), len(results) + 1
+    promoted = max(1, total // factor)
+    if rank <= promoted:
+        return None
+    value_of = history.objective.loss
+    continues = "the best one continues" if promoted == 1 else f"the best {promoted} continue"
+    return Decision(
+        TrialState.STOPPED,
+        f"fold {fold}: the mean {value_of(own):.6g} is rank {rank} of {total}, and {continues} "
+        f"(best {value_of(min(results.values())):.6g})",
+    )
