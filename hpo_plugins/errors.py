@@ -47,7 +47,7 @@ class MetricNotFound(InvalidReport):
     ) -> None:
         """Name the metric, those that were reported, and the nearest of them."""
         names = sorted(reported)
-        self.metric, self.has_reports = metric, tuple(names)
+        self.metric, self.reported = metric, tuple(names)
         nearest = nearest_name(metric, names)
         message = f"The objective's metric {metric!r} was not reported {when}. "
         message += f"Reported: {', '.join(map(repr, names))}. " if names else "No metric was reported. "

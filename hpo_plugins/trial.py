@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +103,21 @@ class TrainingHandle:
 
     # Phases, for callbacks.
 
-    def begin_phase(self, first: int = 0, *, continues: bool = False) -> Phase:
+    def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
         """Begin one of the successive trainings (calls of ``fit``) that together train the model.
 
         Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
 
         Args:
             first: Epochs that the model was trained before, if this is the first phase.
-            continues: Whether the training's model is that of the phase before.
+            weights: The objects that contain the model's weights. A phase that has one of them in common with the
+                phase before continues it.
+            continues: Whether it continues the phase before in any case.
 
         Raises:
             InvalidReport: It is another model's training, and ``next_phase`` was not called.
         """
-        return self._training.begin_phase(first, continues=continues)
+        return self._training.begin_phase(first, weights, continues=continues)
 
     def next_phase(self) -> None:
         """Declare that the next training continues this one, although its model is another object.

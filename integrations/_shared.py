@@ -1,13 +1,56 @@
-"""What several callbacks need: the arguments of the framework's function, and errors about checkpoints."""
+"""What several callbacks need: their trial, the arguments of the framework's function, and errors."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.errors import CheckpointError
+from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound
+from hpo_plugins.records import TrialRecord
+from hpo_plugins.trial import TrainingHandle
+from hpo_plugins.tuner import Tuner
+
+
+def handle_of(trial: object) -> TrainingHandle:
+    """Return the trial or fold that a callback was given.
+
+    Raises:
+        InvalidArgument: It is something else; the message says what to write instead.
+    """
+    if isinstance(trial, TrainingHandle):
+        return trial
+    loop = "Write: for trial in tuner: ... TrialCallback(trial)"
+    given = (
+        f"TrialCallback must be given a trial that a tuner has yielded, or a fold of it, but got {type(trial).__name__}"
+    )
+    if isinstance(trial, Tuner):
+        raise InvalidArgument(f"{given}, which yields the trials. {loop}.")
+    if isinstance(trial, TrialRecord):
+        raise InvalidArgument(f"{given}, the record of a trial that is over. {loop}.")
+    if isinstance(trial, Mapping):
+        raise InvalidArgument(f"{given}: pass the trial itself, not trial.params. {loop}.")
+    if trial is None:
+        raise InvalidArgument(f"{given}: tuner.ask() returns None when there is nothing to train. {loop}.")
+    raise InvalidArgument(f"{given}: {trial!r}. {loop}.")
+
+
+def hint_of_order(error: MetricNotFound, callback: object, callbacks: Sequence[object]) -> MetricNotFound:
+    """Return the error that the objective's metric is missing, with a hint if a later callback may add it.
+
+    Args:
+        error: The error.
+        callback: Our callback.
+        callbacks: All callbacks of the training, in their order.
+    """
+    place = next((place for place, other in enumerate(callbacks) if other is callback), len(callbacks))
+    package = type(callback).__mro__[1].__module__.partition(".")[0]
+    later = [type(other).__name__ for other in callbacks[place + 1 :] if not type(other).__module__.startswith(package)]
+    if not later:
+        return error
+    hint = f"If {' or '.join(later)} adds it, put it before TrialCallback."
+    return MetricNotFound(error.metric, error.reported, hint)
 
 
 def caller_arguments(functions: Collection[str], variable: str) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ class Phase:
         start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
         is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial is to stop.
         restores: Whether it begins with the checkpoint's state.
+        checkpoint: Path of that checkpoint, in the phase that it belongs to and in those before; else None.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Phase:
     start: int
     is_over: bool
     restores: bool
+    checkpoint: str | None = None
 
     @property
     def trained(self) -> int:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins.coordination.phases import Phase, Phases
@@ -61,6 +62,7 @@ class Training:
         self.state_of_phases: dict[int, Any] = {}
         self._phases = Phases(0 if is_done else start_epoch, phases)
         self._may_begin = True
+        self._weights: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # of the last phase
         self._others_epoch = 0  # the last one that another process has reported in this attempt
         self._has_objective = start_epoch > 0
         self._save_timer = SaveTimer()
@@ -86,21 +88,27 @@ class Training:
 
     # Phases.
 
-    def begin_phase(self, first: int, *, continues: bool) -> Phase:
+    def begin_phase(self, first: int, weights: Iterable[object], *, continues: bool) -> Phase:
         """Begin a phase; see ``Trial.begin_phase``."""
+        weights = list(weights)
         with self.lease.session.lock:
-            if not self.lease.check_held("training"):
-                return Phase(0, first, first, is_over=True, restores=False)
+            if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
+                is_lost = self.lease.must_stop and not self.lease.is_over
+                return Phase(0, first, first, is_over=is_lost, restores=False)
             self.lease.check_fold(self)
             number = len(self._phases.begins)
-            if number and not continues and not self._may_begin and not self._phases.is_resuming:
+            is_same = continues or self._may_begin or any(self._weights.get(id(each)) is each for each in weights)
+            if number and not is_same and not self._phases.is_resuming:
                 error = InvalidReport(self._begins_anew())
                 self.lease.refuse(error)
                 raise error
             self._may_begin = False
+            self._weights = weakref.WeakValueDictionary({id(each): each for each in weights})
+            path = self.lease.resume_from if self._phases.is_resuming else None
             phase = self._phases.begin(
                 self.epoch if number else first, must_stop=self.must_stop or self.lease.must_stop
             )
+            phase.checkpoint = path
             self.epoch = max(self.epoch, phase.start)
             if number or phase.begin or self.lease.is_visiting:
                 self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))

@@ -46,6 +46,7 @@ class TrialLease:
         must_stop: Whether the trial is to stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
         is_visiting: Whether another process has acquired the trial.
+        is_over: Whether it was ended or released here.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TrialLease:
         self.must_stop = False
         self.decision: TrialState | None = None
         self.is_visiting = silence is None
+        self.is_over = False
         self._row = row
         self._silence = silence
         self._writer = secrets.token_hex(4) if self.is_visiting else ""
@@ -327,6 +329,7 @@ class TrialLease:
         return row
 
     def _forget(self) -> None:
+        self.is_over = True
         self.session.leases.pop(self.number, None)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,0 +1,313 @@
+"""Keras trainings in several calls of ``fit``, in folds, and with state in more places than the model."""
+
+import os
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+from sklearn.model_selection import KFold
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+
+from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
+from support import save_always  # noqa: E402
+
+import hpo_plugins as hpo  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+IS_EXACT = keras.backend.backend() != "tensorflow"
+SPACE = {"lr": hpo.Continuous(1e-3, 0.1, scale="log")}
+
+
+@pytest.fixture(scope="module")
+def data():
+    x, y = load_wine(return_X_y=True)
+    x = ((x - x.mean(0)) / x.std(0)).astype("float32")
+    order = np.random.default_rng(0).permutation(len(x))
+    return x[order], y[order]
+
+
+def build(seed=0, lr=0.05, **compiled):
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((13,)),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(0.2),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    compile_model(model, lr, **compiled)
+    return model
+
+
+def compile_model(model, lr, **compiled):
+    model.compile(keras.optimizers.Adam(lr), "sparse_categorical_crossentropy", **compiled)
+
+
+def fit(model, data, *callbacks, epochs, **arguments):
+    x, y = data
+    arguments = {"validation_data": (x[120:], y[120:]), "batch_size": 40, "verbose": 0, "shuffle": IS_EXACT} | arguments
+    return model.fit(x[:120], y[:120], epochs=epochs, callbacks=list(callbacks), **arguments)
+
+
+class Epochs(keras.callbacks.Callback):
+    """What was really trained, in all trials and attempts; dies after some epochs."""
+
+    def __init__(self, die_after=None):
+        super().__init__()
+        self.trained, self.die_after = {}, die_after
+
+    def of(self, trial):
+        self.number = trial.number
+        return self
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.die_after is not None and sum(map(sum, self.trained.values())) >= self.die_after:
+            self.die_after = None
+            raise KeyboardInterrupt
+        self.trained.setdefault(self.number, []).append(1)
+
+    def counts(self):
+        return {number: len(epochs) for number, epochs in self.trained.items()}
+
+
+def pausing(**arguments):
+    return hpo.Tuner(
+        SPACE, hpo.Minimize("val_loss"), strategy=hpo.Hyperband(max_resource=9, pause=True), seed=0, **arguments
+    )
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(each) for each in model.weights]
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+SCRIPTS = {
+    "absolute": lambda model, data, *callbacks: (
+        fit(model, data, *callbacks, epochs=3),
+        fit(model, data, *callbacks, initial_epoch=3, epochs=9),
+    ),
+    "relative": lambda model, data, *callbacks: (
+        fit(model, data, *callbacks, epochs=3),
+        fit(model, data, *callbacks, epochs=6),
+    ),
+    "a loop of fits": lambda model, data, *callbacks: [fit(model, data, *callbacks, epochs=1) for _ in range(9)],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=list(SCRIPTS))
+def test_epochs_count_on_over_phases_that_are_paused(data, script):
+    tuner, epochs = pausing(max_trials=6), Epochs()
+    for trial in tuner:
+        script(build(0, trial["lr"]), data, TrialCallback(trial), epochs.of(trial))
+    assert epochs.counts() == {t.number: t.epochs for t in tuner.trials}  # none twice, none left out
+    for record in tuner.trials:
+        assert list(record.curve) == list(range(1, record.epochs + 1))
+    assert any(t.attempts > 1 and t.epochs == 9 for t in tuner.trials)
+    assert any(t.epochs < 9 for t in tuner.trials)
+
+
+def fine_tune(model, data, *callbacks):
+    """The script of Keras's guide to transfer learning: the same model, more layers to train, compiled again."""
+    first = model.layers[0]
+    first.trainable = False
+    compile_model(model, 0.05)
+    before = fit(model, data, *callbacks, epochs=4)
+    first.trainable = True
+    compile_model(model, 0.01)
+    after = fit(model, data, *callbacks, initial_epoch=before.epoch[-1], epochs=9)
+    return before.history["val_loss"], after.history["val_loss"]
+
+
+@pytest.mark.parametrize("die_after", range(1, 10))
+def test_killed_fine_tuning_equals_one_that_was_not(data, tmp_path, monkeypatch, die_after):
+    save_always(monkeypatch)
+    expected = build(0)
+    history = fine_tune(expected, data)
+    assert len(history[1]) == 6
+    epochs, seed = Epochs(die_after), 0
+    for _ in range(2):
+        tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db")
+        try:
+            for trial in tuner:
+                model = build(seed)
+                found = fine_tune(model, data, TrialCallback(trial), epochs.of(trial))
+        except KeyboardInterrupt:
+            seed += 1
+    assert epochs.counts() == {0: 10}
+    assert list(tuner.trials[0].curve) == list(range(1, 11))
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    if IS_EXACT:
+        assert found == history
+        assert_same(weights(model), weights(expected))
+
+
+def test_folds_are_trained_by_their_own_models(data, tmp_path):
+    x, y = data
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=2, seed=0, storage=tmp_path / "a.db")
+    finals = {}
+    for trial in tuner:
+        splits = KFold(3, shuffle=True, random_state=0).split(x)
+        for fold, (train, valid) in zip(trial.folds(3), splits, strict=False):
+            model = build(0, trial["lr"])
+            history = model.fit(
+                x[train], y[train], validation_data=(x[valid], y[valid]), epochs=4, batch_size=40, verbose=0,
+                callbacks=[TrialCallback(fold)],
+            )  # fmt: skip
+            finals.setdefault(trial.number, []).append(history.history["val_loss"])
+    for record in tuner.trials:
+        assert record.state is hpo.TrialState.COMPLETED
+        assert [list(curve.values()) for curve in record.folds] == finals[record.number]
+        assert record.curve[4] == pytest.approx(np.mean([losses[3] for losses in finals[record.number]]))
+        assert record.metrics[4]["val_loss-std"] == pytest.approx(
+            np.std([losses[3] for losses in finals[record.number]])
+        )
+
+
+def test_killed_fold_continues_where_it_was(data, tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    epochs = Epochs(die_after=7)
+    for _ in range(2):
+        tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db")
+        try:
+            for trial in tuner:
+                for fold in trial.folds(3):
+                    fit(build(fold.number), data, TrialCallback(fold), epochs.of(trial), epochs=4)
+        except KeyboardInterrupt:
+            pass
+    assert epochs.counts() == {0: 12}
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    assert [list(curve) for curve in tuner.trials[0].folds] == [[1, 2, 3, 4]] * 3
+
+
+class OwnEarlyStopping(keras.callbacks.EarlyStopping):
+    """A class of the user's, derived from Keras's."""
+
+
+class OwnPlateau(keras.callbacks.ReduceLROnPlateau):
+    """Another one."""
+
+
+def paused_at(epoch):
+    strategy = hpo.Hyperband(min_resource=epoch, max_resource=99, reduction_factor=99, pause=True)
+    return hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=1, seed=0)
+
+
+def test_classes_derived_from_counting_callbacks_are_restored(data):
+    def callbacks():
+        return [OwnPlateau(patience=1, factor=0.5, min_delta=0.1), OwnEarlyStopping(patience=4, min_delta=0.1)]
+
+    expected = build(0)
+    history = fit(expected, data, *callbacks(), epochs=20)
+    assert len(history.epoch) < 20
+    for trial in paused_at(4):
+        model = build(trial.attempt - 1)
+        found = fit(model, data, TrialCallback(trial), *callbacks(), epochs=20)
+    assert found.epoch == history.epoch
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+@keras.saving.register_keras_serializable()
+class TwoOptimizers(keras.Model):
+    """A model with a training step and optimisers of its own, as GANs have."""
+
+    def __init__(self, lr=0.05):
+        super().__init__()
+        self.first = keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(8, activation="tanh")])
+        self.second = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, activation="softmax")])
+        self.optimizers_of_parts = {
+            "second": keras.optimizers.Adam(lr), "first": keras.optimizers.SGD(lr, momentum=0.9)
+        }  # fmt: skip
+        self.loss_fn = keras.losses.SparseCategoricalCrossentropy()
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+    def train_step(self, batch):
+        x, y = batch
+        loss = self.loss_fn(y, self(x, training=True))
+        self.zero_grad()
+        loss.backward()
+        for name, part in (("first", self.first), ("second", self.second)):
+            variables = part.trainable_variables
+            self.optimizers_of_parts[name].apply([v.value.grad for v in variables], variables)
+        return {"loss": loss.item()}
+
+    def test_step(self, batch):
+        x, y = batch
+        return {"loss": self.loss_fn(y, self(x, training=False)).item()}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the training step is written in PyTorch")
+def test_all_optimizers_of_a_model_are_restored(data):
+    def new_model(seed):
+        keras.utils.set_random_seed(seed)
+        model = TwoOptimizers()
+        model.compile()
+        return model
+
+    expected = new_model(0)
+    fit(expected, data, epochs=6)
+    for trial in paused_at(3):
+        model = new_model(trial.attempt - 1)
+        fit(model, data, TrialCallback(trial), epochs=6)
+    assert trial.attempt == 2
+    assert_same(weights(model), weights(expected))
+
+
+def test_metric_that_is_a_vector_is_left_out(data, caplog):
+    x, y = data
+    one_hot = keras.utils.to_categorical(y)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("loss"), max_trials=1)
+    for trial in tuner:
+        model.fit(x, one_hot, epochs=3, verbose=0, callbacks=[TrialCallback(trial)])
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED
+    assert set(tuner.trials[0].metrics[3]) == {"loss"}
+    assert caplog.text.count("metrics['f1_score'] must be one number") == 1
+
+
+def test_validation_that_never_runs_costs_one_training(data):
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=12, seed=0)
+    with pytest.raises(hpo.MetricNotFound, match=r"in a whole training of 3 epochs.*No validation ran"):
+        for trial in tuner:
+            fit(build(), data, TrialCallback(trial), epochs=3, validation_freq=10)
+    assert [t.state for t in tuner.trials] == [hpo.TrialState.FAILED]
+
+
+def test_rung_that_passes_before_the_first_validation_is_judged_at_it(data):
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=hpo.Hyperband(max_resource=9), max_trials=9, seed=0)
+    for trial in tuner:
+        fit(build(0, trial["lr"]), data, TrialCallback(trial), epochs=9, validation_freq=4)
+    assert {t.epochs for t in tuner.trials} == {4, 9}
+
+
+class LaterMetric(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["own"] = 1.0
+
+
+def test_metric_of_a_later_callback_is_found_if_it_comes_before(data):
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("own"), max_trials=2)
+    trial = tuner.ask()
+    with pytest.raises(hpo.MetricNotFound, match="If LaterMetric adds it, put it before TrialCallback"):
+        fit(build(), data, TrialCallback(trial), LaterMetric(), epochs=2)
+    fit(build(), data, LaterMetric(), TrialCallback(tuner.ask()), epochs=2)
+    assert tuner.trials[1].curve == {1: 1.0, 2: 1.0}
+
+
+@pytest.mark.skipif(IS_EXACT, reason="only tf.data cannot save the state of its shuffling")
+def test_what_tensorflow_cannot_restore_is_said_at_once(data, caplog):
+    for trial in paused_at(2):
+        fit(build(), data, TrialCallback(trial), epochs=3, shuffle=True)
+    assert caplog.text.count("shuffles its data anew") == 1
