@@ -71,6 +71,20 @@ def caller_arguments(functions: Collection[str], variable: str) -> Mapping[str, 
     return {}
 
 
+def calling_object(kind: type) -> Any:
+    """Return the object of a kind whose method is calling us, None if there is none.
+
+    Args:
+        kind: Its class.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if isinstance(found := frame.f_locals.get("self"), kind):
+            return found
+        frame = frame.f_back
+    return None
+
+
 def damaged(path: Path, framework: str, number: int, error: Exception) -> CheckpointError:
     """Return the error that a checkpoint cannot be read.
 

@@ -4,12 +4,15 @@
 
 Metrics are named ``<data>-<metric>``: ``validation-logloss`` here, ``validation_0-logloss`` with the scikit-learn
 classes' ``eval_set``, ``test-logloss`` with ``cv``, whose value is the mean over folds (``test-logloss-std`` is
-recorded beside it).
+recorded beside it). An objective named as Amazon SageMaker does, ``validation:logloss``, is found too.
 
 A trial that is resumed after a pause or a crash needs no change: its model, its evaluation history and the counters of
-early stopping are restored, and ``num_boost_round`` stays the total. The result is bit-identical to an uninterrupted
-training, except where XGBoost draws random numbers (``subsample``, ``colsample_*``, ``num_parallel_tree``, and
-``dart`` without ``seed_per_iteration``): its generator cannot be saved, so the rounds after a resume use new draws.
+early stopping are restored, other callbacks see the rounds as if nothing had happened, and ``num_boost_round`` stays
+the total. The result is bit-identical to an uninterrupted training, except where XGBoost draws random numbers
+(``subsample``, ``colsample_*``, ``num_parallel_tree``, and ``dart`` without ``seed_per_iteration``): its generator
+cannot be saved, so the rounds after a resume use new draws.
+
+A second ``train`` with ``xgb_model=`` is a second phase of the trial: its rounds count on.
 """
 
 from __future__ import annotations
@@ -20,10 +23,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.integrations._shared import caller_arguments, damaged, of_another_model
+from hpo_plugins.integrations._shared import (
+    caller_arguments,
+    calling_object,
+    damaged,
+    handle_of,
+    hint_of_order,
+    of_another_model,
+)
 
-from hpo_plugins.errors import MissingDependency
-from hpo_plugins.trial import Trial
+from hpo_plugins.errors import MetricNotFound, MissingDependency
+from hpo_plugins.trial import TrainingHandle
 
 try:
     import xgboost
@@ -33,61 +43,85 @@ except ModuleNotFoundError as error:
 __all__ = ["TrialCallback"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
+_SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "num_parallel_tree")
 _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
 """The counters of early stopping: public attributes of JSON types."""
 
 
 class TrialCallback(xgboost.callback.TrainingCallback):
-    """Report every boosting round to a trial, and end the training when the trial is to stop.
+    """Report every boosting round to a trial or a fold, and end the training when it is to stop.
 
-    Rounds are absolute: a training continued with ``xgb_model=`` counts on from that model's rounds. Put an
-    ``EarlyStopping`` in ``callbacks`` after this one; ``early_stopping_rounds=`` comes after it by itself. The table
-    that ``cv`` returns contains the rounds since the trial was resumed.
+    Rounds are absolute: a training continued with ``xgb_model=`` counts on from that model's rounds. The table that
+    ``cv`` returns contains the rounds since the trial was resumed.
 
     Args:
-        trial: The trial that the tuner yielded.
+        trial: The trial that the tuner yielded, or a fold of it.
+
+    Raises:
+        InvalidArgument: It is neither.
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: TrainingHandle) -> None:
         """Bind to the trial."""
         super().__init__()
-        self._trial = trial
+        self._trial = handle_of(trial)
         self._start()
 
     def _start(self) -> None:
         self._boosters: list[Any] = []
-        self._early_stopping: list[Any] = []
+        self._container: Any = None
+        self._parameters: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
-        self._rounds_before = 0
         self._total: int | None = None
-        self._earlier_log: dict[str, Any] = {}
-        self._log: Any = {}
         self._stop = False
+        self._learning_rate: str | None = None
 
     def before_training(self, model: Any) -> Any:
-        """Restore a resumed training, and count the rounds that the model already has."""
+        """Begin a phase of the trial: restore what was interrupted, and leave out what is over."""
         self._start()
-        self._boosters = [model] if isinstance(model, xgboost.Booster) else [fold.bst for fold in model.cvfolds]
-        arguments = caller_arguments(("train", "cv"), "num_boost_round")
-        stopping = xgboost.callback.EarlyStopping
-        self._early_stopping = [c for c in arguments.get("callbacks") or [] if isinstance(c, stopping)]
+        trial, arguments = self._trial, caller_arguments(("train", "cv"), "num_boost_round")
+        is_booster = isinstance(model, xgboost.Booster)
+        self._boosters = [model] if is_booster else [fold.bst for fold in model.cvfolds]
+        self._container = calling_object(xgboost.callback.CallbackContainer)
+        self._total = arguments.get("num_boost_round")
+        self._parameters = dict(arguments.get("params") or {})
         self._model = _model(arguments) | {"boosters": len(self._boosters)}
-        if self._trial.resume_from is not None:
-            self._total = arguments.get("num_boost_round")
-            self._restore(Path(self._trial.resume_from))
-        if isinstance(model, xgboost.Booster) or self._trial.resume_from is not None:
-            self._rounds_before = self._boosters[0].num_boosted_rounds()
+        given = model.num_boosted_rounds() if is_booster and arguments.get("xgb_model") is not None else 0
+        self._phase = phase = trial.begin_phase(given, continues=given > 0)
+        if trial.can_pause or phase.restores:
+            self._warn_of_sampling()
+        if phase.checkpoint is not None:
+            self._restore(Path(phase.checkpoint))
+        if phase.is_over and phase.number in trial.state_of_phases:
+            _fill(self._container.history, trial.state_of_phases[phase.number])
+        if phase.is_over:
+            _leave_out_early_stopping(self._container)
+        elif phase.trained:
+            _count_from(self._container, phase.trained, self._boosters, self._learning_rate)
         return model
+
+    def _warn_of_sampling(self) -> None:
+        parameters = self._parameters
+        drawn = [f"{name}={parameters[name]}" for name in _SAMPLING if float(parameters.get(name) or 1) != 1]
+        if parameters.get("booster") == "dart" and not parameters.get("seed_per_iteration"):
+            drawn.append("booster=dart")
+        if drawn:
+            self._trial.warn_once(
+                "xgboost sampling",
+                f"XGBoost cannot save the generator of its random draws ({', '.join(drawn)}): the rounds after a "
+                "resume use new ones, so the result is equal in distribution to an uninterrupted training, not in "
+                "every bit.",
+            )
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Save the round before if that is due, and end the training.
 
         It ends here rather than in ``after_iteration``, where callbacks that come later would miss the last round.
         """
-        if self._earlier_log and not evals_log:
-            evals_log.update({data: {m: list(v) for m, v in log.items()} for data, log in self._earlier_log.items()})
+        if self._phase.is_over:
+            return True
         self._save_if_due()
-        return self._stop or (self._total is not None and self._rounds_before + epoch >= self._total)
+        return self._stop or (self._total is not None and epoch >= self._total)
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Report the round."""
@@ -98,27 +132,40 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 if isinstance(value, tuple):
                     value, metrics[f"{data}-{metric}-std"] = value
                 metrics[f"{data}-{metric}"] = value
-        self._log = evals_log
-        self._stop = self._trial.report(self._rounds_before + epoch + 1, metrics)
+        objective = self._trial.objective.metric
+        name = objective.replace(":", "-", 1)
+        if objective not in metrics and name in metrics:
+            metrics[objective] = metrics.pop(name)
+        try:
+            self._stop = self._trial.report(self._phase.begin + epoch + 1, metrics)
+        except MetricNotFound as error:
+            raise hint_of_order(error, self, self._container.callbacks) from None
         return False
 
     def after_training(self, model: Any) -> Any:
         """Save the last round if that is due, and leave no trace in the model."""
-        self._save_if_due()
+        if not self._phase.is_over:
+            self._save_if_due()
+            self._trial.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
         for booster in self._boosters:
             booster.__dict__.pop("update", None)
         self._start()
         return model
 
     def _save_if_due(self) -> None:
-        if self._trial.save_is_due and self._log:
+        if self._trial.save_is_due and self._container.history:
             self._trial.save(self._write, suffix=".zip")
 
     def _write(self, path: Path) -> None:
+        phases = self._trial.state_of_phases
         state = {
             "model": self._model,
-            "log": self._log,
-            "early_stopping": [{name: getattr(c, name) for name in _STOPPING} for c in self._early_stopping],
+            "log": self._container.history,
+            "learning_rate": _learning_rate(self._boosters[0]),
+            "phases": {number: log for number, log in phases.items() if number < self._phase.number},
+            "early_stopping": [
+                {name: getattr(callback, name) for name in _STOPPING} for callback in _early_stopping(self._container)
+            ],
         }
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr("state.json", json.dumps(state))
@@ -126,44 +173,112 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 archive.writestr(f"{number}.ubj", bytes(booster.save_raw()))
 
     def _restore(self, path: Path) -> None:
+        trial = self._trial.trial_number
         try:
             with zipfile.ZipFile(path) as archive:
                 state = json.loads(archive.read("state.json"))
                 models = [bytearray(archive.read(f"{number}.ubj")) for number in range(len(archive.namelist()) - 1)]
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-            raise damaged(path, "XGBoost", self._trial.number, error) from error
+            raise damaged(path, "XGBoost", trial, error) from error
         if state["model"] != self._model:
             difference = f"{state['model']}, and this training's is {self._model}"
-            raise of_another_model(path, self._trial.number, difference)
+            raise of_another_model(path, trial, difference)
         for booster, raw in zip(self._boosters, models, strict=True):
-            _load(booster, raw)
-        self._earlier_log = {
-            data: {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in log.items()}
-            for data, log in state["log"].items()
-        }
-        for callback, counted in zip(self._early_stopping, state["early_stopping"], strict=False):
+            _load(booster, raw, self._parameters, self._phase.trained if self._phase.restores else 0)
+        self._trial.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
+        if not self._phase.restores:
+            return
+        self._learning_rate = state["learning_rate"]
+        _fill(self._container.history, state["log"])
+        if self._phase.is_over:
+            self._trial.state_of_phases[self._phase.number] = state["log"]
+        for callback, counted in zip(_early_stopping(self._container), state["early_stopping"], strict=False):
             for name, value in counted.items():
                 setattr(callback, name, value)
 
 
-def _load(booster: Any, raw: bytearray) -> None:
-    """Load a saved model into the booster of this training, and let its rounds count on.
+def _early_stopping(container: Any) -> list[Any]:
+    return [callback for callback in container.callbacks if isinstance(callback, xgboost.callback.EarlyStopping)]
+
+
+def _fill(history: Any, log: Mapping[str, Any]) -> None:
+    """Give a training the evaluation history of the rounds that it does not train itself."""
+    for data, metrics in log.items():
+        history[data] = {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in metrics.items()}
+
+
+def _load(booster: Any, raw: bytearray, parameters: Mapping[str, Any], trained: int) -> None:
+    """Load a saved model into the booster of this training, which continues after ``trained`` of its rounds.
 
     This works only before the training begins.
     """
     booster.load_model(raw)
-    start, update = booster.num_boosted_rounds(), booster.update
+    # If the booster was configured before, as by a question for its number of rounds, loading has lost its parameters.
+    # Metrics stay, and giving them again would repeat them.
+    booster.set_param([(name, value) for name, value in parameters.items() if name != "eval_metric"])
+    if not trained:
+        return
+    update = booster.update
     learner = json.loads(booster.save_config())["learner"]
     generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
     if kind != "gblinear" and generic["seed_per_iteration"] != "1":
-        booster.set_param("seed", int(generic["seed"]) + start)  # else it repeats the first rounds' draws
-    booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + start, fobj)
+        booster.set_param("seed", int(generic["seed"]) + trained)  # else it repeats the first rounds' draws
+    booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + trained, fobj)
+
+
+def _learning_rate(booster: Any) -> str | None:
+    """Return the learning rate that a booster has now; ``LearningRateScheduler`` sets it after the round before."""
+    parts = [json.loads(booster.save_config())["learner"]["gradient_booster"]]
+    while parts:
+        part = parts.pop()
+        if "learning_rate" in part:
+            return str(part["learning_rate"])
+        parts += [value for value in part.values() if isinstance(value, dict)]
+    return None
+
+
+def _count_from(container: Any, trained: int, boosters: list[Any], learning_rate: str | None) -> None:
+    """Let every callback of a training see the rounds as they would be without the interruption.
+
+    XGBoost counts from 0 in each call of ``train``, so that a schedule of the learning rate would begin again.
+
+    Args:
+        container: The training's callbacks.
+        trained: How many of its rounds are trained already.
+        boosters: The models.
+        learning_rate: The learning rate of the next round.
+    """
+    before, after = container.before_iteration, container.after_iteration
+
+    def before_iteration(model: Any, epoch: int, dtrain: Any, evals: Any) -> bool:
+        if not epoch:
+            for callback in _early_stopping(container):  # it adds the rounds that the model had before this training
+                callback.starting_round = model.num_boosted_rounds() - trained
+            for booster in boosters:
+                if learning_rate is not None:
+                    booster.set_param("learning_rate", learning_rate)
+        return bool(before(model, epoch + trained, dtrain, evals))
+
+    container.before_iteration = before_iteration
+    container.after_iteration = lambda model, epoch, *data: after(model, epoch + trained, *data)
+
+
+def _leave_out_early_stopping(container: Any) -> None:
+    """Let a training that trains nothing return its model as it is: there may be no best round to return."""
+    others = [callback for callback in container.callbacks if callback not in _early_stopping(container)]
+
+    def after_training(model: Any) -> Any:
+        for callback in others:
+            model = callback.after_training(model=model)
+        return model
+
+    container.after_training = after_training
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint and a training must have in common.
 
-    It is read from the arguments: asking a booster would configure it, after which no model can be loaded into it.
+    It is read from the arguments: what a booster says of itself depends on whether it was configured.
     """
     parameters, data = dict(arguments.get("params") or {}), arguments.get("dtrain")
     model = {name: str(parameters[name]) for name in _IDENTITY if name in parameters}

@@ -85,6 +85,7 @@ class Training:
         row = self.lease.session.history[self.lease.number].row
         begun = max(phases, int(epoch > 0))
         self._phases.begins = list(row.phases[:begun]) or [0] * begun
+        self._may_begin = not begun
 
     # Phases.
 
