@@ -13,6 +13,8 @@ from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
 
+__all__ = ["Fold", "Phase", "TrainingHandle", "Trial"]
+
 
 class TrainingHandle:
     """What a callback or a loop holds of one training: a trial, or one fold of it.
@@ -118,6 +120,10 @@ class TrainingHandle:
             InvalidReport: It is another model's training, and ``next_phase`` was not called.
         """
         return self._training.begin_phase(first, weights, continues=continues)
+
+    def follow_phase(self, phase: Phase) -> None:
+        """Take note of a phase that another rank of the same training has begun."""
+        self._training.follow_phase(phase)
 
     def next_phase(self) -> None:
         """Declare that the next training continues this one, although its model is another object.

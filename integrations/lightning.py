@@ -6,8 +6,10 @@ It works in one process and with ``ddp``, ``ddp_spawn`` and ``ddp_fork``: the ob
 ranks, rank 0 reports, and all ranks stop at the same step.
 
 A trial is resumed after a pause or a crash with ``fit(..., ckpt_path=trial.resume_from)``, which is None for a new
-trial; ``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored: on the
-CPU, the weights are bit-identical to those of an uninterrupted training.
+trial; ``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored, those
+of data loaders included: on the CPU, the weights are bit-identical to those of an uninterrupted training.
+
+A second ``fit`` of the same module is a second phase of the trial: its epochs count on. Pass ``ckpt_path`` to each.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo_plugins.integrations import _lightning_data as data
 from hpo_plugins.integrations import _random_state as random_state
-from hpo_plugins.integrations._shared import damaged, of_another_model
+from hpo_plugins.integrations._shared import damaged, handle_of, of_another_model
 
-from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency
+from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency, WorkerError
 from hpo_plugins.execution.ranks import TrialReference
-from hpo_plugins.trial import Trial
+from hpo_plugins.trial import Phase, TrainingHandle
 
 __all__ = ["TrialCallback"]
 
@@ -43,10 +46,14 @@ class _Reporter:
     judged, as soon as the objective is known.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial = TrialReference(trial)
+    def __init__(self, trial: TrainingHandle) -> None:
+        self._trial = TrialReference(handle_of(trial))
         self._metric = trial.objective.metric
         self._saving: str | None = None
+        self._phase = Phase(0, 0, 0, is_over=False, restores=False)
+        self._first = 0  # the trainer's epoch when the phase began
+        self._loaded: dict[str, Any] = {}
+        self._limits: tuple[Any, Any] | None = None  # the trainer's, while it trains nothing
         self._forget()
 
     def _forget(self) -> None:
@@ -57,6 +64,7 @@ class _Reporter:
         self._validated = False
         self._ended: tuple[int, Metrics, bool] | None = None  # epoch, metrics, whether they were reported
         self._batches_before = -1
+        self._last_epoch = 0
 
     @property
     def state_key(self) -> str:
@@ -66,24 +74,83 @@ class _Reporter:
         return {"random": random_state.capture()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        random_state.restore(state["random"])
+        self._random = state["random"]
+        random_state.restore(self._random)
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        if stage == "fit" and self._trial().resume_from is not None:
-            _check(Path(self._trial().resume_from), self._trial().number, pl_module)
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        self._loaded = checkpoint.get("hpo_plugins", {})
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage != "fit":
+            return
+        trial = self._trial()
+        self._check_ranks(trainer, trial)
+        if trial.resume_from is not None:
+            _check(Path(trial.resume_from), trial.trial_number, pl_module)
+        self._loaded = {}
+        self._phase = self._begin_phase(trainer, pl_module)
+        if self._phase.is_over:
+            loop = trainer.fit_loop
+            self._limits = loop.min_epochs, loop.epoch_loop.min_steps
+            loop.min_epochs = loop.epoch_loop.min_steps = None
+            trainer.should_stop = True
+
+    def _check_ranks(self, trainer: Any, trial: TrainingHandle) -> None:
+        """Raise WorkerError on every rank if they train different trials."""
+        if trainer.world_size == 1:
+            return
+        own = (trial.trial_number, trial.number, trial.attempt, sorted(map(repr, trial.params.items())))
+        if not trainer.strategy.reduce_boolean_decision(own == trainer.strategy.broadcast(own, src=0), all=True):
+            raise WorkerError(
+                f"The ranks of one training must train one trial, but this is rank {trainer.global_rank} with trial "
+                f"{trial.trial_number}, and another rank has another one. Start them with torchrun or "
+                "accelerate launch on one machine, or let Lightning start them (strategy='ddp'): then all ranks follow "
+                "rank 0. Ranks on several machines cannot be tuned."
+            )
+
+    def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
+        """Let rank 0 begin the phase, and every rank learn of it."""
+        trial = self._trial()
+        outcome: Phase | HpoError | None = None
+        if trainer.is_global_zero:
+            try:
+                outcome = trial.begin_phase(0, pl_module.parameters())
+            except HpoError as error:
+                outcome = error
+        outcome = _broadcast(trainer, outcome)
+        if isinstance(outcome, HpoError):
+            raise outcome
+        if not trainer.is_global_zero:
+            trial.follow_phase(outcome)
+        return outcome
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        path = self._phase.checkpoint
+        if path is not None and not self._phase.restores:  # the phase was over: code after it finds the later weights
+            _load_weights(Path(path), pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
-        trial = self._trial()
-        if trial.start_epoch and trainer.current_epoch != trial.start_epoch:
-            if trial.can_pause or trainer.current_epoch:
+        trial, phase = self._trial(), self._phase
+        if phase.restores and self._loaded.get("epoch") != phase.start:
+            if trial.can_pause or trainer.current_epoch or phase.number:
                 raise CheckpointError(
-                    f"Trial {trial.number} resumes after epoch {trial.start_epoch}, but this training begins after "
+                    f"Trial {trial.trial_number} resumes after epoch {phase.start}, but this training begins after "
                     f"epoch {trainer.current_epoch}. Pass ckpt_path=trial.resume_from to fit; it is None for a new "
                     "trial."
                 )
             if trainer.is_global_zero:
                 trial.start_over()
+            self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
+        self._first = trainer.current_epoch - phase.trained if phase.number else 0
+        if trial.can_pause and data.has_persistent_workers(trainer):
+            trial.warn_once(
+                "persistent workers",
+                "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
+                "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",
+            )
+        if phase.restores:
+            data.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -101,7 +168,8 @@ class _Reporter:
         elsewhere = self._validation_names | self._late_names
         metrics = {k: v for k, v in trainer.callback_metrics.items() if k not in elsewhere} | self._validation
         self._validation = {}
-        epoch = trainer.current_epoch + 1
+        epoch = self._phase.begin + trainer.current_epoch - self._first + 1
+        self._last_epoch = epoch
         is_there = self._on_all_ranks(trainer, metrics)
         if is_there:
             self._report(trainer, epoch, metrics)
@@ -147,6 +215,7 @@ class _Reporter:
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if self._saving is None:
             return
+        checkpoint["hpo_plugins"] = {"epoch": self._last_epoch, "generators": data.generator_states(trainer)}
         loop = checkpoint["loops"]["fit_loop"]
         if self._saving == "begun":  # Lightning already counts the next epoch as ready
             for count in loop["epoch_progress"].values():
@@ -157,6 +226,10 @@ class _Reporter:
             progress["is_last_batch"] = False
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
+        if stage == "fit" and self._phase.is_over and self._phase.restores:  # Lightning has drawn an epoch's order
+            random_state.restore(self._random)
+        if self._limits is not None:
+            (trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps), self._limits = self._limits, None
         if trainer.world_size > 1:
             atexit.unregister(_leave_process_group)  # once per process, however many trainings it runs
             atexit.register(_leave_process_group)
@@ -240,6 +313,18 @@ def _check(path: Path, number: int, pl_module: Any) -> None:
         raise of_another_model(path, number, difference)
 
 
+def _load_weights(path: Path, pl_module: Any) -> None:
+    """Give a module that trains nothing now the weights of a checkpoint, if it has the same."""
+    if path.is_dir():
+        return
+    import torch
+
+    saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]  # written by this trial
+    own = pl_module.state_dict()
+    if {n: v.shape for n, v in saved.items()} == {n: v.shape for n, v in own.items()}:
+        pl_module.load_state_dict(saved)
+
+
 def _broadcast(trainer: Any, answer: Any) -> Any:
     """Return rank 0's answer on every rank."""
     return answer if trainer.world_size == 1 else trainer.strategy.broadcast(answer, src=0)
@@ -265,7 +350,10 @@ _DOC = """Report every epoch to a trial, and end the training when the trial is 
 Of several validations within an epoch, the last counts; the sanity check and a separate ``validate()`` do not count.
 
 Args:
-    trial: The trial that the tuner yielded.
+    trial: The trial that the tuner yielded, or a fold of it.
+
+Raises:
+    InvalidArgument: It is neither.
 """
 
 if TYPE_CHECKING:

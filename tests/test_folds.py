@@ -227,3 +227,21 @@ def test_history_view_of_a_fold_has_only_trials_that_reached_it():
     assert [len(trial.curve) for trial in history.up_to_fold(0)] == [2, 2]
     assert [len(trial.curve) for trial in history.up_to_fold(1)] == [2, 0]
     assert history.up_to_fold(1).incumbent() == 0
+
+
+def test_error_in_a_fold_does_not_end_it(tmp_path):
+    tuner = new_tuner(tmp_path / "a.db", max_trials=1, retry_on=(RuntimeError,))
+    trained = []
+
+    def train(trial):
+        for fold in trial.folds(2):
+            for epoch in range(fold.start_epoch + 1, 4):
+                trained.append((fold.number, epoch))
+                fold.report(epoch, {"loss": 1.0})
+                fold.save(lambda path: path.write_text("state"))
+                if trained[-1] == (1, 2) and trial.attempt == 1:
+                    raise RuntimeError
+
+    tuner.run(train)
+    assert trained == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+    assert tuner.trials[0].state is hpo.TrialState.COMPLETED

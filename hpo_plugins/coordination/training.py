@@ -63,6 +63,7 @@ class Training:
         self._phases = Phases(0 if is_done else start_epoch, phases)
         self._may_begin = True
         self._weights: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # of the last phase
+        self._begun_at = 0  # the epoch from which the phase trains: it has nothing to save yet
         self._others_epoch = 0  # the last one that another process has reported in this attempt
         self._has_objective = start_epoch > 0
         self._save_timer = SaveTimer()
@@ -110,10 +111,15 @@ class Training:
                 self.epoch if number else first, must_stop=self.must_stop or self.lease.must_stop
             )
             phase.checkpoint = path
+            self._begun_at = phase.start
             self.epoch = max(self.epoch, phase.start)
             if number or phase.begin or self.lease.is_visiting:
                 self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))
             return phase
+
+    def follow_phase(self, phase: Phase) -> None:
+        """Take note of a phase; see ``Trial.follow_phase``."""
+        self._phases.begins.append(phase.begin)
 
     def next_phase(self) -> None:
         """Let the next phase train any model; see ``Trial.next_phase``."""
@@ -190,7 +196,7 @@ class Training:
         lease = self.lease
         session = lease.session
         with session.lock:
-            if not lease.is_held() or not self.epoch or self.is_done:
+            if not lease.is_held() or self.epoch <= self._begun_at or self.is_done:
                 return False
             if lease.is_visiting and self.is_fold:
                 return False  # folds that train at the same time cannot share the trial's one checkpoint

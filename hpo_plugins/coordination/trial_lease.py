@@ -247,7 +247,8 @@ class TrialLease:
                 return
             self.write_reports()
             trial = self.session.refresh()[self.number]
-            if self.must_stop or self._is_refused or trial.row.decision is not None or index != trial.row.fold:
+            row, is_decided = trial.row, self.must_stop or self._is_refused or trial.row.decision is not None
+            if is_decided or row.folds is None or index != row.fold:
                 return
             if index >= len(trial.folds) or not len(trial.folds[index].curve):
                 return
@@ -270,8 +271,11 @@ class TrialLease:
     def end(self) -> None:
         """End the trial as it was decided; see ``Trial.end``."""
         with self.session.lock:
-            if (row := self._close()) is None:
+            if self._close() is None:
                 return
+            for index in range(len(self.session.history[self.number].folds)):
+                self.end_fold(index)
+            row = self.session.history[self.number].row
             decision = final_decision(self.session, self.number, self._current.why_incomplete())
             finish(self.session, row, decision)
             self._forget()
@@ -319,10 +323,7 @@ class TrialLease:
         if not self.is_held():
             return None
         self.write_reports()
-        trial = self.session.refresh()[self.number]
-        for index in range(trial.row.fold, len(trial.folds) if trial.row.folds is not None else 0):
-            self.end_fold(index)
-        row = self.session.history[self.number].row
+        row = self.session.refresh()[self.number].row
         if row.attempts != self.attempt:
             self._forget()
             return None

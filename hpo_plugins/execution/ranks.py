@@ -17,7 +17,7 @@ import weakref
 from typing import Any
 
 from hpo_plugins.storage.proxy import Address, connect, serve
-from hpo_plugins.trial import Trial
+from hpo_plugins.trial import TrainingHandle
 
 _ADDRESS_VARIABLE = "HPO_PLUGINS_RANK_ZERO"
 
@@ -93,14 +93,14 @@ class TrialReference:
     is pickled beforehand, and every process other than the one that created the reference uses an unpickled copy.
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: TrainingHandle) -> None:
         """Make the trial available to processes that this one starts."""
         self._trial = trial
         self._pid = os.getpid()
         self._pickled = pickle.dumps(trial)
         publish_address()
 
-    def __call__(self) -> Trial:
+    def __call__(self) -> TrainingHandle:
         """Return the trial for use in this process."""
         if self._pid != os.getpid():
             self._trial = pickle.loads(self._pickled)  # noqa: S301 - pickled by this process's parent

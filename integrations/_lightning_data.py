@@ -1,0 +1,59 @@
+"""The random generators of a Lightning training's data loaders, for checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hpo_plugins.integrations import _random_state as random_state
+
+
+def generator_states(trainer: Any) -> list[str]:
+    """Return the states of the generators that the training's data loaders were given."""
+    return [bytes(generator.get_state().numpy()).hex() for generator in _generators(trainer)]
+
+
+def has_persistent_workers(trainer: Any) -> bool:
+    """Return whether a data loader keeps its workers from epoch to epoch."""
+    return any(getattr(loader, "persistent_workers", False) for loader in _loaders(trainer))
+
+
+def restore_generators(trainer: Any, states: list[str], random: dict[str, Any]) -> None:
+    """Restore the generators, after Lightning has begun to draw the order of the first epoch, and draw it again.
+
+    Lightning creates the iterator of the first epoch before any hook that knows the data loaders; a later epoch's is
+    created anew, which draws a seed for its workers unless they are persistent. So the first one is thrown away, and
+    another is created from the restored states, as it would have been without the interruption.
+
+    Args:
+        trainer: The trainer, when the training starts.
+        states: What ``generator_states`` returned.
+        random: The states of the process's generators.
+    """
+    generators = list(_generators(trainer))
+    if not generators and not has_persistent_workers(trainer):
+        return
+    import torch
+
+    for generator, state in zip(generators, states, strict=False):
+        generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
+    random_state.restore(random)
+    iter(trainer.fit_loop._data_fetcher)  # noqa: SLF001 - Lightning does this between two epochs
+
+
+def _loaders(trainer: Any) -> list[Any]:
+    combined = trainer.fit_loop._combined_loader  # noqa: SLF001 - its property returns the user's own structure
+    return [] if combined is None else list(combined.flattened)
+
+
+def _generators(trainer: Any) -> Iterator[Any]:
+    import torch
+
+    seen = set()
+    for loader in _loaders(trainer):
+        batches = getattr(loader, "batch_sampler", None)
+        for owner in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator) and id(generator) not in seen:
+                seen.add(id(generator))
+                yield generator
