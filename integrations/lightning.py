@@ -17,18 +17,16 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
-import pickle
 import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo_plugins.integrations import _lightning_data as data
+from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
-from hpo_plugins.integrations._shared import damaged, handle_of, of_another_model
+from hpo_plugins.integrations._shared import handle_of
 
 from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency, WorkerError
-from hpo_plugins.execution.ranks import TrialReference
+from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
 __all__ = ["TrialCallback"]
@@ -47,7 +45,8 @@ class _Reporter:
     """
 
     def __init__(self, trial: TrainingHandle) -> None:
-        self._trial = TrialReference(handle_of(trial))
+        self._trial = handle_of(trial)
+        publish_address()
         self._metric = trial.objective.metric
         self._saving: str | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
@@ -73,8 +72,8 @@ class _Reporter:
     def state_dict(self) -> dict[str, Any]:
         return {"random": random_state.capture()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._random = state["random"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._random = state_dict["random"]
         random_state.restore(self._random)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
@@ -83,10 +82,10 @@ class _Reporter:
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage != "fit":
             return
-        trial = self._trial()
+        trial = self._trial
         self._check_ranks(trainer, trial)
         if trial.resume_from is not None:
-            _check(Path(trial.resume_from), trial.trial_number, pl_module)
+            state.check(Path(trial.resume_from), trial.trial_number, pl_module)
         self._loaded = {}
         self._phase = self._begin_phase(trainer, pl_module)
         if self._phase.is_over:
@@ -110,7 +109,7 @@ class _Reporter:
 
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
         """Let rank 0 begin the phase, and every rank learn of it."""
-        trial = self._trial()
+        trial = self._trial
         outcome: Phase | HpoError | None = None
         if trainer.is_global_zero:
             try:
@@ -127,11 +126,11 @@ class _Reporter:
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         path = self._phase.checkpoint
         if path is not None and not self._phase.restores:  # the phase was over: code after it finds the later weights
-            _load_weights(Path(path), pl_module)
+            state.load_weights(Path(path), pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
-        trial, phase = self._trial(), self._phase
+        trial, phase = self._trial, self._phase
         if phase.restores and self._loaded.get("epoch") != phase.start:
             if trial.can_pause or trainer.current_epoch or phase.number:
                 raise CheckpointError(
@@ -143,14 +142,14 @@ class _Reporter:
                 trial.start_over()
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
-        if trial.can_pause and data.has_persistent_workers(trainer):
+        if trial.can_pause and state.has_persistent_workers(trainer):
             trial.warn_once(
                 "persistent workers",
                 "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
                 "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",
             )
         if phase.restores:
-            data.restore_generators(trainer, self._loaded.get("generators", []), self._random)
+            state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -187,7 +186,7 @@ class _Reporter:
 
     def _save(self, trainer: Any, *, epoch_begun: bool) -> None:
         """Save if that is due: after everything that belongs to an epoch, schedulers included."""
-        trial = self._trial()
+        trial = self._trial
         if not _broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
         self._saving = "begun" if epoch_begun else "ended"
@@ -215,7 +214,7 @@ class _Reporter:
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if self._saving is None:
             return
-        checkpoint["hpo_plugins"] = {"epoch": self._last_epoch, "generators": data.generator_states(trainer)}
+        checkpoint["hpo_plugins"] = {"epoch": self._last_epoch, "generators": state.generator_states(trainer)}
         loop = checkpoint["loops"]["fit_loop"]
         if self._saving == "begun":  # Lightning already counts the next epoch as ready
             for count in loop["epoch_progress"].values():
@@ -243,7 +242,7 @@ class _Reporter:
         if not reported:
             self._report(trainer, epoch, metrics | late)
         elif late and trainer.is_global_zero:
-            self._trial().report(epoch, late)
+            self._trial.report(epoch, late)
 
     def _on_all_ranks(self, trainer: Any, metrics: Metrics) -> bool:
         """Return whether every rank has the objective; the answer is the same on every rank."""
@@ -261,7 +260,7 @@ class _Reporter:
         outcome: bool | HpoError = False
         if trainer.is_global_zero:
             try:
-                outcome = self._trial().report(epoch, metrics, objective_follows=self._objective_follows(trainer))
+                outcome = self._trial.report(epoch, metrics, objective_follows=self._objective_follows(trainer))
             except HpoError as error:
                 outcome = error
         outcome = _broadcast(trainer, outcome)
@@ -287,42 +286,6 @@ def _leave_process_group() -> None:
     if torch.distributed.is_initialized():
         gc.collect()  # a model in a cycle of references would keep the group's threads
         torch.distributed.destroy_process_group()
-
-
-def _check(path: Path, number: int, pl_module: Any) -> None:
-    """Raise CheckpointError if a checkpoint is damaged or of another model, before Lightning loads it.
-
-    Of a model that creates layers later (``configure_model``), the existing layers are compared.
-    """
-    if path.is_dir():  # sharded: read by the training's own strategy
-        return
-    try:
-        import torch
-
-        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            return  # contains objects that only weights_only=False reads
-        raise damaged(path, "Lightning", number, error) from error
-    there = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
-    here = {name: tuple(value.shape) for name, value in pl_module.state_dict().items() if hasattr(value, "shape")}
-    other = sorted(name for name, shape in here.items() if there.get(name, shape) != shape)
-    if other:
-        name = other[0]
-        difference = f"{name} has shape {there[name]} there, and {here[name]} in this training"
-        raise of_another_model(path, number, difference)
-
-
-def _load_weights(path: Path, pl_module: Any) -> None:
-    """Give a module that trains nothing now the weights of a checkpoint, if it has the same."""
-    if path.is_dir():
-        return
-    import torch
-
-    saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]  # written by this trial
-    own = pl_module.state_dict()
-    if {n: v.shape for n, v in saved.items()} == {n: v.shape for n, v in own.items()}:
-        pl_module.load_state_dict(saved)
 
 
 def _broadcast(trainer: Any, answer: Any) -> Any:

@@ -33,7 +33,7 @@ from hpo_plugins.integrations._shared import (
 )
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
-from hpo_plugins.trial import TrainingHandle
+from hpo_plugins.trial import Phase, TrainingHandle
 
 try:
     import xgboost
@@ -73,6 +73,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._parameters: dict[str, Any] = {}
         self._model: dict[str, Any] = {}
         self._total: int | None = None
+        self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._stop = False
         self._learning_rate: str | None = None
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hpo_plugins.coordination.forks import watch_forks
 from hpo_plugins.coordination.heartbeat import Heartbeat, is_dead, release_at_exit, worker_name
 from hpo_plugins.errors import StorageError
 from hpo_plugins.history import History
@@ -30,6 +31,9 @@ class Lease(Protocol):
 
     def release(self) -> None:
         """Give the trial back."""
+
+    def before_fork(self) -> None:
+        """Let a forked child report to the trial."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class StudySession:
         # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
         self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
+        watch_forks(self)
 
     # The history.
 
@@ -235,6 +240,21 @@ class StudySession:
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> StudySession:
         """Return a session for a worker of that name, which reaches the study and its files in other ways."""
         return StudySession(self.config, store, checkpoints, self.terms, worker=worker)
+
+    def before_fork(self) -> None:
+        """Let a forked child reach the study, and this process's leases."""
+        self.store.before_fork()
+        for lease in list(self.leases.values()):
+            lease.before_fork()
+
+    def after_fork(self) -> None:
+        """Become another worker in a forked child, with nothing held."""
+        self.store = self.store.after_fork()
+        self.worker = worker_name()
+        self.leases = {}
+        self.lock = threading.RLock()
+        self._is_consistent = False
+        self._heartbeat = Heartbeat(self._renew, self.terms.seconds / 4)
 
     def for_visitor(self) -> StudySession:
         """Return a session for a process that reports to a trial of this one."""

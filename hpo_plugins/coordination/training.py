@@ -97,7 +97,7 @@ class Training:
             if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
                 is_lost = self.lease.must_stop and not self.lease.is_over
                 return Phase(0, first, first, is_over=is_lost, restores=False)
-            self.lease.check_fold(self)
+            self.lease.folds.check(self)
             number = len(self._phases.begins)
             is_same = continues or self._may_begin or any(self._weights.get(id(each)) is each for each in weights)
             if number and not is_same and not self._phases.is_resuming:
@@ -146,7 +146,7 @@ class Training:
             if not lease.check_held("report"):
                 return False
             try:
-                lease.check_fold(self)
+                lease.folds.check(self)
                 values, left_out = plain_metrics(metrics, lease.objective.metric)
                 for name, reason in left_out.items():
                     lease.session.warn_once(f"metric {name}", f"{reason} It is not recorded.")

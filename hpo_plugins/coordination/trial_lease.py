@@ -8,16 +8,19 @@ the training is told to stop.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import secrets
 from typing import Any
 
 from hpo_plugins.coordination.completion import SilenceGuard, final_decision, finish
-from hpo_plugins.coordination.judging import judge_epoch, judge_fold
+from hpo_plugins.coordination.judging import judge_epoch
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.errors import CheckpointError, InvalidArgument, InvalidReport, StorageError, WorkerError
+from hpo_plugins.coordination.trial_folds import TrialFolds
+from hpo_plugins.coordination.visiting import Ticket
+from hpo_plugins.errors import CheckpointError, InvalidReport, StorageError, WorkerError
 from hpo_plugins.records import ReportRow, TrialRow, TrialState
 from hpo_plugins.strategies import Decision
 
@@ -43,6 +46,8 @@ class TrialLease:
         definition: Its training definition, None if the study has only one.
         objective: The objective by which the trial is judged.
         training: Its training without folds.
+        folds: Its trainings in folds.
+        is_refused: Whether a report was refused, so that it ends FAILED.
         must_stop: Whether the trial is to stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
         is_visiting: Whether another process has acquired the trial.
@@ -68,11 +73,19 @@ class TrialLease:
         self._row = row
         self._silence = silence
         self._writer = secrets.token_hex(4) if self.is_visiting else ""
-        self._is_refused = False
+        self.is_refused = False
         self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
         self.training = Training(self, row.fold, row.start_epoch, row.phases)
-        self._folds: dict[int, Training] = {}
-        self._current = self.training
+        self.folds = TrialFolds(self, row)
+
+    @functools.cached_property
+    def ticket(self) -> Ticket:
+        """What another process of this machine needs to report to the trial."""
+        return Ticket.of(self)
+
+    def before_fork(self) -> None:
+        """Let a forked child report to the trial: the address must be known before."""
+        _ = self.ticket
 
     def describe(self, training: Training) -> str:
         """Return what a training is called in messages."""
@@ -99,7 +112,7 @@ class TrialLease:
         if row.worker == self.session.worker or row.attempts != self.attempt or row.state.is_final:
             return False
         self.session.leases[self.number] = self  # not renewed: the process that acquired the trial does that
-        for training in (self.training, *self._folds.values()):
+        for training in (self.training, *self.folds.trainings.values()):
             training.follow(trial.last_epoch_of(training.fold), row.phase)
         return True
 
@@ -145,7 +158,7 @@ class TrialLease:
                 )
                 self.refuse(error)
                 raise error
-            if trial.row.decision is not None and not (self.must_stop or self._is_refused):  # by another process
+            if trial.row.decision is not None and not (self.must_stop or self.is_refused):  # by another process
                 self.must_stop, self.decision = True, trial.row.decision
             if value is not None and not self.must_stop:
                 self._judge(report, value)
@@ -155,20 +168,20 @@ class TrialLease:
         if decision is None:
             return
         if decision.state is TrialState.COMPLETED and self.session.history[self.number].row.folds is not None:
-            self._folds[report.fold].must_stop = True
+            self.folds.trainings[report.fold].must_stop = True
         else:
             self.decide(decision)
 
     def decide(self, decision: Decision) -> None:
         """Stop the training, and write what becomes of the trial when the attempt ends."""
         self.must_stop, self.decision = True, decision.state
-        if not self._is_refused:
+        if not self.is_refused:
             self.update(decision=decision.state, stop_reason=decision.reason)
 
     def refuse(self, error: InvalidReport) -> None:
         """Let the trial end FAILED, even if the user's code or a library catches the error."""
-        if not self._is_refused:
-            self._is_refused = True
+        if not self.is_refused:
+            self.is_refused = True
             with contextlib.suppress(StorageError):
                 self.update(decision=TrialState.FAILED, stop_reason=f"{type(error).__name__}: {error}")
 
@@ -177,89 +190,6 @@ class TrialLease:
         if self.decision is TrialState.PAUSED:
             with contextlib.suppress(StorageError):  # then it is paused without a checkpoint
                 self.decide(Decision(TrialState.STOPPED, f"it was to be paused, but {reason}"))
-
-    # Folds.
-
-    def declare_folds(self, n: int) -> None:
-        """Train the trial in this many folds.
-
-        Raises:
-            InvalidArgument: The trial, or another one of the study, is trained in another number of folds.
-        """
-        with self.session.lock:
-            if not self.check_held("training"):
-                return
-            row = self.session.history[self.number].row
-            others = {trial.row.folds for trial in self.session.history if trial.has_reports}
-            if row.folds is not None:
-                others.add(row.folds)
-            if others - {n}:
-                known = ", ".join("none" if other is None else str(other) for other in others - {n})
-                raise InvalidArgument(
-                    f"folds must be the same in all trials of a study, since means over different folds cannot be "
-                    f"compared, but got folds({n}) after {known}. Use that number, or another name= for a new study."
-                )
-            if row.folds is None:
-                self.update(folds=n)
-
-    def check_fold(self, training: Training) -> None:
-        """Raise InvalidReport if the trial has folds and this is not one of them, or the other way round."""
-        history = self.session.history
-        row = history[self.number].row
-        if row.folds is None and history.n_folds is not None:
-            raise InvalidReport(
-                f"The trials of this study are trained in {history.n_folds} folds, but trial {self.number} is trained "
-                "without. Loop over trial.folds(n), or use another name= for a new study."
-            )
-        if row.folds is not None and not training.is_fold:
-            raise InvalidReport(
-                f"Trial {self.number} is trained in {row.folds} folds, but this training has the trial instead of a "
-                "fold. Write TrialCallback(fold) or fold.report(...) in the loop over trial.folds(n)."
-            )
-        if training.is_fold and self.is_visiting and self.session.config.strategy.pauses:
-            raise InvalidReport(
-                f"Folds that train in processes of their own cannot be paused, but the strategy has pause=True. Train "
-                f"the folds of trial {self.number} one after another, or choose pause=False."
-            )
-
-    def fold(self, index: int) -> Training:
-        """Return the training of a fold."""
-        if index not in self._folds:
-            row = self._row
-            if index < row.fold:
-                epochs = self.session.refresh()[self.number].folds[index].epochs
-                training = Training(self, index, epochs[-1] if epochs else 0, (), is_fold=True, is_done=True)
-            elif index == row.fold:
-                training = Training(self, index, row.start_epoch, row.phases, is_fold=True)
-            else:
-                training = Training(self, index, 0, (), is_fold=True)
-            self._folds[index] = training
-        self._current = self._folds[index]
-        return self._current
-
-    def end_fold(self, index: int) -> None:
-        """End a fold whose training is over, and judge the trial by the folds so far.
-
-        A fold that has not reported is left open: it may be training in another process.
-        """
-        with self.session.lock:
-            if not self.is_held():
-                return
-            self.write_reports()
-            trial = self.session.refresh()[self.number]
-            row, is_decided = trial.row, self.must_stop or self._is_refused or trial.row.decision is not None
-            if is_decided or row.folds is None or index != row.fold:
-                return
-            if index >= len(trial.folds) or not len(trial.folds[index].curve):
-                return
-            self.update(fold=index + 1, start_epoch=0, checkpoint=None, phases=(), phase=0)
-            self.resume_from = None
-            if trial.row.checkpoint is not None:
-                self.session.checkpoints.clear(self.number)
-            if index + 1 < (trial.row.folds or 0):
-                decision = judge_fold(self.session, self.number, index)
-                if decision is not None:
-                    self.decide(decision)
 
     @property
     def folder(self) -> Any:
@@ -273,10 +203,9 @@ class TrialLease:
         with self.session.lock:
             if self._close() is None:
                 return
-            for index in range(len(self.session.history[self.number].folds)):
-                self.end_fold(index)
+            self.folds.end_all()
             row = self.session.history[self.number].row
-            decision = final_decision(self.session, self.number, self._current.why_incomplete())
+            decision = final_decision(self.session, self.number, (self.folds.current or self.training).why_incomplete())
             finish(self.session, row, decision)
             self._forget()
             if self._silence is not None:

@@ -2,7 +2,7 @@
 
 Distributed training starts processes in three ways, and each must reach the same study:
 
-* ``spawn`` pickles what it needs and ``fork`` copies it: ``TrialReference`` gives both a pickled trial.
+* ``spawn`` pickles what it needs and ``fork`` copies it: a trial crosses by itself.
 * A launcher runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
   its environment, and trains the trials that rank 0 has acquired, in the same order.
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import threading
 import weakref
 from typing import Any
 
 from hpo_plugins.storage.proxy import Address, connect, serve
-from hpo_plugins.trial import TrainingHandle
 
 _ADDRESS_VARIABLE = "HPO_PLUGINS_RANK_ZERO"
 
@@ -84,33 +82,3 @@ def find_rank_zero() -> Any | None:
         return None
     pid, socket, key, index = json.loads(os.environ[_ADDRESS_VARIABLE])
     return None if pid == os.getpid() else connect(Address(socket, bytes.fromhex(key), index))
-
-
-class TrialReference:
-    """A trial that finds its study again after ``fork`` and ``spawn``.
-
-    A forked child has copies of its parent's locks, connections and memory, none of which it may use. So the trial
-    is pickled beforehand, and every process other than the one that created the reference uses an unpickled copy.
-    """
-
-    def __init__(self, trial: TrainingHandle) -> None:
-        """Make the trial available to processes that this one starts."""
-        self._trial = trial
-        self._pid = os.getpid()
-        self._pickled = pickle.dumps(trial)
-        publish_address()
-
-    def __call__(self) -> TrainingHandle:
-        """Return the trial for use in this process."""
-        if self._pid != os.getpid():
-            self._trial = pickle.loads(self._pickled)  # noqa: S301 - pickled by this process's parent
-            self._pid = os.getpid()
-        return self._trial
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle only the pickled trial."""
-        return {"_pid": -1, "_pickled": self._pickled, "_trial": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrialReference:
-        """Return itself, as a trial does."""
-        return self

@@ -91,6 +91,10 @@ class Database:
             case _:
                 return sa.literal(time.time(), sa.Float(53))
 
+    def reopened(self) -> Database:
+        """Return the same database with connections of its own."""
+        return Database(self.url.render_as_string(hide_password=False))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
         return Database, (self.url.render_as_string(hide_password=False),)
@@ -111,6 +115,8 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         raise StorageError(
             "storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory."
         )
+    if text == ":memory:":
+        raise StorageError("storage must be a file, but got ':memory:'. Omit storage to keep the study in memory.")
     if "://" not in text:
         return sa.URL.create("sqlite", database=os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - keeps links
     try:

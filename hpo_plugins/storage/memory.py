@@ -19,7 +19,7 @@ from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
-from hpo_plugins.storage.proxy import ProxyStudyStore, serve
+from hpo_plugins.storage.proxy import Address, ProxyStudyStore, serve
 
 
 class _Entry(NamedTuple):
@@ -47,6 +47,7 @@ class MemoryStudyStore:
         self._applied = 0  # entries of the log that _rows reflects
         self._rows: dict[int, TrialRow] = {}
         self._began: float | None = None
+        self._address: Address | None = None
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
@@ -129,6 +130,15 @@ class MemoryStudyStore:
             for number, attempt in leases:
                 if self._is_held(number, attempt, TrialState.RUNNING):
                     self._write(replace(self._row(number), lease_until=time.time() + seconds))
+
+    def before_fork(self) -> None:
+        """Serve this study: a forked child's copy of it would go its own way."""
+        self._address = serve(self)
+
+    def after_fork(self) -> ProxyStudyStore:
+        """Return a proxy of the parent's study."""
+        assert self._address is not None  # noqa: S101 - before_fork was called
+        return ProxyStudyStore(self.definition, self._address)
 
     @property
     def _acquisitions(self) -> int:

@@ -80,6 +80,12 @@ class StudyStore(Protocol):
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""
 
+    def before_fork(self) -> None:
+        """Prepare what a forked child needs to reach the study."""
+
+    def after_fork(self) -> StudyStore:
+        """Return, in a forked child, what reaches the same study."""
+
 
 class Storage(Protocol):
     """A place that keeps studies by name."""

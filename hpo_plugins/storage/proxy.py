@@ -6,6 +6,7 @@ a random key protects, and one thread per client. Nothing is served before somet
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -34,23 +35,36 @@ class _Manager(BaseManager):
 
 _lock = threading.Lock()
 _served: list[Any] = []
-_server: tuple[int, Any, bytes] | None = None
+_server: Any = None
 _Manager.register("served", callable=_served.__getitem__)
+
+
+def _after_fork() -> None:
+    """Serve nothing in a forked child until something asks for it: the server's thread stayed with the parent."""
+    global _lock, _server  # noqa: PLW0603 - as below
+    _lock = threading.Lock()
+    if _server is not None:
+        with contextlib.suppress(AttributeError):  # else clients of a dead parent would wait for the child's copy
+            _server.listener._listener._socket.close()  # noqa: SLF001 - its own close() would delete the parent's file
+        _server = None
+        _served.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def serve(target: Any) -> Address:
     """Return an address at which other processes of this machine can call the object's public methods."""
     global _server  # noqa: PLW0603 - one server per process, by nature
     with _lock:
-        if _server is None or _server[0] != os.getpid():
-            key = secrets.token_bytes(32)
-            server = _Manager(authkey=key).get_server()
-            threading.Thread(target=_run, args=(server,), name="hpo-plugins-server", daemon=True).start()
-            _server = (os.getpid(), server.address, key)
+        if _server is None:
+            _server = _Manager(authkey=secrets.token_bytes(32)).get_server()
+            threading.Thread(target=_run, args=(_server,), name="hpo-plugins-server", daemon=True).start()
         if not any(target is known for known in _served):
             _served.append(target)
         slot = next(slot for slot, known in enumerate(_served) if known is target)
-        return Address(_server[1], _server[2], slot)
+        return Address(_server.address, bytes(_server.authkey), slot)
 
 
 def _run(server: Any) -> None:
@@ -119,6 +133,13 @@ class ProxyStudyStore:
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
         self._call("renew", leases, seconds)
+
+    def before_fork(self) -> None:
+        """Do nothing: the child opens its own connection."""
+
+    def after_fork(self) -> ProxyStudyStore:
+        """Return this proxy."""
+        return self
 
     def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
         try:

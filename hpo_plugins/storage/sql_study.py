@@ -193,6 +193,13 @@ class SqlStudyStore:
                     .values(revision=revision, lease_until=self._database.now() + seconds)
                 )
 
+    def before_fork(self) -> None:
+        """Do nothing: the child opens its own connections."""
+
+    def after_fork(self) -> SqlStudyStore:
+        """Return the study with connections of the child's own."""
+        return SqlStudyStore(self._database.reopened(), self._name, self._study, self.definition)
+
     def _is(self, number: int) -> tuple[Any, Any]:
         return schema.trials.c.study == self._study, schema.trials.c.number == number
 

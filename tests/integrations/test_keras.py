@@ -189,7 +189,11 @@ def build_deep(seed, units=16):
 
 def fit_deep(model, data, *callbacks, epochs=9):
     x, y, xv, yv = data
-    return model.fit(x, y, validation_data=(xv, yv), epochs=epochs, batch_size=32, verbose=0, callbacks=list(callbacks))
+    shuffle = keras.backend.backend() != "tensorflow"  # tf.data cannot save the state of its shuffling
+    return model.fit(
+        x, y, validation_data=(xv, yv), epochs=epochs, batch_size=32, verbose=0, callbacks=list(callbacks),
+        shuffle=shuffle,
+    )  # fmt: skip
 
 
 def counting():

@@ -76,7 +76,11 @@ class Epochs(keras.callbacks.Callback):
 
 def pausing(**arguments):
     return hpo.Tuner(
-        SPACE, hpo.Minimize("val_loss"), strategy=hpo.Hyperband(max_resource=9, pause=True), seed=0, **arguments
+        SPACE,
+        hpo.Minimize("val_loss"),
+        strategy=hpo.Hyperband(max_resource=9, reduction_factor=2, pause=True),
+        seed=0,
+        **arguments,
     )
 
 
@@ -104,14 +108,14 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=list(SCRIPTS))
 def test_epochs_count_on_over_phases_that_are_paused(data, script):
-    tuner, epochs = pausing(max_trials=6), Epochs()
+    tuner, epochs = pausing(max_trials=9), Epochs()
     for trial in tuner:
         script(build(0, trial["lr"]), data, TrialCallback(trial), epochs.of(trial))
     assert epochs.counts() == {t.number: t.epochs for t in tuner.trials}  # none twice, none left out
     for record in tuner.trials:
         assert list(record.curve) == list(range(1, record.epochs + 1))
-    assert any(t.attempts > 1 and t.epochs == 9 for t in tuner.trials)
-    assert any(t.epochs < 9 for t in tuner.trials)
+    assert any(t.attempts > 1 for t in tuner.trials)
+    assert max(t.epochs for t in tuner.trials) == 9 > min(t.epochs for t in tuner.trials)
 
 
 def fine_tune(model, data, *callbacks):

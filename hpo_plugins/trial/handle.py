@@ -1,19 +1,16 @@
-"""A trial as the user's loop holds it, and its folds: the configuration, and where the metrics go."""
+"""What a callback or a loop holds of one training: a trial, or one fold of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.phases import Phase
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
-
-__all__ = ["Fold", "Phase", "TrainingHandle", "Trial"]
 
 
 class TrainingHandle:
@@ -185,117 +182,6 @@ class TrainingHandle:
         """Return itself: scikit-learn's ``clone`` copies callbacks, and a copy must report to the same trial."""
         return self
 
-
-class Trial(TrainingHandle):
-    """One configuration to train, yielded by a tuner.
-
-    It can be pickled: in another process of the same machine it reports to the same study.
-
-    Args:
-        lease: The attempt that this process trains; tuners acquire it.
-    """
-
-    def __init__(self, lease: TrialLease) -> None:
-        """Bind the trial to its lease."""
-        self._lease = lease
-        self.number = lease.number
-        self.params = lease.params
-        self.definition = lease.definition
-
-    @property
-    def _training(self) -> Training:
-        return self._lease.training
-
-    def __repr__(self) -> str:
-        """Return number and configuration."""
-        return f"Trial(number={self.number}, params={self.params!r})"
-
-    def folds(self, n: int) -> Iterator[Fold]:
-        """Yield one handle for each fold of a cross-validation; train each in the body of the loop.
-
-            for fold, (train, valid) in zip(trial.folds(5), KFold(5).split(x)):
-                model.fit(x[train], y[train], validation_data=(x[valid], y[valid]), callbacks=[TrialCallback(fold)])
-
-        The trial's curve and value are means over its folds. It is judged in its first fold as without folds, and
-        after some of the others by the mean up to there, always against the same folds of other trials. A trial that
-        is stopped yields no further fold.
-
-        When a trial is resumed or retried, all folds are yielded again, so that they stay aligned with the data's. Of
-        those that were over, ``is_done`` is true, and a ``fit`` with their callback trains nothing.
-
-        Args:
-            n: How many folds; the same in all trials of a study.
-
-        Raises:
-            InvalidArgument: ``n`` is not a whole number from 2 on, or another one than before in this study.
-        """
-        whole_number("n", n, at_least=2)
-        self._lease.declare_folds(n)
-        return self._each_fold(n)
-
-    def _each_fold(self, n: int) -> Iterator[Fold]:
-        for index in range(n):
-            if self.should_stop:
-                return
-            yield Fold(self, index)
-            self._lease.end_fold(index)
-
-    def end(self) -> None:
-        """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
-        self._lease.end()
-
-    def fail(self, error: BaseException | str) -> None:
-        """Declare that the training ended with an error; the search continues.
-
-        The trial is FAILED, or retried if the error is one of the tuner's ``retry_on``.
-
-        Args:
-            error: The exception, or a reason in words.
-        """
-        self._lease.fail(error)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Cross a process boundary: the other process opens the study when it first needs it."""
-        return Trial, (self._lease,)
-
-
-class Fold(TrainingHandle):
-    """One fold of a trial: ``Trial.folds`` yields it, and a callback or a loop reports to it.
-
-    It can be pickled, as a trial can: then the folds may be trained in several processes at once.
-
-    Args:
-        trial: The trial.
-        index: The fold, from 0.
-
-    Attributes:
-        trial: The trial.
-    """
-
-    def __init__(self, trial: Trial, index: int) -> None:
-        """Bind the fold to its trial."""
-        self.trial = trial
-        self.number = index
-        self.params = trial.params
-        self.definition = trial.definition
-
-    @property
-    def _lease(self) -> TrialLease:  # type: ignore[override]  # the trial's
-        return self.trial._lease
-
-    @property
-    def _training(self) -> Training:
-        return self._lease.fold(self.number)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the fold was trained before the trial was interrupted, so that there is nothing to do."""
-        return self._training.is_done
-
-    def __repr__(self) -> str:
-        """Return trial and number."""
-        return f"Fold(trial={self.trial.number}, number={self.number})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Cross a process boundary together with the trial."""
-        return Fold, (self.trial, self.number)
+    def __copy__(self) -> TrainingHandle:
+        """Return itself."""
+        return self

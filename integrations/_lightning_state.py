@@ -1,11 +1,15 @@
-"""The random generators of a Lightning training's data loaders, for checkpoints."""
+"""A Lightning training's checkpoint as a file, and the random generators of its data loaders."""
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations import _random_state as random_state
+from hpo_plugins.integrations._shared import damaged, of_another_model
 
 
 def generator_states(trainer: Any) -> list[str]:
@@ -57,3 +61,39 @@ def _generators(trainer: Any) -> Iterator[Any]:
             if isinstance(generator, torch.Generator) and id(generator) not in seen:
                 seen.add(id(generator))
                 yield generator
+
+
+def check(path: Path, number: int, pl_module: Any) -> None:
+    """Raise CheckpointError if a checkpoint is damaged or of another model, before Lightning loads it.
+
+    Of a model that creates layers later (``configure_model``), the existing layers are compared.
+    """
+    if path.is_dir():  # sharded: read by the training's own strategy
+        return
+    try:
+        import torch
+
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            return  # contains objects that only weights_only=False reads
+        raise damaged(path, "Lightning", number, error) from error
+    there = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
+    here = {name: tuple(value.shape) for name, value in pl_module.state_dict().items() if hasattr(value, "shape")}
+    other = sorted(name for name, shape in here.items() if there.get(name, shape) != shape)
+    if other:
+        name = other[0]
+        difference = f"{name} has shape {there[name]} there, and {here[name]} in this training"
+        raise of_another_model(path, number, difference)
+
+
+def load_weights(path: Path, pl_module: Any) -> None:
+    """Give a module that trains nothing now the weights of a checkpoint, if it has the same."""
+    if path.is_dir():
+        return
+    import torch
+
+    saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]  # written by this trial
+    own = pl_module.state_dict()
+    if {n: v.shape for n, v in saved.items()} == {n: v.shape for n, v in own.items()}:
+        pl_module.load_state_dict(saved)

@@ -1,0 +1,129 @@
+"""The folds of one attempt at a trial: each is a training of its own, and the trial is judged by their mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpo_plugins.coordination.judging import judge_fold
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.errors import InvalidArgument, InvalidReport
+from hpo_plugins.records import TrialRow
+
+if TYPE_CHECKING:
+    from hpo_plugins.coordination.trial_lease import TrialLease
+
+
+class TrialFolds:
+    """The folds of one attempt.
+
+    Args:
+        lease: The attempt.
+        row: The trial as it was acquired.
+
+    Attributes:
+        trainings: The folds that were asked for in this process.
+        current: The last of them, None without folds.
+        ended: The folds that have ended here.
+    """
+
+    def __init__(self, lease: TrialLease, row: TrialRow) -> None:
+        """Declare no folds yet."""
+        self._lease = lease
+        self._row = row
+        self.trainings: dict[int, Training] = {}
+        self.current: Training | None = None
+        self.ended: set[int] = set()
+
+    def declare(self, n: int) -> None:
+        """Train the trial in this many folds.
+
+        Raises:
+            InvalidArgument: The trial, or another one of the study, is trained in another number of folds.
+        """
+        lease = self._lease
+        with lease.session.lock:
+            if not lease.check_held("training"):
+                return
+            row = lease.session.history[lease.number].row
+            others = {trial.row.folds for trial in lease.session.history if trial.has_reports}
+            if row.folds is not None:
+                others.add(row.folds)
+            if others - {n}:
+                known = ", ".join("none" if other is None else str(other) for other in others - {n})
+                raise InvalidArgument(
+                    f"folds must be the same in all trials of a study, since means over different folds cannot be "
+                    f"compared, but got folds({n}) after {known}. Use that number, or another name= for a new study."
+                )
+            if row.folds is None:
+                lease.update(folds=n)
+
+    def check(self, training: Training) -> None:
+        """Raise InvalidReport if the trial has folds and this is not one of them, or the other way round."""
+        lease = self._lease
+        history = lease.session.history
+        row = history[lease.number].row
+        if row.folds is None and history.n_folds is not None:
+            raise InvalidReport(
+                f"The trials of this study are trained in {history.n_folds} folds, but trial {lease.number} is trained "
+                "without. Loop over trial.folds(n), or use another name= for a new study."
+            )
+        if row.folds is not None and not training.is_fold:
+            raise InvalidReport(
+                f"Trial {lease.number} is trained in {row.folds} folds, but this training has the trial instead of a "
+                "fold. Write TrialCallback(fold) or fold.report(...) in the loop over trial.folds(n)."
+            )
+        if training.is_fold and lease.is_visiting and lease.session.config.strategy.pauses:
+            raise InvalidReport(
+                f"Folds that train in processes of their own cannot be paused, but the strategy has pause=True. Train "
+                f"the folds of trial {lease.number} one after another, or choose pause=False."
+            )
+
+    def training(self, index: int) -> Training:
+        """Return the training of a fold."""
+        if index not in self.trainings:
+            row = self._row
+            if index < row.fold:
+                epochs = self._lease.session.refresh()[row.number].folds[index].epochs
+                start = epochs[-1] if epochs else 0
+                training = Training(self._lease, index, start, (), is_fold=True, is_done=True)
+            elif index == row.fold:
+                training = Training(self._lease, index, row.start_epoch, row.phases, is_fold=True)
+            else:
+                training = Training(self._lease, index, 0, (), is_fold=True)
+            self.trainings[index] = training
+        self.current = self.trainings[index]
+        return self.current
+
+    def end(self, index: int) -> None:
+        """End a fold whose training is over, and judge the trial by the folds so far.
+
+        A fold that has not reported is left open: it may be training in another process.
+        """
+        lease = self._lease
+        with lease.session.lock:
+            if lease.is_held():
+                lease.write_reports()
+                lease.session.refresh()
+                self._end(index)
+        self.ended.add(index)
+
+    def _end(self, index: int) -> None:
+        lease = self._lease
+        trial = lease.session.history[lease.number]
+        is_decided = lease.must_stop or lease.is_refused or trial.row.decision is not None
+        if is_decided or trial.row.folds is None or index != trial.row.fold:
+            return
+        if index >= len(trial.folds) or not len(trial.folds[index].curve):
+            return
+        checkpoint, n_folds = trial.row.checkpoint, trial.row.folds
+        lease.update(fold=index + 1, start_epoch=0, checkpoint=None, phases=(), phase=0)
+        lease.resume_from = None
+        if checkpoint is not None:
+            lease.session.checkpoints.clear(lease.number)
+        if index + 1 < n_folds and (decision := judge_fold(lease.session, lease.number, index)) is not None:
+            lease.decide(decision)
+
+    def end_all(self) -> None:
+        """End the folds that are left, in their order, at the end of the attempt."""
+        for index in range(len(self._lease.session.history[self._lease.number].folds)):
+            self.end(index)

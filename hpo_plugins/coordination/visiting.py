@@ -1,0 +1,79 @@
+"""Trials that cross to other processes of the machine: a pickled trial is the address of the process that trains it.
+
+So neither the storage's address nor a password is pickled, nothing is opened before it is needed, and a model that was
+dumped with a callback in it loads anywhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.errors import StorageError
+from hpo_plugins.storage.proxy import Address, connect, serve
+
+if TYPE_CHECKING:
+    from hpo_plugins.coordination.trial_lease import TrialLease
+
+
+class Ticket:
+    """What another process needs to visit a lease of this one.
+
+    Args:
+        address: Where the process that holds the lease can be asked, as plain values.
+        token: Identifies the lease.
+    """
+
+    def __init__(self, address: tuple[Any, str, int], token: str) -> None:
+        """Ask nothing yet."""
+        self.address = address
+        self.token = token
+
+    @classmethod
+    def of(cls, lease: TrialLease) -> Ticket:
+        """Return a ticket for a lease of this process."""
+        socket, key, slot = serve(_HOST)
+        return cls((socket, key.hex(), slot), _HOST.token_of(lease))
+
+    def redeem(self, number: int) -> TrialLease:
+        """Return a visitor's lease.
+
+        Args:
+            number: The trial.
+
+        Raises:
+            StorageError: The process that holds the lease has ended, or the attempt has.
+        """
+        socket, key, slot = self.address
+        cause: Exception | None = None
+        try:
+            lease: TrialLease | None = connect(Address(socket, bytes.fromhex(key), slot)).lease(self.token)
+        except (OSError, EOFError) as error:
+            lease, cause = None, error
+        if lease is None:
+            raise StorageError(
+                f"Trial {number} cannot be reported to: the process that trains it has ended, or runs elsewhere. To "
+                "train without recording, remove TrialCallback."
+            ) from cause
+        return lease
+
+
+class _Host:
+    """The leases of this process that others may visit."""
+
+    def __init__(self) -> None:
+        self._leases: weakref.WeakValueDictionary[str, TrialLease] = weakref.WeakValueDictionary()
+        self._tokens: weakref.WeakKeyDictionary[TrialLease, str] = weakref.WeakKeyDictionary()
+
+    def token_of(self, lease: TrialLease) -> str:
+        token = self._tokens.setdefault(lease, secrets.token_hex(8))
+        self._leases[token] = lease
+        return token
+
+    def lease(self, token: str) -> TrialLease | None:
+        """Return the lease; being pickled, it becomes a visitor's."""
+        return self._leases.get(token)
+
+
+_HOST = _Host()

@@ -1,0 +1,7 @@
+"""What the user's code holds: a trial, its folds, and the phases of a training."""
+
+from hpo_plugins.coordination.phases import Phase
+from hpo_plugins.trial.handle import TrainingHandle
+from hpo_plugins.trial.trial import Fold, Trial, visit_trial
+
+__all__ = ["Fold", "Phase", "TrainingHandle", "Trial", "visit_trial"]

@@ -1,0 +1,182 @@
+"""A trial as the user's loop holds it, and its folds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from hpo_plugins._validation import whole_number
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.coordination.visiting import Ticket
+from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.space import Params
+from hpo_plugins.trial.handle import TrainingHandle
+
+
+class Trial(TrainingHandle):
+    """One configuration to train, yielded by a tuner.
+
+    It can be pickled, and used after a fork: in another process of the same machine it reports to the same study, for
+    as long as the process that trains it lives. What is pickled contains nothing of the storage.
+
+    Args:
+        lease: The attempt that this process trains; tuners acquire it.
+    """
+
+    def __init__(self, lease: TrialLease) -> None:
+        """Bind the trial to its lease."""
+        self._bind(lease.number, lease.params, lease.definition, lease.objective)
+        self._held: TrialLease | None = lease
+        self._holder = os.getpid()
+
+    def _bind(self, number: int, params: Params, definition: str | None, objective: Objective) -> None:
+        self.number = number
+        self.params = params
+        self.definition = definition
+        self._objective = objective
+        self._ticket: Ticket | None = None
+
+    @property
+    def _lease(self) -> TrialLease:  # type: ignore[override]  # a visitor's in another process
+        if self._held is None or self._holder != os.getpid():
+            ticket = self._held.ticket if self._ticket is None and self._held is not None else self._ticket
+            assert ticket is not None  # noqa: S101 - a trial has a lease or a ticket
+            self._held, self._holder = ticket.redeem(self.number), os.getpid()
+        return self._held
+
+    @property
+    def objective(self) -> Objective:
+        """The objective: which metric is judged, and in which direction."""
+        return self._objective
+
+    @property
+    def trial_number(self) -> int:
+        """The trial's number in the study, from 0."""
+        return self.number
+
+    @property
+    def _training(self) -> Training:
+        return self._lease.training
+
+    def __repr__(self) -> str:
+        """Return number and configuration."""
+        return f"Trial(number={self.number}, params={self.params!r})"
+
+    def folds(self, n: int) -> Iterator[Fold]:
+        """Yield one handle for each fold of a cross-validation; train each in the body of the loop.
+
+            for fold, (train, valid) in zip(trial.folds(5), KFold(5).split(x)):
+                model.fit(x[train], y[train], validation_data=(x[valid], y[valid]), callbacks=[TrialCallback(fold)])
+
+        The trial's curve and value are means over its folds. It is judged in its first fold as without folds, and
+        after some of the others by the mean up to there, always against the same folds of other trials. A trial that
+        is stopped yields no further fold.
+
+        When a trial is resumed or retried, all folds are yielded again, so that they stay aligned with the data's. Of
+        those that were over, ``is_done`` is true, and a ``fit`` with their callback trains nothing.
+
+        Args:
+            n: How many folds; the same in all trials of a study.
+
+        Raises:
+            InvalidArgument: ``n`` is not a whole number from 2 on, or another one than before in this study.
+        """
+        whole_number("n", n, at_least=2)
+        self._lease.folds.declare(n)
+        return self._each_fold(n)
+
+    def _each_fold(self, n: int) -> Iterator[Fold]:
+        for index in range(n):
+            if self.should_stop:
+                return
+            yield Fold(self, index)
+            self._lease.folds.end(index)
+
+    def end(self) -> None:
+        """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
+        self._lease.end()
+
+    def fail(self, error: BaseException | str) -> None:
+        """Declare that the training ended with an error; the search continues.
+
+        The trial is FAILED, or retried if the error is one of the tuner's ``retry_on``.
+
+        Args:
+            error: The exception, or a reason in words.
+        """
+        self._lease.fail(error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
+        ticket = self._ticket or self._lease.ticket
+        objective = self._objective.to_json()
+        return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
+
+
+def visit_trial(
+    number: int,
+    params: Params,
+    definition: str | None,
+    objective: dict[str, Any],
+    address: tuple[Any, str, int],
+    token: str,
+) -> Trial:
+    """Return a trial that another process trains; it is asked when the trial is first used."""
+    trial = Trial.__new__(Trial)
+    trial._bind(number, params, definition, objective_from_json(objective))
+    trial._held, trial._holder, trial._ticket = None, os.getpid(), Ticket(address, token)
+    return trial
+
+
+class Fold(TrainingHandle):
+    """One fold of a trial: ``Trial.folds`` yields it, and a callback or a loop reports to it.
+
+    It can be pickled, as a trial can: then the folds may be trained in several processes at once.
+
+    Args:
+        trial: The trial.
+        index: The fold, from 0.
+
+    Attributes:
+        trial: The trial.
+    """
+
+    def __init__(self, trial: Trial, index: int) -> None:
+        """Bind the fold to its trial."""
+        self.trial = trial
+        self.number = index
+        self.params = trial.params
+        self.definition = trial.definition
+
+    @property
+    def _lease(self) -> TrialLease:  # type: ignore[override]  # the trial's
+        return self.trial._lease
+
+    @property
+    def _training(self) -> Training:
+        return self._lease.folds.training(self.number)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the fold was trained before the trial was interrupted, so that there is nothing to do."""
+        return self._training.is_done
+
+    @property
+    def objective(self) -> Objective:
+        """The objective: which metric is judged, and in which direction."""
+        return self.trial.objective
+
+    @property
+    def trial_number(self) -> int:
+        """The trial's number in the study, from 0."""
+        return self.trial.number
+
+    def __repr__(self) -> str:
+        """Return trial and number."""
+        return f"Fold(trial={self.trial.number}, number={self.number})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary together with the trial."""
+        return Fold, (self.trial, self.number)
