@@ -40,6 +40,7 @@ class TrialLease:
         silence: Counts trials that end without a report; None for visitors.
 
     Attributes:
+        row: The trial as it was acquired.
         number: The trial.
         attempt: Which attempt at it, from 1.
         params: Its configuration.
@@ -70,7 +71,7 @@ class TrialLease:
         self.decision: TrialState | None = None
         self.is_visiting = silence is None
         self.is_over = False
-        self._row = row
+        self.row = row
         self._silence = silence
         self._writer = secrets.token_hex(4) if self.is_visiting else ""
         self.is_refused = False
@@ -264,4 +265,4 @@ class TrialLease:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Become a visitor's lease in the process that unpickles it."""
-        return TrialLease, (self.session.for_visitor(), self._row, self.resume_from)
+        return TrialLease, (self.session.for_visitor(), self.row, self.resume_from)

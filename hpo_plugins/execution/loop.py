@@ -49,7 +49,7 @@ class TrialLoop:
             try:
                 yield self._publish(lease)
             except GeneratorExit:
-                RANK_ZERO.publish(self._published, None)
+                RANK_ZERO.end(self._published)
                 if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
                     return
                 if _caller() is frame:
@@ -61,7 +61,7 @@ class TrialLoop:
                 lease.release()
                 raise
             self._end(lease)
-        RANK_ZERO.publish(self._published, None)
+        RANK_ZERO.end(self._published)
 
     def run(self, train: Train, workers: int | Executor) -> None:
         """Train until the search is over; see ``Tuner.run``."""
@@ -123,7 +123,7 @@ class TrialLoop:
                 else:
                     self._end(lease)
         finally:
-            RANK_ZERO.publish(self._published, None)
+            RANK_ZERO.end(self._published)
 
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> TrialLoop:
         """Return the search for a worker of that name, which reaches the study and its files in other ways."""
@@ -149,7 +149,7 @@ class TrialLoop:
 
     def _publish(self, lease: TrialLease) -> Trial:
         trial = Trial(lease)
-        RANK_ZERO.publish(self._published, trial)
+        RANK_ZERO.publish(self._published, trial, lease)
         return trial
 
     def _end(self, lease: TrialLease) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
-from hpo_plugins.errors import StorageError
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.coordination.trial_folds import TrialFolds
+from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.errors import InvalidArgument, InvalidReport, StorageError
 from hpo_plugins.execution.base import Executor, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.ranks import find_rank_zero
 from hpo_plugins.history import History
+from hpo_plugins.records import TrialRow
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.trial import Trial
@@ -34,16 +39,32 @@ class RankFollower(TrialLoop):
 
     def __iter__(self) -> Iterator[Trial]:
         """Yield the trials that rank 0 acquires, until its loop ends."""
-        while True:
-            try:
-                trial = self._rank_zero.trial(self._key, self._next_index)
-            except (OSError, EOFError):  # rank 0 has ended
-                return
-            self._next_index += 1
+        try:
+            while (lease := self._next_lease()) is not None:
+                yield Trial(lease)
+        finally:
+            with contextlib.suppress(OSError, EOFError):  # rank 0 has ended
+                self._rank_zero.leave(self._key)
+
+    def _next_lease(self) -> FollowingLease | None:
+        """Return the lease of the next trial, None once rank 0's loop has ended."""
+        index, self._next_index = self._next_index, self._next_index + 1
+        try:
+            trial = self._rank_zero.trial(self._key, index)
             self.history()
-            if trial is None:
-                return
-            yield trial
+            return (
+                None
+                if trial is None
+                else FollowingLease(trial.visit(), _RankZeroTrial(self._rank_zero, self._key, index))
+            )
+        except (OSError, EOFError, StorageError):  # rank 0 has ended
+            return None
+
+    def acquire(self) -> Trial | None:
+        """Raise InvalidArgument: only rank 0 knows what it asks for."""
+        raise InvalidArgument(
+            "tuner.ask() works on rank 0 only. Loop over the tuner: for trial in tuner: ..., on every rank."
+        )
 
     def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
         """Train rank 0's trials."""
@@ -60,6 +81,97 @@ class RankFollower(TrialLoop):
             return super().history()
         except StorageError:
             return self.coordinator.session.history
+
+
+class _RankZeroTrial:
+    """Rank 0's answers about one trial.
+
+    Args:
+        rank_zero: A proxy of rank 0's ``RankZero``.
+        key: Identifies the study.
+        index: Which of its trials.
+    """
+
+    def __init__(self, rank_zero: Any, key: str, index: int) -> None:
+        """Ask nothing yet."""
+        self._rank_zero = rank_zero
+        self._key = key
+        self._index = index
+
+    def must_stop(self, fold: int | None, epoch: int) -> bool:
+        """Return rank 0's answer to a report; True once rank 0 has ended."""
+        try:
+            return bool(self._rank_zero.must_stop(self._key, self._index, fold, epoch))
+        except (OSError, EOFError):
+            return True
+
+    def stops_after_fold(self, fold: int) -> bool:
+        """Return whether rank 0 trains no further fold; True once rank 0 has ended."""
+        try:
+            return bool(self._rank_zero.stops_after_fold(self._key, self._index, fold))
+        except (OSError, EOFError):
+            return True
+
+
+class FollowingLease(TrialLease):
+    """The lease of a rank that writes nothing: it reports what rank 0 reports, and gets the same answers.
+
+    Args:
+        lease: A visitor's lease on rank 0's trial.
+        rank_zero: Gives rank 0's answers.
+    """
+
+    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
+        """Start where rank 0 has started."""
+        super().__init__(lease.session, lease.row, lease.resume_from)
+        self._rank_zero = rank_zero
+        self.folds = _FollowingFolds(self, lease.row, rank_zero)
+
+    def is_held(self) -> bool:
+        """Return False: nothing is saved or ended here."""
+        return False
+
+    def check_held(self, what: str) -> bool:  # noqa: ARG002
+        """Return True: rank 0 sees to what is ignored."""
+        return True
+
+    def update(self, **fields: Any) -> bool:  # noqa: ARG002
+        """Write nothing."""
+        return True
+
+    def refuse(self, error: InvalidReport) -> None:
+        """Write nothing: rank 0 refuses the same report."""
+
+    def write_report(
+        self,
+        training: Training,
+        epoch: int,
+        value: float | None,  # noqa: ARG002
+        metrics: dict[str, float],  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> None:
+        """Wait for rank 0's answer to the same report."""
+        if self._rank_zero.must_stop(training.fold if training.is_fold else None, epoch):
+            training.must_stop = True
+
+
+class _FollowingFolds(TrialFolds):
+    """The folds of a rank that follows rank 0."""
+
+    def __init__(self, lease: TrialLease, row: TrialRow, rank_zero: _RankZeroTrial) -> None:
+        super().__init__(lease, row)
+        self._rank_zero = rank_zero
+
+    def declare(self, n: int) -> None:
+        """Do nothing: rank 0 declares the same folds."""
+
+    def check(self, training: Training) -> None:
+        """Do nothing: rank 0 checks the same training."""
+
+    def end(self, index: int) -> None:
+        """Learn whether rank 0 trains another fold."""
+        if self._rank_zero.stops_after_fold(index):
+            self._lease.must_stop = True
 
 
 def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms) -> RankFollower | None:

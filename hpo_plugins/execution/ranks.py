@@ -1,23 +1,39 @@
 """Several ranks that run one user's script: rank 0 searches, and the others train the trials that it acquires.
 
-Distributed training starts processes in three ways, and each must reach the same study:
+Distributed training starts processes in four ways, and each must reach the same study:
 
 * ``spawn`` pickles what it needs and ``fork`` copies it: a trial crosses by itself.
-* A launcher runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
+* A framework runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
   its environment, and trains the trials that rank 0 has acquired, in the same order.
+* A launcher (torchrun, ``accelerate launch``) starts all ranks at the same time, with ``RANK`` and ``WORLD_SIZE`` set.
+  They find rank 0's address in a file, whose name they derive from the environment that they share.
 """
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import json
 import os
+import tempfile
 import threading
+import time
 import weakref
+from pathlib import Path
 from typing import Any
 
+from hpo_plugins.errors import WorkerError
 from hpo_plugins.storage.proxy import Address, connect, serve
 
 _ADDRESS_VARIABLE = "HPO_PLUGINS_RANK_ZERO"
+_ANNOUNCED_VARIABLE = "HPO_PLUGINS_ANNOUNCED"
+_JOB_VARIABLES = (
+    "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+)  # fmt: skip
+"""What all ranks of one job have in common, and two jobs have not."""
+_WAIT_SECONDS = 300.0
+_POLL_SECONDS = 0.05
 
 
 class PublishedTrials:
@@ -27,6 +43,8 @@ class PublishedTrials:
         """Create it without trials, for the study in this store."""
         self.store = store
         self.trials: list[Any] = []
+        self.leases: list[Any] = []
+        self.n_left = 0  # how often another rank has left a loop
 
 
 class RankZero:
@@ -39,16 +57,34 @@ class RankZero:
 
     def open(self, study: str, store: Any) -> PublishedTrials:
         """Publish a study for as long as the caller keeps the returned object."""
+        if is_launched() and os.environ["RANK"] == "0":
+            _announce()
         with self._changed:
             published = self._studies[study] = PublishedTrials(store)
             self._changed.notify_all()
             return published
 
-    def publish(self, published: PublishedTrials, trial: Any) -> None:
+    def publish(self, published: PublishedTrials, trial: Any, lease: Any = None) -> None:
         """Publish the trial whose training begins now, or None for the end of a loop."""
         with self._changed:
             published.trials.append(trial)
+            published.leases.append(lease)
             self._changed.notify_all()
+
+    def end(self, published: PublishedTrials) -> None:
+        """Publish the end of a loop, and wait for ranks that a launcher has started: they need this process's study."""
+        self.publish(published, None)
+        if is_launched() and os.environ["RANK"] == "0":
+            n_left = published.trials.count(None) * (int(os.environ["WORLD_SIZE"]) - 1)
+            with self._changed:
+                self._changed.wait_for(lambda: published.n_left >= n_left, _WAIT_SECONDS)
+
+    def leave(self, study: str) -> None:
+        """Note that another rank has left its loop."""
+        with self._changed:
+            if (published := self._studies.get(study)) is not None:
+                published.n_left += 1
+                self._changed.notify_all()
 
     def store(self, study: str) -> Any:
         """Return the store of a study, once the study is open."""
@@ -65,9 +101,37 @@ class RankZero:
             self._changed.wait_for(lambda: len(published.trials) > index)
             return published.trials[index]
 
+    def must_stop(self, study: str, index: int, fold: int | None, epoch: int) -> bool:
+        """Return rank 0's answer to a report, once it has reported that epoch; True if its attempt is over."""
+        lease = self._lease(study, index)
+        while lease is not None:
+            training = lease.training if fold is None else lease.folds.trainings.get(fold)
+            if training is not None and training.epoch >= epoch:
+                return training.stopped_at is not None and bool(training.stopped_at <= epoch)
+            if lease.is_over:
+                break
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def stops_after_fold(self, study: str, index: int, fold: int) -> bool:
+        """Return whether the trial is trained on no further fold, once rank 0 has ended this one."""
+        lease = self._lease(study, index)
+        while lease is not None and not lease.is_over and fold not in lease.folds.ended:
+            time.sleep(_POLL_SECONDS)
+        return lease is None or bool(lease.must_stop) or fold not in lease.folds.ended
+
+    def _lease(self, study: str, index: int) -> Any:
+        published = self._studies.get(study)
+        return None if published is None else published.leases[index]
+
 
 RANK_ZERO = RankZero()
 """What this process publishes."""
+
+
+def is_launched() -> bool:
+    """Return whether a launcher has started this process as one of several ranks."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def publish_address() -> None:
@@ -77,8 +141,74 @@ def publish_address() -> None:
 
 
 def find_rank_zero() -> Any | None:
-    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, else None."""
+    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, else None.
+
+    Raises:
+        WorkerError: The ranks run on several machines, or rank 0 does not search.
+    """
+    if is_launched():
+        _check_one_machine()
+        return None if os.environ["RANK"] == "0" else _meet()
     if os.environ.get("LOCAL_RANK", "0") == "0" or _ADDRESS_VARIABLE not in os.environ:
         return None
     pid, socket, key, index = json.loads(os.environ[_ADDRESS_VARIABLE])
     return None if pid == os.getpid() else connect(Address(socket, bytes.fromhex(key), index))
+
+
+def _check_one_machine() -> None:
+    """Raise WorkerError on every rank if a launcher has started ranks on several machines."""
+    world, local = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    nodes = int(os.environ.get("SLURM_NNODES", "1"))
+    if 0 < local < world or nodes > 1:
+        raise WorkerError(
+            f"This is rank {os.environ['RANK']} of {world} ranks on several machines. They would have to train rank "
+            "0's trials together, which works on one machine only. Start the ranks of one training on one machine, "
+            "and give each machine the same storage= to share the search; or, if each rank is to search by itself, "
+            "unset RANK and WORLD_SIZE."
+        )
+
+
+def _meeting_point() -> Path:
+    """Return the file in which rank 0 writes its address; only this user can read the folder."""
+    job = json.dumps([os.environ.get(name) for name in _JOB_VARIABLES])
+    folder = Path(tempfile.gettempdir()) / f"hpo-plugins-ranks-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o077 or folder.is_symlink()):
+        raise WorkerError(f"The folder {folder} must belong to this user alone. Delete it, or set TMPDIR to another.")
+    return folder / hashlib.sha256(job.encode()).hexdigest()[:24]
+
+
+def _announce() -> None:
+    """Write the address of this process, rank 0, for the other ranks; processes that it starts do not."""
+    if os.environ.setdefault(_ANNOUNCED_VARIABLE, str(os.getpid())) != str(os.getpid()):
+        return
+    socket, key, index = serve(RANK_ZERO)
+    path = _meeting_point()
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps([os.getpid(), socket, key.hex(), index]))
+    part.replace(path)
+    atexit.register(_withdraw, path, os.getpid())
+
+
+def _withdraw(path: Path, pid: int) -> None:
+    if pid == os.getpid():
+        path.unlink(missing_ok=True)
+
+
+def _meet() -> Any:
+    """Return a proxy of rank 0's ``RankZero``, once rank 0 has announced itself."""
+    path, until = _meeting_point(), time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < until:
+        try:
+            pid, socket, key, index = json.loads(path.read_text())
+            if pid != os.getpid():
+                return connect(Address(socket, bytes.fromhex(key), index))
+        except (OSError, EOFError, ValueError):  # not there yet, or left by an earlier job that was killed
+            pass
+        time.sleep(_POLL_SECONDS)
+    raise WorkerError(
+        f"This is rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}, but rank 0 has not created a Tuner within "
+        f"{_WAIT_SECONDS:.0f} s. Create the same tuner on every rank; or, if each rank is to search by itself, unset "
+        "RANK and WORLD_SIZE."
+    )

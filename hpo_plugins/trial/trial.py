@@ -46,6 +46,10 @@ class Trial(TrainingHandle):
             self._held, self._holder = ticket.redeem(self.number), os.getpid()
         return self._held
 
+    def visit(self) -> TrialLease:
+        """Return the lease by which this process reports; for further ranks of a training."""
+        return self._lease
+
     @property
     def objective(self) -> Objective:
         """The objective: which metric is judged, and in which direction."""

@@ -49,6 +49,56 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
+    """All ranks are started at once, from outside: rank 1 finds rank 0, and trains its trials."""
+    result = tmp_path / "result.json"
+    place = "memory" if storage == "memory" else tmp_path / "study.db"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [*torchrun, SCRIPT, "ddp", place, result], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    trials = json.loads(result.read_text())
+    ranks = [[json.loads(line) for line in Path(f"{result}.rank{r}").read_text().splitlines()] for r in (0, 1)]
+    assert len(trials) == 4
+    assert [(e["lr"], e["epochs"]) for e in ranks[0]] == [(e["lr"], e["epochs"]) for e in ranks[1]]
+    assert [len(t["curve"]) for t in trials] == [entry["epochs"] for entry in ranks[0]]
+    assert {t["state"] for t in trials} == {"completed", "stopped"}
+    assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
+
+
+RANKS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+sys.argv = ["ddp.py", "ddp", {place!r}, {result!r}]
+import os
+rank, world = os.environ.pop("RANK"), os.environ.pop("WORLD_SIZE")
+import hpo_plugins as hpo
+from hpo_plugins.integrations.lightning import TrialCallback
+import torch, lightning.pytorch as pl
+tuner = hpo.Tuner({{"lr": hpo.Continuous(0, 1)}}, hpo.Minimize("val_loss"), storage={place!r})
+trial = tuner.ask()  # before the launcher's variables are known, as a script does that asks SLURM for its rank
+os.environ |= {{"RANK": rank, "WORLD_SIZE": world}}
+from lightning.pytorch.demos.boring_classes import BoringModel
+pl.Trainer(
+    max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", callbacks=[TrialCallback(trial)], logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+).fit(BoringModel())
+"""
+
+
+@pytest.mark.slow
+def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(RANKS.format(place=str(tmp_path / "a.db"), result=str(tmp_path / "result")))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode != 0
+    assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
