@@ -11,6 +11,18 @@ from typing import Any
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._shared import damaged, of_another_model
 
+from hpo_plugins.trial import Fold, visit_trial
+
+
+def allow_trials_in_checkpoints() -> None:
+    """Let PyTorch load checkpoints of modules that keep their trial in ``save_hyperparameters()``.
+
+    PyTorch executes nothing but what is allowed: here, a function that stores plain values.
+    """
+    import torch
+
+    torch.serialization.add_safe_globals([visit_trial, Fold])
+
 
 def generator_states(trainer: Any) -> list[str]:
     """Return the states of the generators that the training's data loaders were given."""

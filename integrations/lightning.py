@@ -47,6 +47,7 @@ class _Reporter:
     def __init__(self, trial: TrainingHandle) -> None:
         self._trial = handle_of(trial)
         publish_address()
+        state.allow_trials_in_checkpoints()
         self._metric = trial.objective.metric
         self._saving: str | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)

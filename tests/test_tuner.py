@@ -263,3 +263,41 @@ def test_defective_stopping_rule_ends_no_training(caplog, train):
     assert tuner.trials[0].state is hpo.TrialState.COMPLETED
     assert "trial 0 continues: Stumbling failed to judge epoch 1" in caplog.text
     caplog.clear()
+
+
+def take_first(tuner):
+    return next(iter(tuner))
+
+
+def break_at_once(tuner):
+    for first in tuner:
+        trial = first
+        break
+    return trial
+
+
+@pytest.mark.parametrize("take", [take_first, break_at_once])
+def test_trial_whose_loop_was_left_says_what_to_write(take, storage):
+    tuner = hpo.Tuner(X, LOSS, max_trials=2, storage=storage)
+    trial = take(tuner)
+    with pytest.raises(hpo.InvalidReport, match=r"Trial 0 was given back .* trial = tuner.ask\(\), and end it"):
+        trial.report(1, {"loss": 1.0})
+    for again in tuner:  # nothing is lost: it is trained like the others
+        again.report(1, {"loss": 1.0})
+    assert [t.state for t in tuner.trials] == [hpo.TrialState.COMPLETED] * 2
+
+
+def test_iterator_that_is_kept_may_be_asked_by_hand(storage):
+    trials = iter(hpo.Tuner(X, LOSS, max_trials=2, storage=storage))
+    assert not next(trials).report(1, {"loss": 1.0})
+    assert not next(trials).report(1, {"loss": 2.0})
+    with pytest.raises(StopIteration):
+        next(trials)
+
+
+@pytest.mark.parametrize("target", [":memory:", "sqlite://", "sqlite:///:memory:"])
+def test_database_in_memory_is_refused_with_the_way_to_get_it(target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(hpo.StorageError, match="Omit storage to keep the study in memory"):
+        hpo.Tuner(X, LOSS, storage=target)
+    assert list(tmp_path.iterdir()) == []

@@ -37,6 +37,7 @@ class Training:
         epoch: The last epoch that was reported.
         must_stop: Whether it is to stop, whatever becomes of the trial.
         stopped_at: The epoch whose report was answered with stop, None before.
+        answered: The last epoch whose report was answered in this process.
         state_of_phases: What callbacks keep of each phase for later checkpoints, by its number.
     """
 
@@ -59,6 +60,7 @@ class Training:
         self.epoch = start_epoch
         self.must_stop = is_done
         self.stopped_at: int | None = None
+        self.answered = 0
         self.state_of_phases: dict[int, Any] = {}
         self._phases = Phases(0 if is_done else start_epoch, phases)
         self._may_begin = True
@@ -113,7 +115,8 @@ class Training:
             phase.checkpoint = path
             self._begun_at = phase.start
             self.epoch = max(self.epoch, phase.start)
-            if number or phase.begin or self.lease.is_visiting:
+            is_at_once = self.lease.is_visiting and self.is_fold  # with other folds: the row is of one only
+            if (number or phase.begin or self.lease.is_visiting) and not is_at_once:
                 self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))
             return phase
 
@@ -166,6 +169,7 @@ class Training:
             stops = self.must_stop or lease.must_stop
             if stops and self.stopped_at is None:
                 self.stopped_at = number
+            self.answered = number
             return stops
 
     def _next_epoch(self, epoch: Any) -> int:

@@ -75,6 +75,7 @@ class TrialLease:
         self._silence = silence
         self._writer = secrets.token_hex(4) if self.is_visiting else ""
         self.is_refused = False
+        self._is_given_back = False
         self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
         self.training = Training(self, row.fold, row.start_epoch, row.phases)
         self.folds = TrialFolds(self, row)
@@ -99,7 +100,17 @@ class TrialLease:
         return self.session.leases.get(self.number) is self
 
     def check_held(self, what: str) -> bool:
-        """Return whether this process holds the lease, or takes it as a visitor; warn otherwise."""
+        """Return whether this process holds the lease, or takes it as a visitor; warn otherwise.
+
+        Raises:
+            InvalidReport: The loop that yielded the trial was left before it was trained.
+        """
+        if self._is_given_back:
+            raise InvalidReport(
+                f"Trial {self.number} was given back when the loop that yielded it was left, as by break or by "
+                "next(iter(tuner)). Train it in the body of: for trial in tuner: ...; or take one trial with "
+                "trial = tuner.ask(), and end it with trial.end()."
+            )
         if not self.is_held() and not self._visit():
             logger.warning("trial %d has ended or was taken over: this %s was ignored", self.number, what)
             return False
@@ -114,7 +125,7 @@ class TrialLease:
             return False
         self.session.leases[self.number] = self  # not renewed: the process that acquired the trial does that
         for training in (self.training, *self.folds.trainings.values()):
-            training.follow(trial.last_epoch_of(training.fold), row.phase)
+            training.follow(trial.last_epoch_of(training.fold), 0 if training.is_fold else row.phase)
         return True
 
     def update(self, **fields: Any) -> bool:
@@ -243,6 +254,11 @@ class TrialLease:
                 self.write_reports()
                 self.update(lease_until=None)
                 self._forget()
+
+    def give_back(self) -> None:
+        """Release the trial because its loop was left before it was trained; training it later is an error."""
+        self.release()
+        self._is_given_back = True
 
     def has_reported(self) -> bool:
         """Return whether this attempt has reported an epoch, here or in a visiting process."""

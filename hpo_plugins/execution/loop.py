@@ -164,8 +164,10 @@ class TrialLoop:
         try:
             if isinstance(error, Exception):
                 lease.fail(error)
-            elif error is not None or not lease.has_reported():
+            elif error is not None:
                 lease.release()
+            elif not lease.has_reported():
+                lease.give_back()
             else:
                 lease.end()
         except StorageError as problem:

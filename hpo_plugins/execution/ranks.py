@@ -106,7 +106,7 @@ class RankZero:
         lease = self._lease(study, index)
         while lease is not None:
             training = lease.training if fold is None else lease.folds.trainings.get(fold)
-            if training is not None and training.epoch >= epoch:
+            if training is not None and training.answered >= epoch:
                 return training.stopped_at is not None and bool(training.stopped_at <= epoch)
             if lease.is_over:
                 break

@@ -34,8 +34,9 @@ def tuner_from_request(request: Mapping[str, Any], **tuner_arguments: Any) -> Tu
     a parent for each of them, in the same order.
 
     Args:
-        request: What ``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone. It
-            is kept with the study, for ``request_from_tuner``.
+        request: What ``create_hyper_parameter_tuning_job`` takes, or its ``HyperParameterTuningJobConfig`` alone, or
+            what ``describe_hyper_parameter_tuning_job`` answers. It is kept with the study, for
+            ``request_from_tuner``.
         **tuner_arguments: Further arguments of ``Tuner``, such as ``storage``; they override the request.
 
     Returns:

@@ -2,7 +2,8 @@
 
 The shape is checked first (``schema.py``), then the rules between fields. Any mistake raises an InvalidArgument
 whose message starts with the JSON path, as the user wrote it: a request is either everything that
-``create_hyper_parameter_tuning_job`` takes, or only its ``HyperParameterTuningJobConfig``.
+``create_hyper_parameter_tuning_job`` takes, or only its ``HyperParameterTuningJobConfig``. The answer of
+``describe_hyper_parameter_tuning_job`` contains the request, and is read as that.
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ MAX_EPOCHS = 20_000
 MAX_PARALLEL = 100
 MAX_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
 """Maximum number of training jobs of a tuning job, including the jobs of its parents."""
+
+ANSWER_FIELDS = frozenset(
+    {
+        "HyperParameterTuningJobArn", "HyperParameterTuningJobStatus", "CreationTime", "HyperParameterTuningEndTime",
+        "LastModifiedTime", "TrainingJobStatusCounters", "ObjectiveStatusCounters", "BestTrainingJob",
+        "OverallBestTrainingJob", "FailureReason", "TuningJobCompletionDetails", "ConsumedResources",
+        "ResponseMetadata",
+    }
+)  # fmt: skip
+"""What ``describe_hyper_parameter_tuning_job`` answers beside the request."""
 
 _USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
 
@@ -59,6 +70,8 @@ def parse_request(request: object) -> ParsedRequest:
     Raises:
         InvalidArgument: The service would refuse it; the message starts with the path of the wrong part.
     """
+    if isinstance(request, Mapping) and "HyperParameterTuningJobArn" in request:
+        request = {name: value for name, value in request.items() if name not in ANSWER_FIELDS}
     whole = (
         not isinstance(request, Mapping)
         or not request

@@ -251,3 +251,29 @@ def test_rung_that_passes_before_the_first_validation_is_judged_at_it(data):
         trainer = trainer_of(9, TrialCallback(trial), check_val_every_n_epoch=4)
         trainer.fit(build(0, trial["lr"]), *loaders(data))
     assert {t.epochs for t in tuner.trials} == {4, 9}
+
+
+class Keeper(Classifier):
+    """A module that keeps its trial, as many do to read its parameters."""
+
+    def __init__(self, trial):
+        super().__init__(trial["lr"])
+        self.save_hyperparameters()
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_module_that_keeps_its_trial_is_restored(data, folded, tmp_path):
+    strategy = hpo.Hyperband(min_resource=2, max_resource=99, reduction_factor=99, pause=True)
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=1, storage=tmp_path / "secret.db")
+    for trial in tuner:
+        for handle in trial.folds(2) if folded else [trial]:
+            pl.seed_everything(trial.attempt, verbose=False)
+            model = Keeper(handle)
+            trainer = trainer_of(4, TrialCallback(handle))
+            trainer.fit(model, *loaders(data), ckpt_path=handle.resume_from)
+    assert trial.attempt == 2
+    assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    assert b"secret.db" not in (tmp_path / "model.ckpt").read_bytes()
+    loaded = Keeper.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert loaded.hparams.trial.params == trial.params

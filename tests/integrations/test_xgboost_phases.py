@@ -1,7 +1,11 @@
 """XGBoost trainings in several calls, in folds, with schedules, and inside scikit-learn."""
 
 import contextlib
+import shutil
+import subprocess
+import sys
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
@@ -228,3 +232,49 @@ def test_callback_says_what_it_must_be_given(given, message):
     tuner = hpo.Tuner(SPACE, METRIC)
     with pytest.raises(hpo.InvalidArgument, match=message):
         TrialCallback(given(tuner, tuner.ask()))
+
+
+def train_fold(x, y, fold, rows):
+    model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1, callbacks=[TrialCallback(fold)])
+    model.fit(np.delete(x, rows, 0), np.delete(y, rows), eval_set=[(x[rows], y[rows])], verbose=False)
+    return model.evals_result()["validation_0"]["mlogloss"]
+
+
+def test_folds_in_processes_of_joblib(data, tmp_path):
+    x, y = data
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("validation_0-mlogloss"), max_trials=2, storage=tmp_path / "a.db")
+    for trial in tuner:
+        losses = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(train_fold)(x, y, fold, rows)
+            for fold, (_, rows) in zip(trial.folds(3), StratifiedKFold(3).split(x, y), strict=False)
+        )
+        assert [list(curve.values()) for curve in tuner.trials[trial.number].folds] == losses
+    assert [t.state for t in tuner.trials] == [hpo.TrialState.COMPLETED] * 2
+
+
+DUMP = """
+import sys, joblib, xgboost, numpy as np, hpo_plugins as hpo
+from hpo_plugins.integrations.xgboost import TrialCallback
+path, model_path = sys.argv[1:]
+tuner = hpo.Tuner({"eta": hpo.Continuous(0, 1)}, hpo.Minimize("validation_0-rmse"), storage=path, max_trials=1)
+x = np.arange(20.0).reshape(-1, 1)
+for trial in tuner:
+    model = xgboost.XGBRegressor(n_estimators=3, n_jobs=1, callbacks=[TrialCallback(trial)])
+    model.fit(x, x[:, 0], eval_set=[(x, x[:, 0])], verbose=False)
+    joblib.dump(model, model_path)
+"""
+
+
+def test_dumped_estimator_loads_where_the_study_is_not(tmp_path):
+    study, dumped = tmp_path / "studies" / "secret.db", tmp_path / "model.joblib"
+    study.parent.mkdir()
+    subprocess.run([sys.executable, "-c", DUMP, study, dumped], check=True)
+    shutil.rmtree(study.parent)
+    assert b"secret" not in dumped.read_bytes()
+    model = joblib.load(dumped)
+    x = np.arange(20.0).reshape(-1, 1)
+    assert model.predict(x).shape == (20,)
+    assert not study.parent.exists()
+    with pytest.raises(hpo.StorageError, match="remove TrialCallback"):
+        model.fit(x, x[:, 0], eval_set=[(x, x[:, 0])], verbose=False)
+    model.set_params(callbacks=None).fit(x, x[:, 0])

@@ -204,3 +204,32 @@ def test_later_definition_keeps_static_hyperparameters(definition):
         )
     with pytest.raises(hpo.InvalidArgument, match="training_job_definition must be None"):
         request_from_tuner(make(load("several_definitions")), job_name="job", training_job_definition=definition)
+
+
+def test_answer_of_describe_is_read_as_its_request():
+    """Everything that the service answers beside the request is left out, by the service's own model."""
+    from botocore.session import get_session
+
+    from hpo_plugins.sagemaker.parsing import ANSWER_FIELDS
+
+    model = get_session().get_service_model("sagemaker")
+    answered = set(model.shape_for("DescribeHyperParameterTuningJobResponse").members)
+    requested = set(model.shape_for("CreateHyperParameterTuningJobRequest").members)
+    assert answered - requested == ANSWER_FIELDS - {"ResponseMetadata"}
+    request = {
+        "HyperParameterTuningJobName": "churn",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "validation:logloss"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 20, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "eta", "MinValue": "0.001", "MaxValue": "0.5"}]},
+        },
+    }
+    answer = request | {
+        "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/churn",
+        "HyperParameterTuningJobStatus": "Completed",
+        "TrainingJobStatusCounters": {"Completed": 20},
+        "ResponseMetadata": {"HTTPStatusCode": 200},
+    }
+    tuner = hpo.sagemaker.tuner_from_request(answer)
+    assert hpo.sagemaker.request_from_tuner(tuner, job_name="churn") == request
