@@ -14,6 +14,19 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("backend", ["torch", "jax", "tensorflow"])
+def keras(session: nox.Session, backend: str) -> None:
+    """Run the tests of the Keras callback on one backend."""
+    session.install("-e", ".[test,backends]")
+    session.run(
+        "pytest",
+        "tests/integrations/test_keras.py",
+        "tests/integrations/test_keras_phases.py",
+        env={"KERAS_BACKEND": backend},
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install("ruff>=0.12")

@@ -34,6 +34,8 @@ def final_decision(session: StudySession, number: int, why_incomplete: str | Non
         return Decision(TrialState.FAILED, why_incomplete)
     if len(trial.curve) and trial.missing_folds:
         return Decision(TrialState.STOPPED, f"only {trial.row.fold} of its {trial.row.folds} folds were trained")
+    if len(trial.curve) and trial.row.folds is not None:
+        return Decision(TrialState.COMPLETED, f"all {trial.row.folds} folds were trained")
     if len(trial.curve):
         return Decision(TrialState.COMPLETED, f"the training ended by itself at epoch {trial.curve.epochs[-1]}")
     metric = session.objective_of(number).metric

@@ -1,0 +1,75 @@
+"""Tune transfer learning in two phases: train a new head on a frozen network, then fine-tune all of it.
+
+The two calls of ``fit`` are one trial, whose epochs count on. A trial that is stopped or paused in the first phase
+trains nothing in the second; one that is resumed continues in its phase.
+
+pip install 'hpo-plugins[keras]' torch scikit-learn      (or another backend of Keras)
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import numpy as np
+from hpo_plugins.integrations.keras import TrialCallback
+from sklearn.datasets import load_digits
+
+import hpo_plugins as hpo
+
+HEAD_EPOCHS, ALL_EPOCHS = 3, 9
+
+
+def pretrain(x: np.ndarray, y: np.ndarray) -> keras.Model:
+    """Return a network that was trained on the digits 0 to 4: the one to transfer."""
+    keras.utils.set_random_seed(0)
+    body = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(64, activation="relu")])
+    model = keras.Sequential([body, keras.layers.Dense(5, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=10, verbose=0)
+    return body
+
+
+def compile_model(model: keras.Model, learning_rate: float) -> None:
+    """Compile a model; Keras wants that again after layers were frozen or released."""
+    model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def main() -> None:
+    """Transfer from the digits 0 to 4 to the digits 5 to 9, of which there are few."""
+    x, y = load_digits(return_X_y=True)
+    x = x / 16
+    pretrained = pretrain(x[y < 5], y[y < 5]).get_weights()
+    x, y = x[y >= 5], y[y >= 5] - 5
+    few = slice(0, 150)
+    data = {"x": x[few], "y": y[few], "validation_data": (x[150:], y[150:]), "batch_size": 16, "verbose": 0}
+    tuner = hpo.Tuner(
+        {
+            "head_rate": hpo.Continuous(1e-4, 1e-1, scale="log"),
+            "fine_rate": hpo.Continuous(1e-5, 1e-2, scale="log"),
+            "dropout": hpo.Continuous(0.0, 0.5),
+        },
+        hpo.Maximize("val_accuracy"),
+        strategy=hpo.Hyperband(max_resource=ALL_EPOCHS, pause=True),
+        max_trials=12,
+        seed=0,
+    )
+    for trial in tuner:
+        keras.utils.set_random_seed(trial.number)
+        body = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(64, activation="relu")])
+        body.set_weights(pretrained)
+        head = [keras.layers.Dropout(trial["dropout"]), keras.layers.Dense(5, activation="softmax")]
+        model = keras.Sequential([body, *head])
+
+        body.trainable = False
+        compile_model(model, trial["head_rate"])
+        model.fit(**data, epochs=HEAD_EPOCHS, callbacks=[TrialCallback(trial)])
+
+        body.trainable = True
+        compile_model(model, trial["fine_rate"])
+        model.fit(**data, initial_epoch=HEAD_EPOCHS, epochs=ALL_EPOCHS, callbacks=[TrialCallback(trial)])
+    print(tuner.summary())
+
+
+if __name__ == "__main__":
+    main()
