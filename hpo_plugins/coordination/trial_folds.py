@@ -125,5 +125,7 @@ class TrialFolds:
 
     def end_all(self) -> None:
         """End the folds that are left, in their order, at the end of the attempt."""
-        for index in range(len(self._lease.session.history[self._lease.number].folds)):
-            self.end(index)
+        trial = self._lease.session.history[self._lease.number]
+        if trial.row.folds is not None:
+            for index in range(len(trial.folds)):
+                self.end(index)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ class History(Sequence[TrialHistory]):
         """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
 
         What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
-        there. Without folds, this is the history itself.
+        there. Parents' trials have other folds or none, so they only guide the search. Without folds, this is the
+        history itself.
 
         Args:
             fold: The last fold that counts.
@@ -135,7 +137,7 @@ class History(Sequence[TrialHistory]):
                 self.objective,
                 self.max_trials,
                 self.checkpoint_root,
-                self.parents,
+                tuple(replace(parent, identical=False) for parent in self.parents),
                 last_fold=len(self._up_to_fold),
             )
             for trial in self:
