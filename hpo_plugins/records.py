@@ -233,8 +233,11 @@ def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], di
     for name, value in metrics.items():
         if type(name) is not str or not name:
             _name(name)
+        if type(value) is float:
+            numbers[name] = value
+            continue
         try:
-            numbers[name] = value if type(value) is float else _number(name, value)
+            numbers[name] = _number(name, value)
         except InvalidReport as error:
             if name == objective:
                 raise

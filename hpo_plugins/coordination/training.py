@@ -63,6 +63,7 @@ class Training:
         self.answered = 0
         self.state_of_phases: dict[int, Any] = {}
         self._phases = Phases(0 if is_done else start_epoch, phases)
+        self._is_checked = False  # whether it may report to the trial, which has folds or has none
         self._may_begin = True
         self._weights: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # of the last phase
         self._begun_at = 0  # the epoch from which the phase trains: it has nothing to save yet
@@ -149,7 +150,9 @@ class Training:
             if not lease.check_held("report"):
                 return False
             try:
-                lease.folds.check(self)
+                if not self._is_checked:
+                    lease.folds.check(self)
+                    self._is_checked = True
                 values, left_out = plain_metrics(metrics, lease.objective.metric)
                 for name, reason in left_out.items():
                     lease.session.warn_once(f"metric {name}", f"{reason} It is not recorded.")

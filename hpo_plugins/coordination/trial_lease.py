@@ -163,7 +163,7 @@ class TrialLease:
             self.session.apply_report(report, revision)
             del self._unwritten[0]
             trial = self.session.history[self.number]
-            if trial.is_mixed:
+            if trial.folds[report.fold].is_mixed:
                 error = InvalidReport(
                     f"Several trainings report epoch {report.epoch} of trial {self.number} at the same time, in "
                     "different processes. Give each its own fold of trial.folds(n), or its own trial."
