@@ -1,5 +1,6 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
+from hpo_plugins.coordination.opening import studies
 from hpo_plugins.errors import (
     CheckpointError,
     HpoError,
@@ -57,4 +58,5 @@ __all__ = [
     "WarmStart",
     "WorkerError",
     "sagemaker",
+    "studies",
 ]

@@ -26,9 +26,13 @@ from hpo_plugins.study.summary import summarize
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
+from hpo_plugins.view import StudyView
+from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hpo_plugins.view.plots import Plots
 
 DEFAULT_NAME = "default"
 
@@ -67,6 +71,9 @@ class Tuner:
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
+        progress: What is shown while the search runs: ``"auto"``, a live view in a terminal (with rich) or a notebook,
+            else a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
+            ``HPO_PLUGINS_PROGRESS`` replaces it.
 
     ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing any trial's
     configuration, so they may differ between runs. Everything else defines the study.
@@ -104,6 +111,7 @@ class Tuner:
         name: str = DEFAULT_NAME,
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
+        progress: ProgressMode | bool = "auto",
     ) -> None:
         """Check all arguments, and create the study or join it."""
         config = StudyConfig(
@@ -120,7 +128,8 @@ class Tuner:
             notes=notes,
         )
         self.name = non_empty_string("name", name)
-        terms = LeaseTerms(whole_number("retries", retries, at_least=0), _check_exceptions(retry_on))
+        mode = check_mode(progress)
+        terms = LeaseTerms(whole_number("retries", retries, at_least=0), retry_on)
         key = f"{name} in {storage}"
         follower = follow_rank_zero(config, key, checkpoints, terms)
         if follower is not None:
@@ -136,6 +145,7 @@ class Tuner:
             terms=terms,
         )
         self._bind(TrialLoop(Coordinator(session), key))
+        self._loop.observer = Progress(self._view, mode)
 
     def _bind(self, loop: TrialLoop) -> None:
         self._loop = loop
@@ -277,22 +287,44 @@ class Tuner:
         reason = self.stop_reason if self.done else None
         return summarize(self.study, self._loop.history(), name=self.name, completion_reason=reason)
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per trial: number, state, value, epochs, a column ``params_<name>`` each, and the rest.
+    def _view(self) -> StudyView:
+        return StudyView.of(self._loop.coordinator.session, self.name)
+
+    @property
+    def plot(self) -> Plots:
+        """The study as figures: ``tuner.plot.history()``, ``.curves()``, ``.importance()`` and others.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            ModuleNotFoundError: matplotlib is not installed.
         """
-        import pandas as pd
+        from hpo_plugins.view.plots import Plots
 
-        rows = [
-            {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
-            | {f"params_{name}": value for name, value in t.params.items()}
-            | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts}
-            | {"started_at": t.started_at, "ended_at": t.ended_at}
-            for t in self.trials
-        ]
-        return pd.DataFrame(rows)
+        return Plots(self._view())
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a report of the study: one file that needs no network.
+
+        Args:
+            path: Where to write it.
+
+        Raises:
+            ModuleNotFoundError: plotly is not installed.
+        """
+        from hpo_plugins.view.report import write_report
+
+        write_report(self._view(), path)
+
+    def curves_dataframe(self) -> pd.DataFrame:
+        """Return one row per trial, fold and epoch, with all metrics; pandas must be installed."""
+        from hpo_plugins.view.tables import curves_dataframe
+
+        return curves_dataframe(self._view())
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per trial, with a column ``params_<name>`` each; pandas must be installed."""
+        from hpo_plugins.view.tables import trials_dataframe
+
+        return trials_dataframe(self._view())
 
     def _as_parent(self) -> Parent:
         """Return a copy of this study for another one to start from."""
@@ -305,14 +337,6 @@ def _attach(name: str, loop: TrialLoop) -> Tuner:
     tuner.name = name
     tuner._bind(loop)
     return tuner
-
-
-def _check_exceptions(retry_on: object) -> tuple[type[Exception], ...]:
-    if not isinstance(retry_on, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in retry_on):
-        raise InvalidArgument(
-            f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={retry_on!r}."
-        )
-    return retry_on
 
 
 def _copy_parents(warm_start: object) -> Parents | None:

@@ -24,8 +24,10 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["coordination"],
     ["trial"],
     ["execution"],
+    ["view"],
     ["tuner"],
     ["sagemaker", "integrations"],
+    ["cli"],
 ]
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}
 FRAMEWORKS = {

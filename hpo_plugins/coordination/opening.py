@@ -77,11 +77,7 @@ def load_study(
         StudyNotFound: There is no such study, or ``name`` is None and there are several.
         StorageError: The storage does not exist or cannot be opened.
     """
-    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
-        raise StudyNotFound(
-            f"No storage at {os.fspath(target)}: there is no such file. Give the path that the Tuner was given."
-        )
-    storage = open_storage(target)
+    storage = _existing(target)
     if name is None:
         names = storage.names()
         if len(names) != 1:
@@ -93,6 +89,28 @@ def load_study(
     checkpoints = Checkpoints(_root(storage, name, checkpoint_dir))
     config = StudyConfig.from_json(store.definition)
     return name, StudySession(config, store, checkpoints, LeaseTerms(), storage=storage)
+
+
+def studies(storage: Target) -> tuple[str, ...]:
+    """Return the names of the studies in a storage.
+
+    Args:
+        storage: Path of a SQLite file, or a SQLAlchemy URL.
+
+    Raises:
+        StudyNotFound: There is no such file.
+        StorageError: It cannot be opened.
+    """
+    return tuple(_existing(storage).names())
+
+
+def _existing(target: Target) -> Storage:
+    """Return a storage, without creating its file."""
+    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
+        raise StudyNotFound(
+            f"No storage at {os.fspath(target)}: there is no such file. Give the path that the Tuner was given."
+        )
+    return open_storage(target)
 
 
 def _root(storage: Storage, name: str, checkpoint_dir: str | os.PathLike[str] | None) -> Path:

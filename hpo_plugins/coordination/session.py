@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from hpo_plugins.coordination.forks import watch_forks
 from hpo_plugins.coordination.heartbeat import Heartbeat, is_dead, release_at_exit, worker_name
-from hpo_plugins.errors import StorageError
+from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
@@ -49,6 +49,13 @@ class LeaseTerms:
     retries: int = 3
     retry_on: tuple[type[Exception], ...] = ()
     seconds: float = LEASE_SECONDS
+
+    def __post_init__(self) -> None:
+        given = self.retry_on
+        if not isinstance(given, tuple) or not all(isinstance(e, type) and issubclass(e, Exception) for e in given):
+            raise InvalidArgument(
+                f"retry_on must be a tuple of exception types, such as (MemoryError,), but got retry_on={given!r}."
+            )
 
 
 class StudySession:

@@ -45,6 +45,16 @@ class Search(Protocol):
         """Let other workers acquire the trials of a worker that is known to be dead."""
 
 
+class Observer(Protocol):
+    """Watches the loops of one process, such as to show progress."""
+
+    def begin(self) -> None:
+        """Note that a loop begins."""
+
+    def end(self) -> None:
+        """Note that it has ended."""
+
+
 class Executor(Protocol):
     """Trains a search with several workers: ``tuner.run(train, workers=executor)``."""
 

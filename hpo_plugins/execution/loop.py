@@ -12,7 +12,7 @@ from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import StorageError
 from hpo_plugins.execution import loop_exit
-from hpo_plugins.execution.base import Executor, Train
+from hpo_plugins.execution.base import Executor, Observer, Train
 from hpo_plugins.execution.local import LocalWorkers
 from hpo_plugins.execution.ranks import RANK_ZERO
 from hpo_plugins.history import History
@@ -31,12 +31,16 @@ class TrialLoop:
     Args:
         coordinator: Acquires trials.
         key: Identifies the study among those of the user's script, for further ranks.
+
+    Attributes:
+        observer: Watches the loops of this process, such as to show progress; it stays when the loop is pickled.
     """
 
     def __init__(self, coordinator: Coordinator, key: str) -> None:
         """Make the trials of this loop available to further ranks."""
         self.coordinator = coordinator
         self._key = key
+        self.observer: Observer | None = None
         self._wake_up = threading.Event()
         self._published = RANK_ZERO.open(key, coordinator.session.store)
 
@@ -45,32 +49,48 @@ class TrialLoop:
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
-        while (lease := self._wait_for_lease()) is not None:
-            try:
-                yield self._publish(lease)
-            except GeneratorExit:
-                RANK_ZERO.end(self._published)
-                if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
+        observer = self.observer
+        if observer is not None:
+            observer.begin()
+        try:
+            while (lease := self._wait_for_lease()) is not None:
+                try:
+                    yield self._publish(lease)
+                except GeneratorExit:
+                    RANK_ZERO.end(self._published)
+                    if observer is not None and not sys.is_finalizing():
+                        observer.end()
+                    observer = None  # nothing may be called while the exit of the loop is watched
+                    if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
+                        return
+                    if _caller() is frame:
+                        loop_exit.watch(frame, handled, lambda error, lease=lease: self._leave(lease, error))  # type: ignore[misc]
+                    else:  # closed from elsewhere, long after its loop
+                        self._leave(lease, None)
                     return
-                if _caller() is frame:
-                    loop_exit.watch(frame, handled, lambda error, lease=lease: self._leave(lease, error))  # type: ignore[misc]
-                else:  # closed from elsewhere, long after its loop
-                    self._leave(lease, None)
-                return
-            except KeyboardInterrupt:  # before the trial reached the user
-                lease.release()
-                raise
-            self._end(lease)
-        RANK_ZERO.end(self._published)
+                except KeyboardInterrupt:  # before the trial reached the user
+                    lease.release()
+                    raise
+                self._end(lease)
+            RANK_ZERO.end(self._published)
+        finally:
+            if observer is not None:
+                observer.end()
 
     def run(self, train: Train, workers: int | Executor) -> None:
         """Train until the search is over; see ``Tuner.run``."""
-        if not isinstance(workers, int):
-            workers.run(self, train)
-        elif workers == 1:
-            self.run_worker(train)
-        else:
-            LocalWorkers(workers).run(self, train)
+        if self.observer is not None:
+            self.observer.begin()
+        try:
+            if not isinstance(workers, int):
+                workers.run(self, train)
+            elif workers == 1:
+                self.run_worker(train)
+            else:
+                LocalWorkers(workers).run(self, train)
+        finally:
+            if self.observer is not None:
+                self.observer.end()
 
     def acquire(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now."""

@@ -223,6 +223,25 @@ def fit_model(history: History, last: int | None) -> Model | None:
     return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder), encoder)
 
 
+def refit_without_parts(history: History, last: int | None, parts: int) -> list[Model]:
+    """Return surrogates that were each fitted without one part of the trials: how they differ shows how sure one is.
+
+    Args:
+        history: The study.
+        last: R if curves are modelled, else None.
+        parts: In how many parts to divide the trials.
+    """
+    observed, encoder = observe(history, last), InputEncoder(history.space)
+    if not encoder.columns:
+        return []
+    points, models = encoder.snap(known_points(history)), []
+    for part in range(parts):
+        kept = observed.select(observed.trial % parts != part)
+        if np.isfinite(kept.loss).sum() >= 2:
+            models.append(Model(history, last, kept, _fit(history, last, kept, points, encoder), encoder))
+    return models
+
+
 def _final(observed: Observations) -> Observations:
     """Return the final observations, or all while too few are final."""
     if observed.is_final.all() or np.isfinite(observed.loss[observed.is_final]).sum() < 2:

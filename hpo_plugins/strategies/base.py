@@ -117,6 +117,11 @@ class Strategy(StoppingRule):
         return None
 
     @property
+    def milestones(self) -> tuple[int, ...]:
+        """The epochs at which it compares trainings, ascending; empty if it compares none."""
+        return ()
+
+    @property
     def pauses(self) -> bool:
         """Whether it pauses trainings to resume them later; strategies that can do so have a field ``pause``."""
         return bool(getattr(self, "pause", False))

@@ -144,6 +144,11 @@ class Bayesian(Strategy):
         """Compare the trial after a fold with all others of which this fold has ended."""
         return None if self.max_resource is None else judge_fold(history, number, fold, FOLD_FACTOR)
 
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The grid of epochs at which it judges, without the last."""
+        return () if self.max_resource is None else tuple(map(int, epoch_grid(self.max_resource)[:-1]))
+
     @single_threaded
     def _judge(self, history: History, number: int) -> Decision | None:
         model = _fit(history, self.max_resource)

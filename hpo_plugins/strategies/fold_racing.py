@@ -44,6 +44,6 @@ def judge_fold(history: History, number: int, fold: int, factor: int) -> Decisio
     continues = "the best one continues" if promoted == 1 else f"the best {promoted} continue"
     return Decision(
         TrialState.STOPPED,
-        f"fold {fold}: the mean {value_of(own):.6g} is rank {rank} of {total}, and {continues} "
-        f"(best {value_of(min(results.values())):.6g})",
+        f"not among the best after fold {fold}: the mean {value_of(own):.6g} is rank {rank} of {total}, and "
+        f"{continues} (best {value_of(min(results.values())):.6g})",
     )

@@ -147,12 +147,17 @@ class Hyperband(Strategy):
         outcome = outcomes.get(promoted, f"the best {promoted} continue")
         return Decision(
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
-            f"rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
+            f"not among the best at rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
         )
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
         """Compare the trial after a fold with all others of which this fold has ended."""
         return judge_fold(history, number, fold, self.reduction_factor)
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The rungs of the bracket that judges first."""
+        return self.rungs(0)
 
     def rungs(self, bracket: int) -> tuple[int, ...]:
         """Return the epochs below ``max_resource`` at which trials of a bracket are compared."""

@@ -1,0 +1,1 @@
+"""The command line, ``hpo-plugins``: stored studies, while workers write to them."""

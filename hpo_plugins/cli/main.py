@@ -1,0 +1,273 @@
+"""The commands of ``hpo-plugins``.
+
+Every command takes the path or URL of a storage, as ``Tuner(storage=)`` does, and works while trainings write to it.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import platform
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+import hpo_plugins as hpo
+from hpo_plugins.view import StudyView, insights, words
+from hpo_plugins.view.plots import KINDS
+from hpo_plugins.view.tables import curve_rows, trial_rows
+
+STORAGE = click.argument("storage", metavar="STORAGE")
+NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
+
+PACKAGES = (
+    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "keras", "torch", "lightning", "ray", "rich", "plotly",
+)  # fmt: skip
+
+
+class Commands(click.Group):
+    """Shows this library's errors as one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except hpo.HpoError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hpo-plugins")
+def main() -> None:
+    """Look at studies that are stored in a SQLite file or a database.
+
+    STORAGE is a path or a URL, as in Tuner(storage=...). For completion in bash, add this to ~/.bashrc:
+
+        eval "$(_HPO_PLUGINS_COMPLETE=bash_source hpo-plugins)"
+    """
+
+
+def _view(storage: str, name: str | None) -> StudyView:
+    return hpo.Tuner.load(storage, name)._view()  # noqa: SLF001 - the read model of this package
+
+
+def _table(rows: list[list[object]], head: list[str]) -> str:
+    """Return rows as aligned columns."""
+    texts = [head, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts
+    )
+
+
+@main.command("list", epilog="Example: hpo-plugins list tuning.db")
+@STORAGE
+def list_(storage: str) -> None:
+    """List the studies of a storage."""
+    rows: list[list[object]] = []
+    for name in hpo.studies(storage):
+        view = _view(storage, name)
+        best = "" if view.best is None else f"{view.best.value:.6g}"
+        of = "" if view.limit is None else f"/{view.limit}"
+        rows.append([name, f"{len(view.trials)}{of}", "done" if view.is_done else "open", view.objective.metric, best])
+    click.echo(
+        _table(rows, ["study", "trials", "state", "objective", "best"]) if rows else "The storage holds no study."
+    )
+
+
+@main.command(epilog="Example: hpo-plugins show tuning.db --name churn")
+@STORAGE
+@NAME
+def show(storage: str, name: str | None) -> None:
+    """Show what a study has found, how sure that is, and what would be worth changing."""
+    tuner = hpo.Tuner.load(storage, name)
+    view = tuner._view()  # noqa: SLF001 - as above
+    click.echo(tuner.summary())
+    for text in [insights.lead(view), *insights.advice(view)]:
+        if text:
+            click.echo(f"- {text}")
+
+
+@main.command(epilog="Example: hpo-plugins best tuning.db --format json > params.json")
+@STORAGE
+@NAME
+@click.option("--format", "form", type=click.Choice(["text", "json", "python"]), default="text", show_default=True)
+def best(storage: str, name: str | None, form: str) -> None:
+    """Print the best configuration."""
+    record = hpo.Tuner.load(storage, name).best_trial
+    if form == "json":
+        click.echo(json.dumps(record.params, indent=2, ensure_ascii=False))
+    elif form == "python":
+        click.echo(repr(record.params))
+    else:
+        click.echo(f"trial {record.number}: {record.value:.6g}")
+        for parameter, value in record.params.items():
+            click.echo(f"  {parameter} = {value!r}")
+
+
+@main.command(epilog="Example: hpo-plugins trials tuning.db --top 10")
+@STORAGE
+@NAME
+@click.option("--top", type=click.IntRange(1), help="Only the best trials, the best first.")
+@click.option(
+    "--state", type=click.Choice([state.value for state in hpo.TrialState]), help="Only trials in this state."
+)
+def trials(storage: str, name: str | None, top: int | None, state: str | None) -> None:
+    """List trials, with their configurations and why they ended."""
+    view = _view(storage, name)
+    chosen = view.ranked[:top] if top else list(view.trials)
+    rows: list[list[object]] = [
+        [
+            t.number,
+            t.state.value,
+            "" if t.value is None else f"{t.value:.6g}",
+            t.epochs,
+            words.configuration(t.params),
+            words.why(t),
+        ]
+        for t in chosen
+        if state is None or t.state.value == state
+    ]
+    head = ["trial", "state", view.objective.metric, "epochs", "configuration", "why"]
+    click.echo(_table(rows, head) if rows else "No trials.")
+
+
+@main.command(epilog="Example: hpo-plugins export tuning.db --format parquet -o trials.parquet")
+@STORAGE
+@NAME
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "json", "parquet", "sagemaker"]), default="csv", show_default=True
+)
+@click.option("--curves", is_flag=True, help="One row per epoch instead of one per trial.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="-", help="A file; standard output by default."
+)
+def export(storage: str, name: str | None, form: str, output: str, *, curves: bool) -> None:
+    """Export trials or curves as a table, or the study as a SageMaker request."""
+    tuner = hpo.Tuner.load(storage, name)
+    view = tuner._view()  # noqa: SLF001 - as above
+    rows = curve_rows(view) if curves else trial_rows(view)
+    if form == "parquet":
+        if output == "-":
+            raise click.UsageError("--format parquet needs --output FILE.")
+        (tuner.curves_dataframe() if curves else tuner.to_dataframe()).to_parquet(output)
+        return
+    if form == "sagemaker":
+        text = json.dumps(hpo.sagemaker.request_from_tuner(tuner, job_name=view.name), indent=2)
+    elif form == "json":
+        text = json.dumps(rows, indent=2, ensure_ascii=False)
+    else:
+        buffer = io.StringIO()
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        text = buffer.getvalue().rstrip("\n")
+    if output == "-":
+        click.echo(text)
+    else:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+
+
+@main.command(epilog="Example: hpo-plugins report tuning.db -o report.html")
+@STORAGE
+@NAME
+@click.option("--output", "-o", type=click.Path(dir_okay=False), default="report.html", show_default=True)
+def report(storage: str, name: str | None, output: str) -> None:
+    """Write a report: one HTML file that needs no network."""
+    hpo.Tuner.load(storage, name).to_html(output)
+    click.echo(f"Wrote {output}.")
+
+
+@main.command(epilog="Example: hpo-plugins plot curves tuning.db -o curves.pdf")
+@click.argument("kind", type=click.Choice(KINDS))
+@STORAGE
+@NAME
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="A .png, .pdf or .svg file; KIND.png by default.")
+def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
+    """Draw a figure."""
+    output = output or f"{kind}.png"
+    figure = getattr(hpo.Tuner.load(storage, name).plot, kind)()
+    try:
+        figure.savefig(output, dpi=200)
+    except ValueError as error:
+        raise click.ClickException(f"--output must be a .png, .pdf or .svg file, but got {output}: {error}") from error
+    click.echo(f"Wrote {output}.")
+
+
+@main.command(epilog="Example: hpo-plugins watch tuning.db")
+@STORAGE
+@NAME
+def watch(storage: str, name: str | None) -> None:
+    """Watch a study live, until it is over; Ctrl-C ends the watching only."""
+    from hpo_plugins.view.progress import Progress, check_mode
+
+    tuner = hpo.Tuner.load(storage, name)
+    progress = Progress(tuner._view, check_mode("auto"))  # noqa: SLF001 - as above
+    over = threading.Event()
+    progress.begin()
+    try:
+        while not tuner.done:
+            over.wait(1.0)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        progress.end()
+
+
+@main.command(epilog="Example: hpo-plugins dashboard tuning.db")
+@STORAGE
+@NAME
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address shows the page to the network.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Any free port by default.")
+def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
+    """Serve the report of a study, always up to date, until Ctrl-C. It can only be read."""
+    from hpo_plugins.cli.dashboard import serve
+
+    serve(hpo.Tuner.load(storage, name)._view, host, port, click.echo)  # noqa: SLF001 - as above
+
+
+@main.command(epilog="Example: hpo-plugins doctor tuning.db")
+@click.argument("storage", required=False)
+def doctor(storage: str | None) -> None:
+    """Check a storage, and print the versions that a bug report needs."""
+    click.echo(f"Python {platform.python_version()} on {platform.platform()}")
+    packages = [
+        "hpo-plugins",
+        "numpy",
+        "scipy",
+        "sqlalchemy",
+        "xgboost",
+        "keras",
+        "torch",
+        "lightning",
+        "ray",
+        "rich",
+        "plotly",
+    ]
+    for package in packages:
+        try:
+            click.echo(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"{package} is not installed")
+    if storage is None:
+        return
+    names = hpo.studies(storage)
+    click.echo(f"{storage}: {len(names)} studies, can be read")
+    for name in names:
+        view = _view(storage, name)
+        waiting = view.counts.get("waiting", 0)
+        note = f", {waiting} wait for a worker: start the script again" if waiting and not view.running else ""
+        click.echo(f"  {name}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
+        for trial in view.trials:
+            if trial.checkpoint is not None and not Path(trial.checkpoint).exists():
+                click.echo(f"  {name}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What would be worth changing: bounds, parameters without effect, comparisons that come too early."""
+
+from __future__ import annotations
+
+import itertools
+
+from hpo_plugins.space import Categorical
+from hpo_plugins.view.importance import importances
+from hpo_plugins.view.study_view import StudyView
+
+MIN_TRIALS = 10
+"""With fewer trials that have a value, nothing is said."""
+NEAR_BOUND = 0.03
+"""Of a parameter's range on its scale."""
+NO_EFFECT = 0.02
+MIN_AGREEMENT = 0.3
+
+
+def rank_agreement(view: StudyView) -> dict[int, float]:
+    """Return, by milestone, the rank correlation of the losses there with those at the end of full trainings.
+
+    Only milestones that at least five full trainings have passed are contained.
+    """
+    from scipy.stats import spearmanr
+
+    last = view.max_resource
+    full = [t.folds[0].curve for t in view.history if last is not None and t.folds[0].curve.reached(last)]
+    if len(full) < 5:
+        return {}
+    at = view.objective.at
+    ends = [curve.loss(at=at) for curve in full]
+    found = {}
+    for epoch in view.milestones:
+        losses = [curve.loss(epoch, at=at) for curve in full]
+        if None not in losses and len(set(losses)) > 1 and len(set(ends)) > 1:
+            found[epoch] = float(spearmanr(losses, ends).statistic)
+    return found
+
+
+def lead(view: StudyView) -> str | None:
+    """Return how far the best trial is ahead of the second, in words; None if there are fewer than two."""
+    if len(view.ranked) < 2:
+        return None
+    first, second = view.ranked[:2]
+    if first.value is None or second.value is None:
+        return None
+    ahead = abs(second.value - first.value)
+    text = f"trial {second.number} is second with {second.value:.6g}, {ahead:.3g} behind"
+    noise = first.std / len(first.folds) ** 0.5 if first.std is not None else _noise(view, first.number)
+    if noise is None or noise <= 0:
+        return text + "."
+    verdict = "too close to tell them apart" if ahead < 2 * noise else "more than the noise explains"
+    source = "the standard error over the folds" if first.std is not None else "how much its own curve varies"
+    return f"{text}: {ahead / noise:.1f} times {source}, {verdict}."
+
+
+def _noise(view: StudyView, number: int) -> float | None:
+    """Return how much the last quarter of a curve varies from epoch to epoch, None if it is short."""
+    losses = list(view.history[number].folds[0].curve.losses)
+    tail = losses[-max(4, len(losses) // 4) :]
+    if len(losses) < 8:
+        return None
+    steps = [after - before for before, after in itertools.pairwise(tail)]
+    mean = sum(steps) / len(steps)
+    return float((sum((step - mean) ** 2 for step in steps) / len(steps) / 2) ** 0.5)
+
+
+def advice(view: StudyView) -> list[str]:
+    """Return what would be worth changing in a further search, one sentence each."""
+    if len(view.valued) < MIN_TRIALS:
+        return []
+    return [*_bounds(view), *_without_effect(view), *_early_comparisons(view)]
+
+
+def _bounds(view: StudyView) -> list[str]:
+    found = []
+    best = view.ranked[: max(3, len(view.ranked) // 20)]
+    for name, parameter in ((name, view.space[name]) for name in view.space):
+        if isinstance(parameter, Categorical) or parameter.low == parameter.high:
+            continue
+        places = [parameter.to_unit(trial.params[name]) for trial in best if name in trial.params]  # type: ignore[arg-type]  # its own value
+        for bound, is_near, word in (
+            (parameter.low, [place <= NEAR_BOUND for place in places], "lower"),
+            (parameter.high, [place >= 1 - NEAR_BOUND for place in places], "higher"),
+        ):
+            if places and all(is_near):
+                found.append(
+                    f"{name}: the best {len(places)} trials lie at its bound {bound:g}; {word} values may be better."
+                )
+    return found
+
+
+def _without_effect(view: StudyView) -> list[str]:
+    quiet = [i.name for i in importances(view.history, view.max_resource) if i.total + 2 * i.deviation < NO_EFFECT]
+    return [f"{', '.join(quiet)}: no effect can be seen; fix it to make the search smaller."] if quiet else []
+
+
+def _early_comparisons(view: StudyView) -> list[str]:
+    agreements = rank_agreement(view)
+    early = [epoch for epoch, r in agreements.items() if r < MIN_AGREEMENT]
+    if not early:
+        return []
+    later = [epoch for epoch in view.milestones if epoch > max(early)]
+    cure = f"; a first comparison at epoch {later[0]} would lose fewer good ones" if later else ""
+    worst = max(early)
+    return [f"The order at epoch {worst} says little about the end (rank correlation {agreements[worst]:.2f}){cure}."]

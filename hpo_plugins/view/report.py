@@ -1,0 +1,248 @@
+"""The report: one HTML file with its data, its script and plotly in it, so that it needs no network.
+
+What is untrusted (names, values, errors) reaches the page as JSON and is shown as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import html
+import importlib.resources
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from hpo_plugins.errors import MissingDependency
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import Categorical
+from hpo_plugins.view import insights, words
+from hpo_plugins.view.importance import importances
+from hpo_plugins.view.plots.style import COLORS, use_log_scale
+from hpo_plugins.view.study_view import StudyView
+
+MAX_POINTS = 24
+"""Points of a curve, at most: 5,000 curves of 50 epochs then open in under 2 s."""
+MAX_PARALLEL = 12
+MAX_LINES = 2000
+
+
+def write_report(view: StudyView, path: str | os.PathLike[str]) -> None:
+    """Write the report of a study to a file.
+
+    Args:
+        view: The study.
+        path: The file.
+
+    Raises:
+        MissingDependency: plotly is not installed.
+        OSError: The file cannot be written.
+    """
+    Path(path).write_text(report(view), encoding="utf-8")
+
+
+def report(view: StudyView) -> str:
+    """Return the report of a study.
+
+    Raises:
+        MissingDependency: plotly is not installed.
+    """
+    template = importlib.resources.files("hpo_plugins.view").joinpath("assets/report.html").read_text(encoding="utf-8")
+    parts = {"TITLE": html.escape(view.name), "DATA": as_json(report_data(view)), "PLOTLY": _plotly()}
+    for name, text in parts.items():
+        template = template.replace("{{" + name + "}}", text, 1)
+    return template
+
+
+def as_json(data: Any) -> str:
+    """Return JSON that can stand inside a script element: no text can end it."""
+    text = json.dumps(_finite(data), separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finite(data: Any) -> Any:
+    """Return data whose numbers JSON can express, with five digits."""
+    if isinstance(data, float):
+        return float(f"{data:.5g}") if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+@functools.cache
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "plotly", "plot") from error
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9)).decode()
+
+
+def report_data(view: StudyView) -> dict[str, Any]:
+    """Return everything that the report shows, as JSON."""
+    names = list(view.space)
+    valued = view.valued
+    return {
+        "name": view.name,
+        "metric": view.objective.metric,
+        "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
+        "tiles": _tiles(view),
+        "best": _best(view),
+        "advice": [text for text in [insights.lead(view)] if text] + insights.advice(view),
+        "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
+        "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
+        "rows": [
+            [t.number, t.state.value, t.value, t.epochs, *(_cell(t.params.get(name)) for name in names), _why(t)]
+            for t in view.trials
+        ],
+        "colors": {state.value: color for state, color in COLORS.items()},
+        "milestones": list(view.milestones),
+        "log": use_log_scale([t.value for t in valued if t.value is not None]),
+        "log_curves": use_log_scale([value for t in valued for value in t.curve.values()]),
+        "long": bool(view.milestones) and max((t.epochs for t in view.trials), default=0) > 30,
+        "history": _history(view) if valued else None,
+        "curves": _curves(view) if valued else None,
+        "curves_note": f"Of each curve, at most {MAX_POINTS} points are drawn.",
+        "parallel": _parallel(view) if len(valued) > 1 else None,
+        "importance": [list(i) for i in importances(view.history, view.max_resource)[:20]] or None,
+        "timeline": _timeline(view) if view.trials else None,
+    }
+
+
+def _cell(value: Any) -> Any:
+    return (
+        value if value is None or (isinstance(value, int | float | str) and not isinstance(value, bool)) else str(value)
+    )
+
+
+def _why(trial: Any) -> str:
+    return (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
+
+
+def _tiles(view: StudyView) -> list[tuple[str, str]]:
+    of = "" if view.limit is None else f" of {view.limit}"
+    tiles = [("trials", f"{len(view.trials)}{of}")]
+    if view.best is not None and view.best.value is not None:
+        spread = "" if view.best.std is None else f" \u00b1 {view.best.std:.2g}"
+        tiles.insert(0, (f"best {view.objective.metric}, trial {view.best.number}", f"{view.best.value:.6g}{spread}"))
+    tiles += [(state, str(count)) for state, count in view.counts.items()]
+    tiles.append(("epochs trained", f"{view.epochs:,}"))
+    whole = view.epochs_of_full_trainings
+    if whole and whole > view.epochs:
+        tiles.append(("of the epochs of full trainings", f"{view.epochs / whole:.0%}"))
+    return [*tiles, ("worked on for", words.duration(view.runtime))]
+
+
+def _best(view: StudyView) -> str | None:
+    if view.best is None:
+        return None
+    lines = ",\n".join(f"    {name!r}: {value!r}" for name, value in view.best.params.items())
+    return f"params = {{\n{lines},\n}}"
+
+
+def _history(view: StudyView) -> list[dict[str, Any]]:
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scattergl" if len(view.trials) > 1000 else "scatter",
+            "mode": "markers",
+            "name": state.value,
+            "x": [t.number for t in view.valued if t.state is state],
+            "y": [t.value for t in view.valued if t.state is state],
+            "marker": {"color": color, "size": 6, "opacity": 0.8},
+        }
+        for state, color in COLORS.items()
+        if any(t.state is state for t in view.valued)
+    ]
+    steps = view.incumbents()
+    if steps:
+        numbers, values = [number for number, _ in steps], [value for _, value in steps]
+        line = {"color": "#0072B2", "width": 2, "shape": "hv"}
+        end = len(view.trials) - 1
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "best so far",
+                "line": line,
+                "x": [*numbers, end],
+                "y": [*values, values[-1]],
+            }
+        )
+    return traces
+
+
+def _curves(view: StudyView) -> list[dict[str, Any]]:
+    """Return one trace per state: its curves one after the other, with gaps between them."""
+    traces: list[dict[str, Any]] = []
+    for state, color in COLORS.items():
+        x: list[Any] = []
+        y: list[Any] = []
+        text: list[Any] = []
+        for trial in view.trials:
+            if trial.state is state and trial.curve:
+                epochs = _thinned(list(trial.curve))
+                x += [*epochs, None]
+                y += [*(trial.curve[epoch] for epoch in epochs), None]
+                text += [trial.number] * (len(epochs) + 1)
+        if x:
+            traces.append({
+                "type": "scattergl" if len(x) > 5000 else "scatter", "mode": "lines+markers", "name": state.value,
+                "x": x, "y": y, "text": text, "line": {"color": color, "width": 1}, "marker": {"size": 3},
+                "opacity": 0.6, "hovertemplate": "trial %{text}, epoch %{x}: %{y}<extra></extra>",
+            })  # fmt: skip
+    best = view.ranked[0]
+    if best.curve:
+        epochs = _thinned(list(best.curve))
+        traces.append({
+            "type": "scatter", "mode": "lines", "name": f"best, trial {best.number}", "x": epochs,
+            "y": [best.curve[epoch] for epoch in epochs], "line": {"color": "#0072B2", "width": 3},
+        })  # fmt: skip
+    return traces
+
+
+def _thinned(epochs: list[int]) -> list[int]:
+    """Return at most ``MAX_POINTS`` epochs: the first and the last, and denser at the start, where curves bend."""
+    if len(epochs) <= MAX_POINTS:
+        return epochs
+    last = len(epochs) - 1
+    places = {round(last ** (n / (MAX_POINTS - 1))) for n in range(MAX_POINTS)} | {0, last}
+    return [epochs[place] for place in sorted(places)]
+
+
+def _parallel(view: StudyView) -> dict[str, Any]:
+    names = list(view.space)
+    if len(names) > MAX_PARALLEL:
+        found = [importance.name for importance in importances(view.history, view.max_resource)]
+        names = sorted((found or names)[:MAX_PARALLEL], key=list(view.space).index)
+    ranked = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
+    chosen = ranked[:: max(1, len(ranked) // MAX_LINES)]
+    dimensions = []
+    for name in names:
+        parameter = view.space[name]
+        if isinstance(parameter, Categorical):
+            ticks = [parameter.to_unit(value) for value in parameter.values]
+            labels = [str(value) for value in parameter.values]
+        else:
+            ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+            labels = [words.number(parameter.from_unit(tick)) for tick in ticks]
+        values = [parameter.to_unit(trial.params[name]) for trial in chosen]  # type: ignore[arg-type]  # its own value
+        dimensions.append({"label": name, "values": values, "range": [0, 1], "tickvals": ticks, "ticktext": labels})
+    return {"dimensions": dimensions, "ranks": list(range(1, len(chosen) + 1))}
+
+
+def _timeline(view: StudyView) -> list[dict[str, Any]]:
+    began = min(trial.started_at for trial in view.trials)
+    lanes = list(dict.fromkeys(view.workers))
+    chosen = view.trials[-MAX_LINES:]
+    return [{
+        "type": "bar", "orientation": "h",
+        "base": [trial.started_at - began for trial in chosen],
+        "x": [max((trial.ended_at or view.now) - trial.started_at, 1e-3) for trial in chosen],
+        "y": [f"worker {lanes.index(view.workers[trial.number])}" for trial in chosen],
+        "text": [f"trial {trial.number}" for trial in chosen],
+        "marker": {"color": [COLORS[trial.state] for trial in chosen]},
+        "hovertemplate": "%{text}<extra></extra>", "textposition": "none",
+    }]  # fmt: skip

@@ -1,0 +1,140 @@
+"""The read model of all views: what is shown of a study, as plain data of one moment.
+
+It knows no strategy by name: what a strategy compares trainings at are its ``milestones``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.history import History
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.space import Space
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study at one moment.
+
+    Attributes:
+        name: The study's name.
+        objective: Its objective.
+        space: Its search space.
+        strategy: Its strategy, as Python.
+        description: What the strategy does, in words.
+        milestones: The epochs at which trainings are compared, ascending.
+        max_resource: Epochs of a full training, None if not known.
+        limit: The maximum number of trials, None for no limit.
+        trials: The trials by number.
+        workers: The name of the worker that trained each trial last, by number.
+        running: The trials that are being trained now.
+        best: The best trial, None before the first value; identical parents' trials count.
+        runtime: Seconds for which the study was worked on.
+        now: The storage's clock, in seconds since 1970.
+        completion_reason: Why no new trial will be started, None while there will be one.
+        is_done: Whether the search is over.
+        history: The study as strategies see it.
+    """
+
+    name: str
+    objective: Objective
+    space: Space
+    strategy: str
+    description: str
+    milestones: tuple[int, ...]
+    max_resource: int | None
+    limit: int | None
+    trials: tuple[TrialRecord, ...]
+    workers: tuple[str, ...]
+    running: frozenset[int]
+    best: TrialRecord | None
+    runtime: float
+    now: float
+    completion_reason: str | None
+    is_done: bool
+    history: History
+
+    @classmethod
+    def of(cls, session: StudySession, name: str) -> StudyView:
+        """Return a view of a study as it is now.
+
+        Args:
+            session: The study.
+            name: Its name.
+
+        Raises:
+            StorageError: The storage cannot be read.
+        """
+        with session.lock:
+            history, config = session.refresh(), session.config
+            reason = session.completion_reason()
+            return cls(
+                name=name,
+                objective=config.objective,
+                space=config.space,
+                strategy=repr(config.strategy),
+                description=config.strategy.describe(),
+                milestones=config.strategy.milestones,
+                max_resource=config.strategy.max_resource,
+                limit=config.trial_limit,
+                trials=tuple(history.record(number) for number in range(len(history))),
+                workers=tuple(trial.row.worker for trial in history),
+                running=frozenset(session.running()),
+                best=config.best(history),
+                runtime=history.runtime,
+                now=history.now,
+                completion_reason=reason,
+                is_done=reason is not None and not history.unfinished,
+                history=history,
+            )
+
+    @property
+    def valued(self) -> list[TrialRecord]:
+        """The trials that have a value, by number."""
+        return [trial for trial in self.trials if trial.value is not None]
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that have a value, the best first; those with fewer folds come last."""
+        most = max((len(trial.folds) for trial in self.valued), default=0)
+        loss = self.objective.loss
+        return sorted(self.valued, key=lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials there are in each state; trials that run, but are trained by nobody, are ``waiting``."""
+        names = [
+            "waiting" if trial.state is TrialState.RUNNING and trial.number not in self.running else trial.state.value
+            for trial in self.trials
+        ]
+        return dict(Counter(names))
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that were trained, over all trials and folds."""
+        return sum(trial.trained_epochs for trial in self.history)
+
+    @property
+    def epochs_of_full_trainings(self) -> int | None:
+        """The epochs that full trainings of all trials would be, None if that is not known."""
+        full = self.max_resource or max((trial.epochs for trial in self.trials), default=0)
+        return full * len(self.trials) * (self.history.n_folds or 1) if full else None
+
+    def on_milestones(self) -> list[tuple[int, int]]:
+        """Return how many trials have reached each milestone."""
+        return [
+            (epoch, sum(trial.folds[0].curve.reached(epoch) for trial in self.history)) for epoch in self.milestones
+        ]
+
+    def incumbents(self) -> list[tuple[int, float]]:
+        """Return the best value so far after each trial that has improved it: its number and the value."""
+        steps: list[tuple[int, float]] = []
+        for trial in self.valued:
+            if len(trial.folds) < (self.history.n_folds or 0) or trial.value is None:
+                continue
+            if not steps or self.objective.loss(trial.value) < self.objective.loss(steps[-1][1]):
+                steps.append((trial.number, trial.value))
+        return steps

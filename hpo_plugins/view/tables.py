@@ -1,0 +1,46 @@
+"""A study as tables of pandas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.view.study_view import StudyView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trial_rows(view: StudyView) -> list[dict[str, Any]]:
+    """Return one row per trial, as plain values."""
+    return [
+        {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
+        | ({"std": t.std, "folds": len(t.folds)} if view.history.n_folds else {})
+        | {f"params_{name}": value for name, value in t.params.items()}
+        | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts}
+        | {"started_at": t.started_at, "ended_at": t.ended_at}
+        for t in view.trials
+    ]
+
+
+def curve_rows(view: StudyView) -> list[dict[str, Any]]:
+    """Return one row per trial, fold and epoch, as plain values."""
+    return [
+        {"number": number, "fold": fold, "epoch": epoch} | metrics
+        for number, trial in enumerate(view.history)
+        for fold, reports in enumerate(trial.folds)
+        for epoch, metrics in reports.metrics.items()
+    ]
+
+
+def trials_dataframe(view: StudyView) -> pd.DataFrame:
+    """Return one row per trial."""
+    import pandas as pd
+
+    return pd.DataFrame(trial_rows(view))
+
+
+def curves_dataframe(view: StudyView) -> pd.DataFrame:
+    """Return one row per trial, fold and epoch."""
+    import pandas as pd
+
+    return pd.DataFrame(curve_rows(view), columns=None if view.history else ["number", "fold", "epoch"])

@@ -1,0 +1,187 @@
+"""The live view in a terminal, through rich.
+
+What the training prints meanwhile stays above it; its progress bars become the last lines of the view.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+import threading
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.view import words
+from hpo_plugins.view.progress import Display
+from hpo_plugins.view.screen import Screen
+from hpo_plugins.view.study_view import StudyView
+
+COLORS = {
+    TrialState.COMPLETED: "green",
+    TrialState.STOPPED: "yellow",
+    TrialState.PAUSED: "cyan",
+    TrialState.RUNNING: "blue",
+    TrialState.FAILED: "red",
+}
+
+
+class TerminalDisplay(Display):
+    """A view of a few lines at the bottom of the terminal.
+
+    Args:
+        file: The terminal.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        """Take over the standard streams."""
+        self._terminal = sys.stderr if file is None else file
+        self._console = Console(file=self._terminal, force_terminal=True)
+        self._lock = threading.RLock()
+        self._view: StudyView | None = None
+        self._screens: list[tuple[str, Any, _Stream]] = []
+        self._live = Live(
+            get_renderable=self._render, console=self._console, auto_refresh=True, refresh_per_second=4,
+            redirect_stdout=False, redirect_stderr=False, vertical_overflow="crop",
+        )  # fmt: skip
+        self._live.start()
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            ours = _Stream(stream, Screen(self._emit), self._lock)
+            self._screens.append((name, stream, ours))
+            setattr(sys, name, ours)
+        atexit.register(self.close)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._give_back)  # the view's thread stays with the parent
+
+    def _emit(self, line: str) -> None:
+        """Print a line of the training above the view."""
+        self._console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def show(self, view: StudyView, ended: list[TrialRecord]) -> None:
+        """Print a line for each trial that has ended, and update the view."""
+        self._view = view
+        for trial in ended:
+            line = Text(words.outcome(trial), style=COLORS[trial.state])
+            self._console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def close(self) -> None:
+        """Leave the last view, and give the streams back."""
+        if not self._screens:
+            return
+        with self._lock:
+            for _, _, ours in self._screens:
+                ours.screen.flush()
+        self._give_back()
+        self._live.stop()
+        atexit.unregister(self.close)
+
+    def _give_back(self) -> None:
+        for name, stream, ours in self._screens:
+            if getattr(sys, name) is ours:
+                setattr(sys, name, stream)
+        self._screens = []
+
+    def _render(self) -> RenderableType:
+        if self._view is None:
+            return Text("")
+        width = self._console.width
+        bars = [Text.from_ansi(line[:width]) for _, _, ours in self._screens for line in ours.screen.lines]
+        return Group(Text(""), render(self._view, width), *bars)
+
+
+def render(view: StudyView, width: int) -> RenderableType:
+    """Return a study as a few lines.
+
+    Args:
+        view: The study.
+        width: The terminal's width, in characters.
+    """
+    ended = sum(trial.state.is_final for trial in view.trials)
+    left = words.time_left(ended, view.limit, view.runtime)
+    head = Text(f"{view.name}  ", style="bold")
+    head.append(f"{len(view.trials)}{'' if view.limit is None else f' of {view.limit}'} trials", style="default")
+    head.append(f"  {words.duration(view.runtime)}", style="dim")
+    if left is not None:
+        head.append(f"  about {words.duration(left)} left", style="dim")
+    lines: list[RenderableType] = [head]
+    if view.limit:
+        lines.append(ProgressBar(total=view.limit, completed=ended, width=min(width, 60)))
+    lines.append(_states(view))
+    if view.best is not None:
+        best = Text("best ", style="dim")
+        best.append(f"{view.best.value:.6g}", style="bold green")
+        best.append(f" {view.objective.metric}, trial {view.best.number}  ", style="dim")
+        best.append(words.configuration(view.best.params, max(10, width - best.cell_len)))
+        lines.append(best)
+    lines.append(_epochs(view))
+    if view.milestones:
+        lines.append(_milestones(view, width))
+    return Group(*lines)
+
+
+def _states(view: StudyView) -> Text:
+    text = Text()
+    colors = {state.value: color for state, color in COLORS.items()} | {"waiting": "magenta"}
+    for state, count in view.counts.items():
+        text.append(f"{count} ", style=f"bold {colors[state]}")
+        text.append(f"{state}  ", style="dim")
+    return text
+
+
+def _epochs(view: StudyView) -> Text:
+    text = Text(f"{view.epochs:,} ", style="bold")
+    text.append("epochs trained", style="dim")
+    whole = view.epochs_of_full_trainings
+    if whole and whole > view.epochs:
+        text.append(f", {whole - view.epochs:,} saved so far ({1 - view.epochs / whole:.0%})", style="dim")
+    return text
+
+
+def _milestones(view: StudyView, width: int) -> RenderableType:
+    """Return how many trials have reached each milestone, as bars; a few if there are many."""
+    reached = view.on_milestones()
+    if len(reached) > 6:
+        reached = reached[:: (len(reached) + 5) // 6]
+    table = Table.grid(padding=(0, 1))
+    for _ in range(3):
+        table.add_column()
+    most = max((count for _, count in reached), default=0) or 1
+    for epoch, count in reached:
+        bar = ProgressBar(most, count, width=min(24, max(4, width - 24)))
+        table.add_row(Text(f"epoch {epoch}", style="dim"), Text(str(count)), bar)
+    return table
+
+
+class _Stream(io.TextIOBase):
+    """A standard stream whose text goes to a screen; everything else is the stream's own."""
+
+    def __init__(self, stream: Any, screen: Screen, lock: Any) -> None:
+        self._stream = stream
+        self.screen = screen
+        self._lock = lock
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            self.screen.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: rich flushes the terminal."""
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return str(self._stream.encoding)

@@ -1,0 +1,42 @@
+"""Numbers and outcomes in words, as all views write them."""
+
+from __future__ import annotations
+
+from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.space import Params
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def number(value: object) -> str:
+    """Return a parameter's value, short."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def configuration(params: Params, width: int | None = None) -> str:
+    """Return a configuration in one line, cut at a width."""
+    text = "  ".join(f"{name}={number(value)}" for name, value in params.items())
+    return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "\u2026"
+
+
+def why(trial: TrialRecord) -> str:
+    """Return why a trial has ended or was paused, in words; the arithmetic after the colon is left out."""
+    reason = (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
+    plain = reason if trial.state is TrialState.FAILED else reason.partition(":")[0]
+    return plain.strip().splitlines()[0] if plain.strip() else ""
+
+
+def outcome(trial: TrialRecord) -> str:
+    """Return how a trial has ended, in one line."""
+    value = "" if trial.value is None else f"  {trial.value:.6g}"
+    return f"trial {trial.number} {trial.state.value} after epoch {trial.epochs}{value}  {why(trial)}"
+
+
+def time_left(ended: int, limit: int | None, runtime: float) -> float | None:
+    """Return a guess of the seconds that are left, from the trials that have ended; None if there is none."""
+    return None if limit is None or ended == 0 or ended >= limit else runtime / ended * (limit - ended)
