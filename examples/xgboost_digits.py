@@ -6,7 +6,6 @@
 Interrupt it with Ctrl-C and run it again: it continues. Run it once it is complete: it says so.
 """
 
-import logging
 import sys
 
 import xgboost as xgb
@@ -30,7 +29,6 @@ SPACE = {
 
 def main() -> None:
     """Run the search, or go on with it."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     x, y = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(x, y, test_size=0.3, random_state=0, stratify=y)
     dtrain, dvalid = xgb.DMatrix(x_train, y_train), xgb.DMatrix(x_valid, y_valid)

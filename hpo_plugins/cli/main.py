@@ -205,7 +205,7 @@ def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
 @NAME
 def watch(storage: str, name: str | None) -> None:
     """Watch a study live, until it is over; Ctrl-C ends the watching only."""
-    from hpo_plugins.view.progress import Progress, check_mode
+    from hpo_plugins.view.progress import Progress, check_mode, plain_line
 
     tuner = hpo.Tuner.load(storage, name)
     progress = Progress(tuner._view, check_mode("auto"))  # noqa: SLF001 - as above
@@ -218,6 +218,8 @@ def watch(storage: str, name: str | None) -> None:
         pass
     finally:
         progress.end()
+    if not sys.stderr.isatty():
+        click.echo(plain_line(tuner._view()))  # noqa: SLF001 - as above
 
 
 @main.command(epilog="Example: hpo-plugins dashboard tuning.db")

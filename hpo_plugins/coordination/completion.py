@@ -79,7 +79,9 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
     loss, objective = session.history.loss(row.number), session.objective_of(row.number)
     result = "" if loss is None else f" {objective.metric}={objective.loss(loss):.6g}"
     level = logging.WARNING if failed else logging.INFO
-    logger.log(level, "trial %d %s%s: %s", row.number, decision.state.value, result, decision.reason)
+    plain = decision.reason if failed else decision.reason.partition(":")[0]
+    logger.log(level, "trial %d %s%s: %s", row.number, decision.state.value, result, plain)
+    logger.debug("trial %d: %s", row.number, decision.reason)
     _delete_unused_checkpoints(session, row.number)
 
 

@@ -91,8 +91,15 @@ def _bounds(view: StudyView) -> list[str]:
 
 
 def _without_effect(view: StudyView) -> list[str]:
-    quiet = [i.name for i in importances(view.history, view.max_resource) if i.total + 2 * i.deviation < NO_EFFECT]
-    return [f"{', '.join(quiet)}: no effect can be seen; fix it to make the search smaller."] if quiet else []
+    found = importances(view.history, view.max_resource)
+    quiet = [i.name for i in found if i.total + 2 * i.deviation < NO_EFFECT]
+    if not quiet:
+        return []
+    them = "it" if len(quiet) == 1 else "them"
+    return [
+        f"{', '.join(quiet)}: no effect can be seen beside that of {found[0].name} over the whole space; narrow "
+        f"{found[0].name}, or fix {them}, to make the search smaller."
+    ]
 
 
 def _early_comparisons(view: StudyView) -> list[str]:

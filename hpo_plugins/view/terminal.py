@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import logging
 import os
 import sys
 import threading
@@ -33,6 +34,9 @@ COLORS = {
 }
 
 
+REFRESH_SECONDS = 0.25
+
+
 class TerminalDisplay(Display):
     """A view of a few lines at the bottom of the terminal.
 
@@ -47,9 +51,11 @@ class TerminalDisplay(Display):
         self._lock = threading.RLock()
         self._view: StudyView | None = None
         self._screens: list[tuple[str, Any, _Stream]] = []
+        # Rich's own refreshing thread and a print from another thread can tear the view: both move the cursor up by
+        # the height of the same frame. So all writes are ordered here.
         self._live = Live(
-            get_renderable=self._render, console=self._console, auto_refresh=True, refresh_per_second=4,
-            redirect_stdout=False, redirect_stderr=False, vertical_overflow="crop",
+            get_renderable=self._render, console=self._console, auto_refresh=False, redirect_stdout=False,
+            redirect_stderr=False, vertical_overflow="crop",
         )  # fmt: skip
         self._live.start()
         for name in ("stdout", "stderr"):
@@ -57,6 +63,9 @@ class TerminalDisplay(Display):
             ours = _Stream(stream, Screen(self._emit), self._lock)
             self._screens.append((name, stream, ours))
             setattr(sys, name, ours)
+            _redirect_logging(stream, ours)
+        self._closed = threading.Event()
+        threading.Thread(target=self._refresh, name="hpo-plugins-refresh", daemon=True).start()
         atexit.register(self.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._give_back)  # the view's thread stays with the parent
@@ -67,7 +76,17 @@ class TerminalDisplay(Display):
 
     def show(self, view: StudyView, ended: list[TrialRecord]) -> None:
         """Print a line for each trial that has ended, and update the view."""
-        self._view = view
+        with self._lock:
+            self._view = view
+            self._print(ended)
+
+    def _refresh(self) -> None:
+        while not self._closed.wait(REFRESH_SECONDS):
+            with self._lock:
+                if not self._closed.is_set():
+                    self._live.refresh()
+
+    def _print(self, ended: list[TrialRecord]) -> None:
         for trial in ended:
             line = Text(words.outcome(trial), style=COLORS[trial.state])
             self._console.print(line, no_wrap=True, overflow="ellipsis")
@@ -77,16 +96,18 @@ class TerminalDisplay(Display):
         if not self._screens:
             return
         with self._lock:
+            self._closed.set()
             for _, _, ours in self._screens:
                 ours.screen.flush()
-        self._give_back()
-        self._live.stop()
+            self._give_back()
+            self._live.stop()
         atexit.unregister(self.close)
 
     def _give_back(self) -> None:
         for name, stream, ours in self._screens:
             if getattr(sys, name) is ours:
                 setattr(sys, name, stream)
+            _redirect_logging(ours, stream)
         self._screens = []
 
     def _render(self) -> RenderableType:
@@ -95,6 +116,14 @@ class TerminalDisplay(Display):
         width = self._console.width
         bars = [Text.from_ansi(line[:width]) for _, _, ours in self._screens for line in ours.screen.lines]
         return Group(Text(""), render(self._view, width), *bars)
+
+
+def _redirect_logging(old: Any, new: Any) -> None:
+    """Let the handlers of all loggers write to another stream: most keep the one that there was when they were made."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.stream = new
 
 
 def render(view: StudyView, width: int) -> RenderableType:
@@ -113,7 +142,9 @@ def render(view: StudyView, width: int) -> RenderableType:
         head.append(f"  about {words.duration(left)} left", style="dim")
     lines: list[RenderableType] = [head]
     if view.limit:
-        lines.append(ProgressBar(total=view.limit, completed=ended, width=min(width, 60)))
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=view.limit, completed=ended, width=min(width, 60)))
+        lines.append(bar)
     lines.append(_states(view))
     if view.best is not None:
         best = Text("best ", style="dim")

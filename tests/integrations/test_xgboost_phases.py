@@ -234,13 +234,12 @@ def test_callback_says_what_it_must_be_given(given, message):
         TrialCallback(given(tuner, tuner.ask()))
 
 
-def train_fold(x, y, fold, rows):
-    model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1, callbacks=[TrialCallback(fold)])
-    model.fit(np.delete(x, rows, 0), np.delete(y, rows), eval_set=[(x[rows], y[rows])], verbose=False)
-    return model.evals_result()["validation_0"]["mlogloss"]
-
-
 def test_folds_in_processes_of_joblib(data, tmp_path):
+    def train_fold(x, y, fold, rows):  # local, so that joblib sends its code: the processes cannot import tests
+        model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1, callbacks=[TrialCallback(fold)])
+        model.fit(np.delete(x, rows, 0), np.delete(y, rows), eval_set=[(x[rows], y[rows])], verbose=False)
+        return model.evals_result()["validation_0"]["mlogloss"]
+
     x, y = data
     tuner = hpo.Tuner(SPACE, hpo.Minimize("validation_0-mlogloss"), max_trials=2, storage=tmp_path / "a.db")
     for trial in tuner:

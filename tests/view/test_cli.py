@@ -1,0 +1,128 @@
+"""The command line, on a stored study and on what is none."""
+
+import ast
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import hpo_plugins as hpo
+from hpo_plugins.cli.main import main
+from hpo_plugins.view.plots import KINDS
+
+from .conftest import searched
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "tuning.db"
+    searched(path, name="one", trials=12)
+    hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=path, name="two")
+    return str(path)
+
+
+def run(*arguments, code=0):
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == code, ended.output
+    return ended.output
+
+
+def test_list_names_all_studies(stored):
+    lines = run("list", stored).splitlines()
+    assert [line.split()[:2] for line in lines] == [["study", "trials"], ["one", "12/12"], ["two", "0"]]
+    assert hpo.studies(stored) == ("one", "two")
+
+
+def test_show_is_the_summary_and_advice(stored):
+    output = run("show", stored, "--name", "one")
+    assert "Study 'one' is complete" in output
+    assert "is second with" in output
+
+
+def test_best_can_be_read_by_programs(stored):
+    best = hpo.Tuner.load(stored, "one").best_trial
+    assert json.loads(run("best", stored, "-n", "one", "--format", "json")) == best.params
+    assert ast.literal_eval(run("best", stored, "-n", "one", "--format", "python")) == best.params
+    assert f"trial {best.number}:" in run("best", stored, "-n", "one")
+
+
+def test_trials_are_listed_and_chosen(stored):
+    assert len(run("trials", stored, "-n", "one").splitlines()) == 13
+    top = run("trials", stored, "-n", "one", "--top", "3").splitlines()
+    assert int(top[1].split()[0]) == hpo.Tuner.load(stored, "one").best_trial.number
+    assert all(
+        " stopped " in line for line in run("trials", stored, "-n", "one", "--state", "stopped").splitlines()[1:]
+    )
+    assert run("trials", stored, "-n", "two") == "No trials.\n"
+
+
+def test_exports_are_tables(stored, tmp_path):
+    rows = list(csv.DictReader(io.StringIO(run("export", stored, "-n", "one"))))
+    trials = hpo.Tuner.load(stored, "one").trials
+    assert [float(row["value"]) for row in rows] == [t.value for t in trials]
+    curves = json.loads(run("export", stored, "-n", "one", "--format", "json", "--curves"))
+    assert len(curves) == sum(t.epochs for t in trials)
+    request = json.loads(run("export", stored, "-n", "one", "--format", "sagemaker"))
+    assert request["HyperParameterTuningJobConfig"]["Strategy"] == "Hyperband"
+    assert "needs --output" in run("export", stored, "-n", "one", "--format", "parquet", code=2)
+    run("export", stored, "-n", "one", "-o", str(tmp_path / "trials.csv"))
+    assert (tmp_path / "trials.csv").read_text().count("\n") == 13
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_can_be_drawn(kind, stored, tmp_path):
+    run("plot", kind, stored, "-n", "one", "-o", str(tmp_path / "figure.pdf"))
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_report_is_written(stored, tmp_path):
+    assert "Wrote" in run("report", stored, "-n", "one", "-o", str(tmp_path / "r.html"))
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+
+
+def test_watch_ends_with_the_search(stored):
+    assert "one: 12 of 12 trials" in run("watch", stored, "-n", "one")
+
+
+def test_doctor_tells_versions_and_what_waits(stored):
+    output = run("doctor", stored)
+    assert "hpo-plugins 0.1.0" in output
+    assert "one: 12 trials, 0 are being trained" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "none.db"), "Error: No storage at none.db: there is no such file"),
+        (("show", "{stored}"), "Error: name must say which study to load"),
+        (("show", "{stored}", "-n", "tow"), "Error: No study 'tow'"),
+        (("best", "{stored}", "-n", "two"), "Error: No trial of study 'two' has a value"),
+        (("plot", "history", "{stored}", "-n", "one", "-o", "figure.xyz"), "must be a .png, .pdf or .svg file"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, message, stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = run(*(each.format(stored=stored) for each in arguments), code=1)
+    assert message in output
+    assert "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_file_is_one_sentence(tmp_path):
+    (tmp_path / "a.db").write_text("something else, and long enough to be taken for a database" * 20)
+    assert "The file is something else" in run("list", str(tmp_path / "a.db"), code=1)
+
+
+def test_every_command_has_an_example():
+    for name in main.commands:
+        assert f"Example: hpo-plugins {name}" in run(name, "--help")
+
+
+def test_command_is_installed(stored):
+    command = [sys.executable, "-m", "hpo_plugins.cli.main", "list", stored]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "one" in ended.stdout

@@ -1,0 +1,144 @@
+"""The report, in a real browser where there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+import hpo_plugins as hpo
+from hpo_plugins.cli.dashboard import new_server, url_of
+from hpo_plugins.view.report import MAX_POINTS, report, report_data
+
+from .conftest import plain, searched
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    CHROMIUM, "--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom",
+]  # fmt: skip
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def browse(url, *arguments, script=None):
+    """Open a page in headless Chromium; return its document afterwards, and what it wrote to the console."""
+    ended = subprocess.run(
+        [*FLAGS, *arguments, url],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    drivers = ("WebGL", "GPU stall", "GL Driver")  # what a machine without a graphics card says of itself
+    lines = [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
+    console = [line for line in lines if not any(word in line for word in drivers)]
+    return ended.stdout, console
+
+
+@in_a_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("window", ["1280,900", "390,844"], ids=["desktop", "phone"])
+def test_report_renders_without_an_error(demo, tmp_path, window):
+    demo.to_html(tmp_path / "report.html")
+    dom, console = browse(f"file://{tmp_path / 'report.html'}", f"--window-size={window}")
+    assert console == []
+    assert 'data-ready="true"' in dom
+    assert dom.count("<h3>") == 5
+    assert dom.count("main-svg") >= 5
+    assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 40
+    assert "40 of 40 trials" in dom
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_page_sorts_and_filters(demo, tmp_path):
+    demo.to_html(tmp_path / "report.html")
+    action = """
+        document.getElementById("head").children[2].click();
+        document.getElementById("state").value = "completed";
+        document.getElementById("state").onchange();
+        const rows = [...document.querySelectorAll("#rows tr")];
+        document.body.dataset.values = rows.map((r) => r.children[2].textContent).join(" ");
+    """
+    page = (tmp_path / "report.html").read_text().replace("</body>", f"<script>{action}</script></body>")
+    (tmp_path / "acted.html").write_text(page)
+    dom, console = browse(f"file://{tmp_path / 'acted.html'}")
+    assert console == []
+    values = [float(value) for value in re.search(r'data-values="([^"]*)"', dom)[1].split()]
+    completed = [t.value for t in demo.trials if t.state is hpo.TrialState.COMPLETED]
+    assert values == pytest.approx(sorted(completed), rel=1e-4)
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_names_are_text_everywhere(tmp_path):
+    evil = "<script>document.body.dataset.evil = 'yes'</script><img src=x onerror=\"document.body.dataset.evil='yes'\">"
+    tuner = plain(
+        {evil: hpo.Continuous(0, 1), "b": hpo.Categorical([evil, "a"])}, [[1.0 / (n + 1)] for n in range(12)], name=evil
+    )
+    tuner.to_html(tmp_path / "report.html")
+    dom, console = browse(f"file://{tmp_path / 'report.html'}")
+    assert console == []
+    assert 'data-ready="true"' in dom
+    assert "data-evil" not in dom.partition("<script type")[0]
+
+
+def test_every_study_has_a_report(edge, tmp_path):
+    text = report(edge._view())
+    data = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1]
+    assert json.loads(data)["columns"][0] == "trial"
+    assert "{{" not in text.partition("<script type")[0]
+
+
+@pytest.mark.slow
+def test_large_study_is_small(tmp_path):
+    """5,000 trials of 50 epochs: what a browser has to read is bounded."""
+    tuner = hpo.Tuner(
+        {"a": hpo.Continuous(0, 1), "b": hpo.Integer(0, 9)}, hpo.Minimize("loss"), seed=0, max_trials=5000
+    )
+    for trial in tuner:
+        for epoch in range(1, 51):
+            trial.report(epoch, {"loss": trial["a"] + 1 / epoch})
+    view = tuner._view()
+    data = report_data(view)
+    assert all(len(trace["x"]) <= 5000 * (MAX_POINTS + 1) for trace in data["curves"])
+    tuner.to_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 5_000_000
+    if CHROMIUM is not None:
+        dom, console = browse(f"file://{tmp_path / 'report.html'}")
+        assert console == []
+        assert "5000 of 5000 trials" in dom
+
+
+def test_dashboard_shows_the_study_as_it_is_now(tmp_path):
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=2)
+    server = new_server(hpo.Tuner.load(tmp_path / "a.db")._view, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = url_of(server)
+        assert url.startswith("http://127.0.0.1:")
+        assert '"best":null' in urllib.request.urlopen(url).read().decode()
+        tuner.ask().report(1, {"loss": 0.125})
+        page = urllib.request.urlopen(url).read().decode()
+        assert "0.125" in page
+        assert 'http-equiv="refresh"' in page
+        for wrong in (url.partition("?")[0], url + "x", url.replace("/?", "/etc?")):
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(wrong)
+        for file in tmp_path.iterdir():  # the study is deleted while it is watched
+            file.write_bytes(b"gone")
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(url)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_report_is_the_same_from_a_stored_study(tmp_path):
+    tuner = searched(tmp_path / "a.db", trials=12)
+    own, loaded = (report_data(each._view()) for each in (tuner, hpo.Tuner.load(tmp_path / "a.db")))
+    assert own["rows"] == loaded["rows"]
+    assert own["importance"] == loaded["importance"]
