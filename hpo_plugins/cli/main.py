@@ -205,7 +205,8 @@ def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
 @NAME
 def watch(storage: str, name: str | None) -> None:
     """Watch a study live, until it is over; Ctrl-C ends the watching only."""
-    from hpo_plugins.view.progress import Progress, check_mode, plain_line
+    from hpo_plugins.view.plain import plain_line
+    from hpo_plugins.view.progress import Progress, check_mode
 
     tuner = hpo.Tuner.load(storage, name)
     progress = Progress(tuner._view, check_mode("auto"))  # noqa: SLF001 - as above

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import words
-from hpo_plugins.view.progress import Display
+from hpo_plugins.view.display import Display
 from hpo_plugins.view.study_view import StudyView
 
 

@@ -11,13 +11,13 @@ import os
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
 from hpo_plugins._validation import choice
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.records import TrialRecord
+from hpo_plugins.view.display import Display
+from hpo_plugins.view.plain import PlainDisplay
 from hpo_plugins.view.study_view import StudyView
 
 logger = logging.getLogger("hpo_plugins")
@@ -26,36 +26,8 @@ ProgressMode = Literal["auto", "live", "plain", "off"]
 MODES = ("auto", "live", "plain", "off")
 VARIABLE = "HPO_PLUGINS_PROGRESS"
 """The environment variable that replaces the argument."""
-INTERVAL = 0.5
-"""Seconds between two looks at the study, at least."""
 MAX_SHARE = 0.01
 """How much of the time the view may take."""
-
-
-class Display(ABC):
-    """Where progress is shown."""
-
-    interval = INTERVAL
-    delay = 0.0
-    """Seconds before the first look."""
-
-    @property
-    def shows_end(self) -> bool:
-        """Whether to look once more when the search is over."""
-        return True
-
-    @abstractmethod
-    def show(self, view: StudyView, ended: list[TrialRecord]) -> None:
-        """Show the study as it is now.
-
-        Args:
-            view: The study.
-            ended: The trials that have ended since the last call.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Leave the display as it should stay."""
 
 
 class Progress:
@@ -158,40 +130,3 @@ def _in_notebook() -> bool:
     """Return whether this process is a notebook's kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-class PlainDisplay(Display):
-    """A line every so often, for pipes and CI; a short search prints nothing."""
-
-    interval = delay = 30.0
-
-    def __init__(self) -> None:
-        """Print nothing yet."""
-        self._line = ""
-
-    @property
-    def shows_end(self) -> bool:
-        """Whether a line was printed before."""
-        return bool(self._line)
-
-    def show(self, view: StudyView, ended: list[TrialRecord]) -> None:  # noqa: ARG002
-        """Print the line, if something has changed."""
-        line = plain_line(view)
-        if line != self._line:
-            self._line = line
-            sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        """Print nothing more: the last line was printed by ``show``."""
-
-
-def plain_line(view: StudyView) -> str:
-    """Return the study in one line."""
-    of = "" if view.limit is None else f" of {view.limit}"
-    counts = ", ".join(f"{count} {state}" for state, count in view.counts.items())
-    parts = [f"{view.name}: {len(view.trials)}{of} trials ({counts or 'none yet'})"]
-    if view.best is not None:
-        parts.append(f"best {view.objective.metric} {view.best.value:.6g} (trial {view.best.number})")
-    parts.append(f"{view.epochs:,} epochs")
-    return ", ".join(parts)

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.view import words
-from hpo_plugins.view.progress import Display
+from hpo_plugins.view.display import Display
 from hpo_plugins.view.screen import Screen
 from hpo_plugins.view.study_view import StudyView
 

@@ -14,7 +14,7 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.view.notebook import as_html
-from hpo_plugins.view.progress import plain_line
+from hpo_plugins.view.plain import plain_line
 from hpo_plugins.view.screen import Screen
 
 pyte = pytest.importorskip("pyte")
@@ -146,13 +146,13 @@ def test_unknown_mode_in_the_environment_is_named(monkeypatch):
 
 
 def test_defect_of_a_view_ends_no_training(monkeypatch):
-    from hpo_plugins.view import progress
+    from hpo_plugins.view import plain
 
     def broken(self, view, ended):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(progress.PlainDisplay, "delay", 0.0)
-    monkeypatch.setattr(progress.PlainDisplay, "show", broken)
+    monkeypatch.setattr(plain.PlainDisplay, "delay", 0.0)
+    monkeypatch.setattr(plain.PlainDisplay, "show", broken)
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=3, progress="plain")
     for trial in tuner:
         trial.report(1, {"loss": 1.0})
