@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 import hpo_plugins as hpo
+from hpo_plugins.storage.sql import SqlStorage
 from hpo_plugins.view import StudyView, insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import curve_rows, trial_rows
@@ -233,6 +234,36 @@ def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
     from hpo_plugins.cli.dashboard import serve
 
     serve(hpo.Tuner.load(storage, name)._view, host, port, click.echo)  # noqa: SLF001 - as above
+
+
+@main.command(epilog="Example: hpo-plugins copy tuning.db archive.db --name churn")
+@STORAGE
+@click.argument("target", metavar="TARGET")
+@NAME
+@click.option("--as", "new_name", help="The name of the copy, if it is another one.")
+def copy(storage: str, target: str, name: str | None, new_name: str | None) -> None:
+    """Copy a study to another storage, or within one to another name; checkpoint files stay where they are."""
+    name = _view(storage, name).name
+    SqlStorage(storage).copy(name, SqlStorage(target), new_name or name)
+    click.echo(f"Copied {name!r} to {new_name or name!r} in {target}.")
+
+
+@main.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
+@STORAGE
+@click.option("--name", "-n", required=True, help="The study.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Even if trials are being trained.")
+def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
+    """Delete a study with its trials and reports; checkpoint files stay."""
+    view = _view(storage, name)
+    if view.running and not force:
+        raise click.ClickException(
+            f"{len(view.running)} trials of {name!r} are being trained. Stop them, or add --force."
+        )
+    if not yes:
+        click.confirm(f"Delete {name!r} with {len(view.trials)} trials from {storage}?", abort=True)
+    SqlStorage(storage).delete(name)
+    click.echo(f"Deleted {name!r}.")
 
 
 @main.command(epilog="Example: hpo-plugins doctor tuning.db")

@@ -100,13 +100,13 @@ class Training:
             if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
                 is_lost = self.lease.must_stop and not self.lease.is_over
                 return Phase(0, first, first, is_over=is_lost, restores=False)
-            self.lease.folds.check(self)
             number = len(self._phases.begins)
-            is_same = continues or self._may_begin or any(self._weights.get(id(each)) is each for each in weights)
-            if number and not is_same and not self._phases.is_resuming:
-                error = InvalidReport(self._begins_anew())
+            try:
+                self.lease.folds.check(self)
+                self._check_same_model(weights, continues=continues)
+            except InvalidReport as error:
                 self.lease.refuse(error)
-                raise error
+                raise
             self._may_begin = False
             self._weights = weakref.WeakValueDictionary({id(each): each for each in weights})
             path = self.lease.resume_from if self._phases.is_resuming else None
@@ -120,6 +120,12 @@ class Training:
             if (number or phase.begin or self.lease.is_visiting) and not is_at_once:
                 self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))
             return phase
+
+    def _check_same_model(self, weights: list[object], *, continues: bool) -> None:
+        """Raise InvalidReport if another phase begins with a model that does not continue the phase before."""
+        is_same = continues or self._may_begin or any(self._weights.get(id(each)) is each for each in weights)
+        if self._phases.begins and not is_same and not self._phases.is_resuming:
+            raise InvalidReport(self._begins_anew())
 
     def follow_phase(self, phase: Phase) -> None:
         """Take note of a phase; see ``Trial.follow_phase``."""

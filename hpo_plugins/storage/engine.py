@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoResultFound, OperationalError, SQLAlchemyError
 
-from hpo_plugins.errors import MissingDependency, StorageError
+from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.storage.retry import Outage, Unreachable
 
 LOCK_TIMEOUT = 60.0
@@ -60,6 +60,8 @@ class Database:
         """Raise SQLAlchemy's and the system's errors as StorageError, with what to do about them."""
         try:
             yield
+        except NoResultFound as error:
+            raise StudyNotFound(f"The study was deleted from {self} meanwhile.") from error
         except (SQLAlchemyError, OSError) as error:
             cause = first_line(error)
             kind = Unreachable if is_outage(error, self.url) else StorageError

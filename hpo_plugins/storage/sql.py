@@ -21,6 +21,10 @@ _SCHEMA_LOCK = 0x68706F
 """The number of the advisory lock under which PostgreSQL's tables are created."""
 
 
+_CHUNK_SIZE = 5_000
+"""Rows that are copied at a time."""
+
+
 class SqlStorage:
     """A database that holds studies.
 
@@ -98,6 +102,45 @@ class SqlStorage:
             known = ", ".join(map(repr, self.names())) or "none"
             raise StudyNotFound(f"No study {name!r} in {self.database}. Its studies: {known}.")
         return SqlStudyStore(self.database, name, *found)
+
+    def delete(self, name: str) -> None:
+        """Delete a study with its trials and reports; its checkpoint files stay.
+
+        Raises:
+            StudyNotFound: There is no such study.
+        """
+        study = self.open(name, None).study
+        with self.database.write() as connection:
+            for table in (schema.reports, schema.trials):
+                connection.execute(table.delete().where(table.c.study == study))
+            connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
+
+    def copy(self, name: str, target: SqlStorage, new_name: str) -> None:
+        """Copy a study, as it is now, to another storage or name; its checkpoint files stay where they are.
+
+        Args:
+            name: The study.
+            target: Where to copy it to.
+            new_name: Its name there.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StorageError: The target has a study of that name.
+        """
+        study = self.open(name, None).study
+        if new_name in target.names():
+            raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
+        with self.database.read() as source, target.database.write() as connection:
+            row = source.execute(sa.select(schema.studies).where(schema.studies.c.id == study)).one()
+            values = dict(row._mapping) | {"name": new_name}
+            del values["id"]
+            insertion = schema.studies.insert().values(values).returning(schema.studies.c.id)
+            copied = connection.execute(insertion).scalar_one()
+            for table in (schema.trials, schema.reports):
+                rows = source.execute(sa.select(table).where(table.c.study == study))
+                for part in rows.partitions(_CHUNK_SIZE):
+                    new = [dict(each._mapping) | {"study": copied} for each in part]
+                    connection.execute(table.insert(), new)
 
     def _find(self, name: str) -> tuple[int, Definition] | None:
         with self.database.read() as connection:

@@ -34,6 +34,11 @@ class SqlStudyStore:
         self._lock = threading.Lock()  # SQLite allows one writing connection anyway
 
     @property
+    def study(self) -> int:
+        """The study's key in the table of studies."""
+        return self._study
+
+    @property
     def reachable_since(self) -> float:
         """When the database's last outage ended."""
         return self._database.outage.ended

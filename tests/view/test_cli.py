@@ -117,6 +117,30 @@ def test_damaged_file_is_one_sentence(tmp_path):
     assert "The file is something else" in run("list", str(tmp_path / "a.db"), code=1)
 
 
+def test_copy_is_the_same_study(stored, tmp_path):
+    run("copy", stored, str(tmp_path / "b.db"), "-n", "one")
+    assert hpo.Tuner.load(tmp_path / "b.db").trials == hpo.Tuner.load(stored, "one").trials
+    assert "has a study 'one' already" in run("copy", stored, str(tmp_path / "b.db"), "-n", "one", code=1)
+    run("copy", str(tmp_path / "b.db"), str(tmp_path / "b.db"), "--as", "two")
+    assert hpo.studies(tmp_path / "b.db") == ("one", "two")
+
+
+def test_delete_asks_and_spares_what_is_trained(stored, tmp_path):
+    path = str(tmp_path / "b.db")
+    run("copy", stored, path, "-n", "one")
+    assert hpo.studies(path) == ("one",)
+    assert "Aborted" in CliRunner().invoke(main, ["delete", path, "-n", "one"], input="n\n").output
+    run("delete", path, "-n", "one", "--yes")
+    assert hpo.studies(path) == ()
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=path, name="running")
+    trial = tuner.ask()
+    assert "1 trials of 'running' are being trained" in run("delete", path, "-n", "running", "--yes", code=1)
+    run("delete", path, "-n", "running", "--yes", "--force")
+    with pytest.raises(hpo.StudyNotFound, match="The study was deleted from"):
+        tuner.trials  # noqa: B018 - it reads the storage
+    assert not trial.report(1, {"loss": 1.0})  # a training of hours does not end for this
+
+
 def test_every_command_has_an_example():
     for name in main.commands:
         assert f"Example: hpo-plugins {name}" in run(name, "--help")
