@@ -26,7 +26,7 @@ from hpo_plugins.study.summary import summarize
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
-from hpo_plugins.view import StudyView
+from hpo_plugins.view import StudyView, insights, tables
 from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
 
 if TYPE_CHECKING:
@@ -283,9 +283,12 @@ class Tuner:
         return self._loop.coordinator.session.completion_reason()
 
     def summary(self) -> str:
-        """Return in a few lines what was found, what was trained, and how trials ended."""
-        reason = self.stop_reason if self.done else None
-        return summarize(self.study, self._loop.history(), name=self.name, completion_reason=reason)
+        """Return in a few lines what was found and how sure that is, what was trained, and what could be changed."""
+        view = self._view()
+        reason = view.completion_reason if view.is_done else None
+        text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
+        notes = [insights.lead(view), *insights.advice(view, importance=False)]
+        return "\n".join([text, *(f"- {note}" for note in notes if note)])
 
     def _view(self) -> StudyView:
         return StudyView.of(self._loop.coordinator.session, self.name)
@@ -316,15 +319,11 @@ class Tuner:
 
     def curves_dataframe(self) -> pd.DataFrame:
         """Return one row per trial, fold and epoch, with all metrics; pandas must be installed."""
-        from hpo_plugins.view.tables import curves_dataframe
-
-        return curves_dataframe(self._view())
+        return tables.curves_dataframe(self._view())
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial, with a column ``params_<name>`` each; pandas must be installed."""
-        from hpo_plugins.view.tables import trials_dataframe
-
-        return trials_dataframe(self._view())
+        return tables.trials_dataframe(self._view())
 
     def _as_parent(self) -> Parent:
         """Return a copy of this study for another one to start from."""

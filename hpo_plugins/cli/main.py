@@ -87,10 +87,9 @@ def list_(storage: str) -> None:
 def show(storage: str, name: str | None) -> None:
     """Show what a study has found, how sure that is, and what would be worth changing."""
     tuner = hpo.Tuner.load(storage, name)
-    view = tuner._view()  # noqa: SLF001 - as above
-    click.echo(tuner.summary())
-    for text in [insights.lead(view), *insights.advice(view)]:
-        if text:
+    click.echo(summary := tuner.summary())
+    for text in insights.advice(tuner._view()):  # noqa: SLF001 - as above
+        if text not in summary:
             click.echo(f"- {text}")
 
 

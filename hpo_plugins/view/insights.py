@@ -65,11 +65,16 @@ def _noise(view: StudyView, number: int) -> float | None:
     return float((sum((step - mean) ** 2 for step in steps) / len(steps) / 2) ** 0.5)
 
 
-def advice(view: StudyView) -> list[str]:
-    """Return what would be worth changing in a further search, one sentence each."""
+def advice(view: StudyView, *, importance: bool = True) -> list[str]:
+    """Return what would be worth changing in a further search, one sentence each.
+
+    Args:
+        view: The study.
+        importance: Whether to look for parameters without effect, which takes a second or two.
+    """
     if len(view.valued) < MIN_TRIALS:
         return []
-    return [*_bounds(view), *_without_effect(view), *_early_comparisons(view)]
+    return [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
 
 
 def _bounds(view: StudyView) -> list[str]:
