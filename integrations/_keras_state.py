@@ -111,9 +111,14 @@ def write(path: Path, model: Any, weights: list[Any], callbacks: list[Any], phas
     arrays = {"model": weights, "best": [np.asarray(array) for weights in best for array in weights]}
     arrays |= {f"optimizer{n}": arrays_of(o) if o.built else [] for n, o in enumerate(optimizers)}
     named = {f"{part}-{number}": array for part, all_ in arrays.items() for number, array in enumerate(all_)}
-    text = json.dumps(state, default=float).encode()
+    text = json.dumps(state, default=_plain).encode()
     with path.open("wb") as file:
         np.savez(file, state=np.frombuffer(text, np.uint8), **named)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or an array of the history as JSON has it."""
+    return value.tolist() if hasattr(value, "tolist") else float(value)
 
 
 def _places(optimizer: Any, model: Any, places: dict[int, int]) -> list[int]:

@@ -53,6 +53,7 @@ class _Reporter:
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = 0  # the trainer's epoch when the phase began
         self._loaded: dict[str, Any] = {}
+        self._random: dict[str, Any] | None = None
         self._limits: tuple[Any, Any] | None = None  # the trainer's, while it trains nothing
         self._forget()
 
@@ -87,7 +88,7 @@ class _Reporter:
         self._check_ranks(trainer, trial)
         if trial.resume_from is not None:
             state.check(Path(trial.resume_from), trial.trial_number, pl_module)
-        self._loaded = {}
+        self._loaded, self._random = {}, None
         self._phase = self._begin_phase(trainer, pl_module)
         if self._phase.is_over:
             loop = trainer.fit_loop
@@ -126,7 +127,9 @@ class _Reporter:
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         path = self._phase.checkpoint
-        if path is not None and not self._phase.restores:  # the phase was over: code after it finds the later weights
+        if (
+            path is not None and self._phase.is_over
+        ):  # whether or not it was passed on: nothing is trained that needs it
             state.load_weights(Path(path), pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
@@ -149,7 +152,7 @@ class _Reporter:
                 "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
                 "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",
             )
-        if phase.restores:
+        if phase.restores and self._random is not None:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
@@ -226,7 +229,8 @@ class _Reporter:
             progress["is_last_batch"] = False
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        if stage == "fit" and self._phase.is_over and self._phase.restores:  # Lightning has drawn an epoch's order
+        drew = stage == "fit" and self._phase.is_over and self._phase.restores  # Lightning has drawn an epoch's order
+        if drew and self._random is not None:
             random_state.restore(self._random)
         if self._limits is not None:
             (trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps), self._limits = self._limits, None

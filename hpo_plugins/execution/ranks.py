@@ -33,6 +33,7 @@ _JOB_VARIABLES = (
 )  # fmt: skip
 """What all ranks of one job have in common, and two jobs have not."""
 _WAIT_SECONDS = 300.0
+_JOIN_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
@@ -44,7 +45,8 @@ class PublishedTrials:
         self.store = store
         self.trials: list[Any] = []
         self.leases: list[Any] = []
-        self.n_left = 0  # how often another rank has left a loop
+        self.n_joined = 0  # how many ranks have asked for the study
+        self.n_left = 0  # how often one of them has left a loop
 
 
 class RankZero:
@@ -75,9 +77,10 @@ class RankZero:
         """Publish the end of a loop, and wait for ranks that a launcher has started: they need this process's study."""
         self.publish(published, None)
         if is_launched() and os.environ["RANK"] == "0":
-            n_left = published.trials.count(None) * (int(os.environ["WORLD_SIZE"]) - 1)
-            with self._changed:
-                self._changed.wait_for(lambda: published.n_left >= n_left, _WAIT_SECONDS)
+            n_others, n_loops = int(os.environ["WORLD_SIZE"]) - 1, published.trials.count(None)
+            with self._changed:  # ranks that have not joined may still start, or have no tuner
+                self._changed.wait_for(lambda: published.n_joined >= n_others, _JOIN_SECONDS)
+                self._changed.wait_for(lambda: published.n_left >= n_loops * published.n_joined, _WAIT_SECONDS)
 
     def leave(self, study: str) -> None:
         """Note that another rank has left its loop."""
@@ -90,7 +93,10 @@ class RankZero:
         """Return the store of a study, once the study is open."""
         with self._changed:
             self._changed.wait_for(lambda: study in self._studies)
-            return self._studies[study].store
+            published = self._studies[study]
+            published.n_joined += 1
+            self._changed.notify_all()
+            return published.store
 
     def trial(self, study: str, index: int) -> Any:
         """Return the trial at this index, once it was acquired; None if the loop or its tuner has ended."""

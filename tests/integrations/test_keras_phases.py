@@ -273,9 +273,11 @@ def test_metric_that_is_a_vector_is_left_out(data, caplog):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(3, activation="softmax")])
     model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
-    tuner = hpo.Tuner(SPACE, hpo.Minimize("loss"), max_trials=1)
-    for trial in tuner:
-        model.fit(x, one_hot, epochs=3, verbose=0, callbacks=[TrialCallback(trial)])
+    strategy = hpo.Hyperband(min_resource=2, max_resource=99, reduction_factor=99, pause=True)
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("loss"), strategy=strategy, max_trials=1)
+    for trial in tuner:  # paused and resumed: the history, vectors included, is in the checkpoint
+        history = model.fit(x, one_hot, epochs=3, verbose=0, callbacks=[TrialCallback(trial)])
+    assert np.shape(history.history["f1_score"]) == (3, 3)
     assert tuner.trials[0].state is hpo.TrialState.COMPLETED
     assert set(tuner.trials[0].metrics[3]) == {"loss"}
     assert caplog.text.count("metrics['f1_score'] must be one number") == 1

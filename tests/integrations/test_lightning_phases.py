@@ -142,6 +142,26 @@ def test_killed_fine_tuning_equals_one_that_was_not(data, tmp_path, monkeypatch,
     assert same_weights(model, expected)
 
 
+def test_omitted_ckpt_path_of_a_phase_that_was_over_loses_nothing(data, tmp_path, monkeypatch):
+    """It dies when the second phase begins: the first is over, and its fit is not told of the checkpoint."""
+    save_always(monkeypatch)
+    epochs, seen = Epochs(die_after=3), []
+    tuner = hpo.Tuner(
+        SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db", retry_on=(RuntimeError,)
+    )
+
+    def train(trial):
+        model = build(trial.attempt)
+        for number in range(2):
+            trainer_of(3, TrialCallback(trial), epochs.of(trial)).fit(model, *loaders(data))
+            seen.append((trial.attempt, number, model.head.bias.detach().clone()))
+
+    tuner.run(train)
+    assert tuner.trials[0].attempts == 2
+    assert epochs.trained == {0: 6}
+    assert torch.equal(seen[0][2], seen[1][2])  # after the first phase, in both attempts
+
+
 def test_fit_of_another_module_is_an_error_that_says_which_of_two_is_wanted(data):
     tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1)
     with pytest.raises(hpo.InvalidReport, match=r"trial.folds\(n\).*second phase"):
