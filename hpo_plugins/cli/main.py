@@ -242,7 +242,7 @@ def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
 @click.option("--as", "new_name", help="The name of the copy, if it is another one.")
 def copy(storage: str, target: str, name: str | None, new_name: str | None) -> None:
     """Copy a study to another storage, or within one to another name; checkpoint files stay where they are."""
-    name = _view(storage, name).name
+    name = hpo.Tuner.load(storage, name).name
     SqlStorage(storage).copy(name, SqlStorage(target), new_name or name)
     click.echo(f"Copied {name!r} to {new_name or name!r} in {target}.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from hpo_plugins.coordination.session import StudySession
@@ -38,18 +37,23 @@ def final_decision(session: StudySession, number: int, why_incomplete: str | Non
         return Decision(TrialState.COMPLETED, f"all {trial.row.folds} folds were trained")
     if len(trial.curve):
         return Decision(TrialState.COMPLETED, f"the training ended by itself at epoch {trial.curve.epochs[-1]}")
+    error = _never_reported(session, number)
+    if error.reported:
+        return Decision(TrialState.FAILED, str(error))
     metric = session.objective_of(number).metric
-    if names := {name for metrics in trial.metrics.values() for name in metrics}:
-        return Decision(TrialState.FAILED, str(_never_reported(metric, names, trial.epochs)))
     return Decision(TrialState.FAILED, f"the training ended without a single report of {metric!r}")
 
 
-def _never_reported(metric: str, names: Iterable[str], epochs: int) -> MetricNotFound:
+def _never_reported(session: StudySession, number: int) -> MetricNotFound:
+    """Return the error that a whole training never reported the objective."""
+    trial = session.history[number]
+    names = {name for metrics in trial.metrics.values() for name in metrics}
     hint = (
         "No validation ran that reports it: validate at least once (Keras: validation_data and validation_freq; "
         "Lightning: check_val_every_n_epoch and max_epochs), or name another metric as the objective."
     )
-    return MetricNotFound(metric, names, hint, when=f"in a whole training of {epochs} epochs")
+    when = f"in a whole training of {trial.epochs} epochs"
+    return MetricNotFound(session.objective_of(number).metric, names, hint, when=when)
 
 
 def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
@@ -132,10 +136,9 @@ class SilenceGuard:
             self._count()
             return
         if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):
-            names = {name for metrics in trial.metrics.values() for name in metrics}
-            metric = session.objective_of(number).metric
-            if metric not in names:  # else it was not finite
-                self._error = _never_reported(metric, names, trial.epochs)
+            error = _never_reported(session, number)
+            if error.metric not in error.reported:  # else it was not finite
+                self._error = error
         self.disarm()
 
     def _count(self) -> None:

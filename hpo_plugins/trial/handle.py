@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,37 +14,32 @@ from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
 
 
-class TrainingHandle:
+class TrainingHandle(ABC):
     """What a callback or a loop holds of one training: a trial, or one fold of it.
 
     Attributes:
         number: The trial's number in the study, or the fold's in the trial, from 0.
         params: The configuration, plain Python values.
         definition: The trial's training definition, None if the study has only one.
+        objective: The objective: which metric is judged, and in which direction.
+        trial_number: The trial's number in the study, from 0.
     """
 
     number: int
+    objective: Objective
+    trial_number: int
     params: Params
     definition: str | None
     _lease: TrialLease
 
     @property
+    @abstractmethod
     def _training(self) -> Training:
-        raise NotImplementedError
+        """The training that it reports to."""
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one parameter."""
         return self.params[name]
-
-    @property
-    def trial_number(self) -> int:
-        """The trial's number in the study, from 0."""
-        return self._lease.number
-
-    @property
-    def objective(self) -> Objective:
-        """The objective: which metric is judged, and in which direction."""
-        return self._lease.objective
 
     @property
     def attempt(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hpo_plugins._validation import whole_number
@@ -30,35 +30,24 @@ class Trial(TrainingHandle):
         self._bind(lease.number, lease.params, lease.definition, lease.objective)
         self._held: TrialLease | None = lease
         self._holder = os.getpid()
+        self._ticket: Callable[[], Ticket] = lambda: lease.ticket
 
     def _bind(self, number: int, params: Params, definition: str | None, objective: Objective) -> None:
         self.number = number
         self.params = params
         self.definition = definition
-        self._objective = objective
-        self._ticket: Ticket | None = None
+        self.objective = objective
+        self.trial_number = number
 
     @property
     def _lease(self) -> TrialLease:  # type: ignore[override]  # a visitor's in another process
         if self._held is None or self._holder != os.getpid():
-            ticket = self._held.ticket if self._ticket is None and self._held is not None else self._ticket
-            assert ticket is not None  # noqa: S101 - a trial has a lease or a ticket
-            self._held, self._holder = ticket.redeem(self.number), os.getpid()
+            self._held, self._holder = self._ticket().redeem(self.number), os.getpid()
         return self._held
 
     def visit(self) -> TrialLease:
         """Return the lease by which this process reports; for further ranks of a training."""
         return self._lease
-
-    @property
-    def objective(self) -> Objective:
-        """The objective: which metric is judged, and in which direction."""
-        return self._objective
-
-    @property
-    def trial_number(self) -> int:
-        """The trial's number in the study, from 0."""
-        return self.number
 
     @property
     def _training(self) -> Training:
@@ -114,8 +103,8 @@ class Trial(TrainingHandle):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
-        ticket = self._ticket or self._lease.ticket
-        objective = self._objective.to_json()
+        ticket = self._ticket()
+        objective = self.objective.to_json()
         return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
 
 
@@ -130,7 +119,7 @@ def visit_trial(
     """Return a trial that another process trains; it is asked when the trial is first used."""
     trial = Trial.__new__(Trial)
     trial._bind(number, params, definition, objective_from_json(objective))
-    trial._held, trial._holder, trial._ticket = None, os.getpid(), Ticket(address, token)
+    trial._held, trial._holder, trial._ticket = None, os.getpid(), lambda: Ticket(address, token)
     return trial
 
 
@@ -153,6 +142,8 @@ class Fold(TrainingHandle):
         self.number = index
         self.params = trial.params
         self.definition = trial.definition
+        self.objective = trial.objective
+        self.trial_number = trial.number
 
     @property
     def _lease(self) -> TrialLease:  # type: ignore[override]  # the trial's
@@ -166,16 +157,6 @@ class Fold(TrainingHandle):
     def is_done(self) -> bool:
         """Whether the fold was trained before the trial was interrupted, so that there is nothing to do."""
         return self._training.is_done
-
-    @property
-    def objective(self) -> Objective:
-        """The objective: which metric is judged, and in which direction."""
-        return self.trial.objective
-
-    @property
-    def trial_number(self) -> int:
-        """The trial's number in the study, from 0."""
-        return self.trial.number
 
     def __repr__(self) -> str:
         """Return trial and number."""

@@ -44,8 +44,7 @@ def as_html(view: StudyView, ended: list[TrialRecord]) -> str:
         ended: The trials that have ended last.
     """
     of = "" if view.limit is None else f" of {view.limit}"
-    ended_count = sum(trial.state.is_final for trial in view.trials)
-    share = f"<progress max={view.limit} value={ended_count}></progress>" if view.limit else ""
+    share = f"<progress max={view.limit} value={view.n_ended}></progress>" if view.limit else ""
     counts = ", ".join(f"<b>{count}</b> {state}" for state, count in view.counts.items())
     rows = [f"<b>{escape(view.name)}</b> {len(view.trials)}{of} trials {share} {words.duration(view.runtime)}", counts]
     if view.best is not None:

@@ -1,6 +1,6 @@
 """What a person sees while a search runs: a live view in a terminal or a notebook, else a line every so often.
 
-A thread of its own reads the study, never a report: that costs a training less than 2 % (``benchmarks/loop_cost.py``),
+A thread of its own reads the study, never a report: that costs a training less than 2 % (``benchmarks/view_cost.py``),
 and an error in a view ends the view, never a training.
 """
 
@@ -57,10 +57,9 @@ class Progress:
         except Exception:
             logger.debug("progress cannot be shown", exc_info=True)
             return
-        if display is not None:
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(display,), name="hpo-plugins-view", daemon=True)
-            self._thread.start()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(display,), name="hpo-plugins-view", daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
         """Show the search for the last time."""
@@ -88,7 +87,7 @@ class Progress:
     def _show(self, display: Display) -> None:
         view = self._look()
         final = {trial.number for trial in view.trials if trial.state.is_final}
-        new = final - final if self._ended is None else final - self._ended
+        new = set() if self._ended is None else final - self._ended
         self._ended = final
         display.show(view, [view.trials[number] for number in sorted(new)])
 
@@ -108,8 +107,8 @@ def check_mode(progress: object) -> ProgressMode:
     return given or progress  # type: ignore[return-value]  # both are checked
 
 
-def new_display(mode: ProgressMode) -> Display | None:
-    """Return a display for this process's surroundings, None to show nothing."""
+def new_display(mode: ProgressMode) -> Display:
+    """Return a display for this process's surroundings."""
     if mode in ("auto", "live"):
         if _in_notebook():
             from hpo_plugins.view.notebook import NotebookDisplay

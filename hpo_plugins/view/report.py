@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins.errors import MissingDependency
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import insights, words
-from hpo_plugins.view.importance import importances
+from hpo_plugins.view.importance import importances, most_important
 from hpo_plugins.view.plots.style import COLORS, use_log_scale
 from hpo_plugins.view.study_view import StudyView
 
@@ -95,7 +95,14 @@ def report_data(view: StudyView) -> dict[str, Any]:
         "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
         "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
         "rows": [
-            [t.number, t.state.value, t.value, t.epochs, *(_cell(t.params.get(name)) for name in names), _why(t)]
+            [
+                t.number,
+                t.state.value,
+                t.value,
+                t.epochs,
+                *(_cell(t.params.get(name)) for name in names),
+                words.whole_reason(t),
+            ]
             for t in view.trials
         ],
         "colors": {state.value: color for state, color in COLORS.items()},
@@ -112,14 +119,15 @@ def report_data(view: StudyView) -> dict[str, Any]:
     }
 
 
+def _row(trial: TrialRecord, names: list[str]) -> list[Any]:
+    cells = [_cell(trial.params.get(name)) for name in names]
+    return [trial.number, trial.state.value, trial.value, trial.epochs, *cells, words.whole_reason(trial)]
+
+
 def _cell(value: Any) -> Any:
     return (
         value if value is None or (isinstance(value, int | float | str) and not isinstance(value, bool)) else str(value)
     )
-
-
-def _why(trial: Any) -> str:
-    return (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
 
 
 def _tiles(view: StudyView) -> list[tuple[str, str]]:
@@ -217,10 +225,7 @@ def _parallel(view: StudyView) -> dict[str, Any]:
 
     Plotly's own parallel coordinates took a browser without a graphics card 8.6 s for 2,000 lines.
     """
-    names = list(view.space)
-    if len(names) > MAX_PARALLEL:
-        found = [importance.name for importance in importances(view.history, view.max_resource)]
-        names = sorted((found or names)[:MAX_PARALLEL], key=list(view.space).index)
+    names = most_important(view.history, view.max_resource, MAX_PARALLEL)
     ranked = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
     chosen = ranked[:: max(1, len(ranked) // MAX_LINES)]
     ends = [max(2, math.ceil(len(chosen) * share)) for share in (0.05, 0.25)] + [len(chosen)]

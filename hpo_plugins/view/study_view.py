@@ -113,6 +113,11 @@ class StudyView:
         return dict(Counter(names))
 
     @property
+    def n_ended(self) -> int:
+        """How many trials have ended."""
+        return sum(trial.state.is_final for trial in self.trials)
+
+    @property
     def epochs(self) -> int:
         """The epochs that were trained, over all trials and folds."""
         return sum(trial.trained_epochs for trial in self.history)

@@ -8,10 +8,9 @@ from __future__ import annotations
 import atexit
 import io
 import logging
-import os
 import sys
 import threading
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo_plugins.coordination.forks import watch_forks
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.view import words
 from hpo_plugins.view.display import Display
@@ -38,16 +38,11 @@ REFRESH_SECONDS = 0.25
 
 
 class TerminalDisplay(Display):
-    """A view of a few lines at the bottom of the terminal.
+    """A view of a few lines at the bottom of the terminal."""
 
-    Args:
-        file: The terminal.
-    """
-
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self) -> None:
         """Take over the standard streams."""
-        self._terminal = sys.stderr if file is None else file
-        self._console = Console(file=self._terminal, force_terminal=True)
+        self._console = Console(file=sys.stderr, force_terminal=True)
         self._lock = threading.RLock()
         self._view: StudyView | None = None
         self._screens: list[tuple[str, Any, _Stream]] = []
@@ -67,8 +62,7 @@ class TerminalDisplay(Display):
         self._closed = threading.Event()
         threading.Thread(target=self._refresh, name="hpo-plugins-refresh", daemon=True).start()
         atexit.register(self.close)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._give_back)  # the view's thread stays with the parent
+        watch_forks(self)
 
     def _emit(self, line: str) -> None:
         """Print a line of the training above the view."""
@@ -78,7 +72,9 @@ class TerminalDisplay(Display):
         """Print a line for each trial that has ended, and update the view."""
         with self._lock:
             self._view = view
-            self._print(ended)
+            for trial in ended:
+                line = Text(words.outcome(trial), style=COLORS[trial.state])
+                self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _refresh(self) -> None:
         while not self._closed.wait(REFRESH_SECONDS):
@@ -86,10 +82,12 @@ class TerminalDisplay(Display):
                 if not self._closed.is_set():
                     self._live.refresh()
 
-    def _print(self, ended: list[TrialRecord]) -> None:
-        for trial in ended:
-            line = Text(words.outcome(trial), style=COLORS[trial.state])
-            self._console.print(line, no_wrap=True, overflow="ellipsis")
+    def before_fork(self) -> None:
+        """Do nothing."""
+
+    def after_fork(self) -> None:
+        """Give a forked child its streams back: the view's thread stays with the parent."""
+        self._give_back()
 
     def close(self) -> None:
         """Leave the last view, and give the streams back."""
@@ -133,8 +131,7 @@ def render(view: StudyView, width: int) -> RenderableType:
         view: The study.
         width: The terminal's width, in characters.
     """
-    ended = sum(trial.state.is_final for trial in view.trials)
-    left = words.time_left(ended, view.limit, view.runtime)
+    left = words.time_left(view.n_ended, view.limit, view.runtime)
     head = Text(f"{view.name}  ", style="bold")
     head.append(f"{len(view.trials)}{'' if view.limit is None else f' of {view.limit}'} trials", style="default")
     head.append(f"  {words.duration(view.runtime)}", style="dim")
@@ -143,7 +140,7 @@ def render(view: StudyView, width: int) -> RenderableType:
     lines: list[RenderableType] = [head]
     if view.limit:
         bar = Table.grid()
-        bar.add_row(ProgressBar(total=view.limit, completed=ended, width=min(width, 60)))
+        bar.add_row(ProgressBar(total=view.limit, completed=view.n_ended, width=min(width, 60)))
         lines.append(bar)
     lines.append(_states(view))
     if view.best is not None:

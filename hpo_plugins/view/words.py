@@ -24,9 +24,14 @@ def configuration(params: Params, width: int | None = None) -> str:
     return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "\u2026"
 
 
+def whole_reason(trial: TrialRecord) -> str:
+    """Return why a trial has ended or was paused, with the arithmetic; empty if it has not."""
+    return (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
+
+
 def why(trial: TrialRecord) -> str:
     """Return why a trial has ended or was paused, in words; the arithmetic after the colon is left out."""
-    reason = (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
+    reason = whole_reason(trial)
     plain = reason if trial.state is TrialState.FAILED else reason.partition(":")[0]
     return plain.strip().splitlines()[0] if plain.strip() else ""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo_plugins.view.importance import most_important
 from hpo_plugins.view.plots.style import figure, nothing, objective_label, plain
 from hpo_plugins.view.study_view import StudyView
 from hpo_plugins.view.words import number
@@ -19,12 +20,7 @@ def plot(view: StudyView) -> Any:
 
     With more than ``MAX_PARAMETERS`` parameters, the most important ones are shown.
     """
-    names = list(view.space)
-    if len(names) > MAX_PARAMETERS:
-        from hpo_plugins.view.importance import importances
-
-        found = [importance.name for importance in importances(view.history, view.max_resource)]
-        names = sorted((found or names)[:MAX_PARAMETERS], key=list(view.space).index)
+    names = most_important(view.history, view.max_resource, MAX_PARAMETERS)
     with figure(max(1.0, len(names) / 6)) as drawn:
         axes = drawn.subplots()
         ranked = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
