@@ -1,43 +1,36 @@
-"""The tuner: the search as an iterable of trials, and its results."""
+"""The tuner: the search as an iterable of trials."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo_plugins._validation import non_empty_string, whole_number
 from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.opening import load_study, open_study
 from hpo_plugins.coordination.session import LeaseTerms
-from hpo_plugins.errors import InvalidArgument, NothingReported
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Executor, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.storage import Storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy
 from hpo_plugins.strategies import Random, StoppingRule, Strategy
 from hpo_plugins.study.config import StudyConfig
-from hpo_plugins.study.summary import summarize
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
-from hpo_plugins.view import StudyView, insights, tables
+from hpo_plugins.tuner.results import StudyResults
 from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from hpo_plugins.view.plots import Plots
 
 DEFAULT_NAME = "default"
 
 
-class Tuner:
+class Tuner(StudyResults):
     """A search over configurations: iterate over it and train each trial that it yields.
 
     The loop ends each trial after its training. If the training raises, the trial is FAILED with that error and the
@@ -183,8 +176,6 @@ class Tuner:
         """Work on the same study in the process that unpickles it."""
         return _attach, (self.name, self._loop)
 
-    # The search.
-
     def __iter__(self) -> Iterator[Trial]:
         """Iterate over the trials of the search, each after the training of the one before."""
         return iter(self._loop)
@@ -248,82 +239,6 @@ class Tuner:
                 f"Those are: {', '.join(map(str, sorted(unfinished))) or 'none'}."
             )
         self._loop.coordinator.restart(number)
-
-    # Results.
-
-    @property
-    def study(self) -> StudyConfig:
-        """The study's definition, as it is stored."""
-        return self._loop.coordinator.session.config
-
-    @property
-    def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials by number, as of now."""
-        history = self._loop.history()
-        return tuple(history.record(number) for number in range(len(history)))
-
-    @property
-    def best_trial(self) -> TrialRecord:
-        """The trial with the best value, the earliest of equals; failed trials do not count.
-
-        It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
-
-        Raises:
-            NothingReported: No trial has a value yet.
-        """
-        best = self.study.best(self._loop.history())
-        if best is None:
-            raise NothingReported(f"No trial of study {self.name!r} has a value of {self.objective.metric!r} yet.")
-        return best
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why no new trial will be started, in words; None while there will be one."""
-        self._loop.history()
-        return self._loop.coordinator.session.completion_reason()
-
-    def summary(self) -> str:
-        """Return in a few lines what was found and how sure that is, what was trained, and what could be changed."""
-        view = self._view()
-        reason = view.completion_reason if view.is_done else None
-        text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
-        notes = [insights.lead(view), *insights.advice(view, importance=False)]
-        return "\n".join([text, *(f"- {note}" for note in notes if note)])
-
-    def _view(self) -> StudyView:
-        return StudyView.of(self._loop.coordinator.session, self.name)
-
-    @property
-    def plot(self) -> Plots:
-        """The study as figures: ``tuner.plot.history()``, ``.curves()``, ``.importance()`` and others.
-
-        Raises:
-            ModuleNotFoundError: matplotlib is not installed.
-        """
-        from hpo_plugins.view.plots import Plots
-
-        return Plots(self._view())
-
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a report of the study: one file that needs no network.
-
-        Args:
-            path: Where to write it.
-
-        Raises:
-            ModuleNotFoundError: plotly is not installed.
-        """
-        from hpo_plugins.view.report import write_report
-
-        write_report(self._view(), path)
-
-    def curves_dataframe(self) -> pd.DataFrame:
-        """Return one row per trial, fold and epoch, with all metrics; pandas must be installed."""
-        return tables.curves_dataframe(self._view())
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per trial, with a column ``params_<name>`` each; pandas must be installed."""
-        return tables.trials_dataframe(self._view())
 
     def _as_parent(self) -> Parent:
         """Return a copy of this study for another one to start from."""

@@ -1,0 +1,104 @@
+"""What can be read of a study: its trials, the best one, tables, figures and a report."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hpo_plugins.errors import NothingReported
+from hpo_plugins.execution.loop import TrialLoop
+from hpo_plugins.records import TrialRecord
+from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.study.summary import summarize
+from hpo_plugins.view import StudyView, insights, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hpo_plugins.view.plots import Plots
+
+
+class StudyResults:
+    """The results of a study, as of the moment in which they are read; other processes may be writing.
+
+    Attributes:
+        name: The study's name.
+    """
+
+    name: str
+    _loop: TrialLoop
+
+    @property
+    def study(self) -> StudyConfig:
+        """The study's definition, as it is stored."""
+        return self._loop.coordinator.session.config
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number, as of now."""
+        history = self._loop.history()
+        return tuple(history.record(number) for number in range(len(history)))
+
+    @property
+    def best_trial(self) -> TrialRecord:
+        """The trial with the best value, the earliest of equals; failed trials do not count.
+
+        It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
+
+        Raises:
+            NothingReported: No trial has a value yet.
+        """
+        best = self.study.best(self._loop.history())
+        if best is None:
+            metric = self.study.objective.metric
+            raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
+        return best
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why no new trial will be started, in words; None while there will be one."""
+        self._loop.history()
+        return self._loop.coordinator.session.completion_reason()
+
+    def summary(self) -> str:
+        """Return in a few lines what was found and how sure that is, what was trained, and what could be changed."""
+        view = self._view()
+        reason = view.completion_reason if view.is_done else None
+        text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
+        notes = [insights.lead(view), *insights.advice(view, importance=False)]
+        return "\n".join([text, *(f"- {note}" for note in notes if note)])
+
+    @property
+    def plot(self) -> Plots:
+        """The study as figures: ``tuner.plot.history()``, ``.curves()``, ``.importance()`` and others.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        from hpo_plugins.view.plots import Plots
+
+        return Plots(self._view())
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a report of the study: one file that needs no network.
+
+        Args:
+            path: Where to write it.
+
+        Raises:
+            ModuleNotFoundError: plotly is not installed.
+        """
+        from hpo_plugins.view.report import write_report
+
+        write_report(self._view(), path)
+
+    def curves_dataframe(self) -> pd.DataFrame:
+        """Return one row per trial, fold and epoch, with all metrics; pandas must be installed."""
+        return tables.curves_dataframe(self._view())
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per trial, with a column ``params_<name>`` each; pandas must be installed."""
+        return tables.trials_dataframe(self._view())
+
+    def _view(self) -> StudyView:
+        return StudyView.of(self._loop.coordinator.session, self.name)
