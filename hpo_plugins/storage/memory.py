@@ -46,6 +46,7 @@ class MemoryStudyStore:
         self._log: list[_Entry] = []
         self._applied = 0  # entries of the log that _rows reflects
         self._rows: dict[int, TrialRow] = {}
+        self._claims: dict[str, str] = {}
         self._began: float | None = None
         self._address: Address | None = None
 
@@ -130,6 +131,10 @@ class MemoryStudyStore:
             for number, attempt in leases:
                 if self._is_held(number, attempt, TrialState.RUNNING):
                     self._write(replace(self._row(number), lease_until=time.time() + seconds))
+
+    def claim(self, key: str, owner: str) -> bool:
+        """Return whether ``owner`` is the first that claims ``key``."""
+        return self._claims.setdefault(key, owner) == owner
 
     def before_fork(self) -> None:
         """Serve this study: a forked child's copy of it would go its own way."""

@@ -80,6 +80,14 @@ class StudyStore(Protocol):
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""
 
+    def claim(self, key: str, owner: str) -> bool:
+        """Return whether ``owner`` is the first that claims ``key``, over all processes and for ever.
+
+        Args:
+            key: What only one is to do, such as to pass on the end of a trial.
+            owner: Who asks; one that asks again gets the same answer.
+        """
+
     def before_fork(self) -> None:
         """Prepare what a forked child needs to reach the study."""
 

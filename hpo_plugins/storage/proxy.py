@@ -134,6 +134,11 @@ class ProxyStudyStore:
         """Extend leases that are still held."""
         self._call("renew", leases, seconds)
 
+    def claim(self, key: str, owner: str) -> bool:
+        """Return whether ``owner`` is the first that claims ``key``."""
+        is_first: bool = self._call("claim", key, owner)
+        return is_first
+
     def before_fork(self) -> None:
         """Do nothing: the child opens its own connection."""
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialRow, TrialState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -68,6 +68,15 @@ reports = sa.Table(  # a log, appended and read in the order of its key
     sa.Column("writer", sa.String(16), nullable=False),
     sqlite_with_rowid=False,
 )
+claims = sa.Table(
+    "hpo_claims",
+    metadata,
+    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
+    sa.Column("key", sa.String(256), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+)
+OF_STUDIES = (trials, reports, claims)
+"""The tables whose rows belong to a study."""
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
 REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]

@@ -111,7 +111,7 @@ class SqlStorage:
         """
         study = self.open(name, None).study
         with self.database.write() as connection:
-            for table in (schema.reports, schema.trials):
+            for table in schema.OF_STUDIES:
                 connection.execute(table.delete().where(table.c.study == study))
             connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
 
@@ -136,7 +136,7 @@ class SqlStorage:
             del values["id"]
             insertion = schema.studies.insert().values(values).returning(schema.studies.c.id)
             copied = connection.execute(insertion).scalar_one()
-            for table in (schema.trials, schema.reports):
+            for table in schema.OF_STUDIES:
                 rows = source.execute(sa.select(table).where(table.c.study == study))
                 for part in rows.partitions(_CHUNK_SIZE):
                     new = [dict(each._mapping) | {"study": copied} for each in part]

@@ -198,6 +198,19 @@ class SqlStudyStore:
                     .values(revision=revision, lease_until=self._database.now() + seconds)
                 )
 
+    @retrying
+    def claim(self, key: str, owner: str) -> bool:
+        """Return whether ``owner`` is the first that claims ``key``."""
+        studies, claims = schema.studies.c, schema.claims
+        with self._lock, self._database.write() as connection:
+            # The study's row is locked as by any write, so that two processes cannot both find no claim.
+            connection.execute(sa.select(studies.id).where(studies.id == self._study).with_for_update()).one()
+            known = sa.select(claims.c.owner).where(claims.c.study == self._study, claims.c.key == key)
+            first = connection.execute(known).scalar_one_or_none()
+            if first is None:
+                connection.execute(claims.insert().values(study=self._study, key=key, owner=owner))
+            return first in (None, owner)
+
     def before_fork(self) -> None:
         """Do nothing: the child opens its own connections."""
 

@@ -138,6 +138,26 @@ def test_threads_share_out_the_numbers(store):
     assert [row.number for row in sorted(store.changes(0).trials, key=lambda row: row.number)] == list(range(40))
 
 
+def test_claim_is_given_to_the_first(place, store):
+    assert [store.claim("end of trial 1", owner) for owner in "aba"] == [True, False, True]
+    assert store.claim("end of trial 2", "b")
+    assert place.open("other", {}).claim("end of trial 1", "b")
+
+
+def test_threads_share_out_the_claims(store):
+    taken = []
+
+    def work(owner):
+        taken.extend(key for key in map(str, range(20)) if store.claim(key, owner))
+
+    threads = [threading.Thread(target=work, args=(owner,)) for owner in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken, key=int) == [str(key) for key in range(20)]
+
+
 def test_pickled_store_is_the_same_study(store):
     other = pickle.loads(pickle.dumps(store))
     store.acquire(offer(0), 0)
