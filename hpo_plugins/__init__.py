@@ -21,7 +21,7 @@ from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
 from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
 from hpo_plugins.study.warm_start import WarmStart
 from hpo_plugins.trial import Trial
-from hpo_plugins.tuner import Tuner
+from hpo_plugins.tuner import Tuner, TunerCallback
 
 from hpo_plugins import sagemaker  # isort: skip - it is made of the above
 
@@ -55,6 +55,7 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "Tuner",
+    "TunerCallback",
     "WarmStart",
     "WorkerError",
     "sagemaker",

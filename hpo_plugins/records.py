@@ -57,6 +57,7 @@ class TrialRecord:
         folds: The curve of each fold, if it was trained in folds (``Trial.folds``): then ``curve``, ``metrics`` and
             ``value`` are means over them, and ``metrics`` contains the standard deviations as ``<name>-std``.
         std: The standard deviation of ``value`` over the folds; None without folds.
+        seconds: Epoch to the seconds of training up to it, over all attempts; with folds, those of the first.
     """
 
     number: int
@@ -76,6 +77,7 @@ class TrialRecord:
     parent: str | None = None
     folds: tuple[dict[int, float], ...] = ()
     std: float | None = None
+    seconds: Mapping[int, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class RayWorkers:
                         start()
                 except RayTaskError as raised:
                     error = error or _cause(raised)
+            search.look()
             if error is not None or search.is_stopping:
                 ray.get(actor.stop.remote())
         if error is not None:

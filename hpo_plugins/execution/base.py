@@ -44,12 +44,18 @@ class Search(Protocol):
     def mark_dead(self, worker: str) -> None:
         """Let other workers acquire the trials of a worker that is known to be dead."""
 
+    def look(self) -> None:
+        """Let the observers see what is new; to be called from time to time while workers train."""
+
 
 class Observer(Protocol):
-    """Watches the loops of one process, such as to show progress."""
+    """Watches the loops of one process, such as to show progress; its methods raise nothing."""
 
     def begin(self) -> None:
         """Note that a loop begins."""
+
+    def look(self) -> None:
+        """See what is new: called between trainings, and while workers train."""
 
     def end(self) -> None:
         """Note that it has ended."""

@@ -96,6 +96,7 @@ class LocalWorkers:
                     self._receive(worker)
                 if worker.process.sentinel in changed:
                     self._reap(worker, search, payload)
+            search.look()
             if not is_stopping and (self._error is not None or search.is_stopping):
                 is_stopping = True
                 self._tell("stop")

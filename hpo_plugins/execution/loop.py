@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -33,14 +34,14 @@ class TrialLoop:
         key: Identifies the study among those of the user's script, for further ranks.
 
     Attributes:
-        observer: Watches the loops of this process, such as to show progress; it stays when the loop is pickled.
+        observers: Watch the loops of this process, such as to show progress; they stay when the loop is pickled.
     """
 
     def __init__(self, coordinator: Coordinator, key: str) -> None:
         """Make the trials of this loop available to further ranks."""
         self.coordinator = coordinator
         self._key = key
-        self.observer: Observer | None = None
+        self.observers: tuple[Observer, ...] = ()
         self._wake_up = threading.Event()
         self._published = RANK_ZERO.open(key, coordinator.session.store)
 
@@ -49,24 +50,21 @@ class TrialLoop:
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
-        observer = self.observer
-        if observer is not None:
-            observer.begin()
+        is_left = False
+        self._begin()
         try:
             while (lease := self._wait_for_lease()) is not None:
                 try:
                     yield self._publish(lease)
                 except GeneratorExit:
                     RANK_ZERO.end(self._published)
-                    if observer is not None and not sys.is_finalizing():
-                        observer.end()
-                    observer = None  # nothing may be called while the exit of the loop is watched
+                    is_left = True  # nothing may be called while the exit of the loop is watched
                     if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
                         return
                     if _caller() is frame:
-                        loop_exit.watch(frame, handled, lambda error, lease=lease: self._leave(lease, error))  # type: ignore[misc]
+                        loop_exit.watch(frame, handled, functools.partial(self._leave_loop, lease))
                     else:  # closed from elsewhere, long after its loop
-                        self._leave(lease, None)
+                        self._leave_loop(lease, None)
                     return
                 except KeyboardInterrupt:  # before the trial reached the user
                     lease.release()
@@ -74,13 +72,12 @@ class TrialLoop:
                 self._end(lease)
             RANK_ZERO.end(self._published)
         finally:
-            if observer is not None:
-                observer.end()
+            if not is_left:
+                self._finish()
 
     def run(self, train: Train, workers: int | Executor) -> None:
         """Train until the search is over; see ``Tuner.run``."""
-        if self.observer is not None:
-            self.observer.begin()
+        self._begin()
         try:
             if not isinstance(workers, int):
                 workers.run(self, train)
@@ -89,13 +86,13 @@ class TrialLoop:
             else:
                 LocalWorkers(workers).run(self, train)
         finally:
-            if self.observer is not None:
-                self.observer.end()
+            self._finish()
 
     def acquire(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now."""
+        self.look()
         lease = self.coordinator.acquire()
-        return None if lease is None else Trial(lease)
+        return None if lease is None else Trial(lease, on_end=self.look)
 
     def history(self) -> History:
         """Return the history, up to date with the storage."""
@@ -157,11 +154,25 @@ class TrialLoop:
         """Work on the same search in the process that unpickles it."""
         return TrialLoop, (self.coordinator, self._key)
 
+    def look(self) -> None:
+        """Let the observers see what is new."""
+        for observer in self.observers:
+            observer.look()
+
     # The steps of the loop.
+
+    def _begin(self) -> None:
+        for observer in self.observers:
+            observer.begin()
+
+    def _finish(self) -> None:
+        for observer in self.observers:
+            observer.end()
 
     def _wait_for_lease(self) -> TrialLease | None:
         """Return the next lease, None when the search is over; wait while other workers' results may bring more."""
         while True:
+            self.look()
             lease = self.coordinator.acquire()
             if lease is not None or self.is_done:
                 return lease
@@ -178,6 +189,10 @@ class TrialLoop:
         except KeyboardInterrupt:
             lease.release()
             raise
+
+    def _leave_loop(self, lease: TrialLease, error: BaseException | None) -> None:
+        self._leave(lease, error)
+        self._finish()
 
     def _leave(self, lease: TrialLease, error: BaseException | None) -> None:
         """End the trial whose training the user's loop has left; nothing may be raised from here."""

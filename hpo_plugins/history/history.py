@@ -252,6 +252,7 @@ class History(Sequence[TrialHistory]):
                 definition=self.space.definition_of(row.params),
                 folds=() if row.folds is None else tuple(folds),
                 std=None if row.folds is None or loss is None else self._std(trial, loss),
+                seconds=trial.folds[0].seconds,
             )
         return self._records[number]
 

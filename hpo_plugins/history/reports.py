@@ -40,6 +40,11 @@ class Reports:
         """All metrics by epoch, decoded when they are read."""
         return Metrics(self.epochs, self._metrics)
 
+    @property
+    def seconds(self) -> dict[int, float]:
+        """Seconds of training up to each epoch, over all attempts."""
+        return dict(zip(self.epochs, self._times.trained, strict=True))
+
     def metrics_at(self, index: int) -> dict[str, float]:
         """Return the metrics of the epoch at an index of ``epochs``."""
         return decode_metrics(self._metrics[index])

@@ -23,10 +23,12 @@ class Trial(TrainingHandle):
 
     Args:
         lease: The attempt that this process trains; tuners acquire it.
+        on_end: Called after ``end`` and ``fail``.
     """
 
-    def __init__(self, lease: TrialLease) -> None:
+    def __init__(self, lease: TrialLease, on_end: Callable[[], None] = lambda: None) -> None:
         """Bind the trial to its lease."""
+        self._on_end = on_end
         self._bind(lease.number, lease.params, lease.definition, lease.objective)
         self._held: TrialLease | None = lease
         self._holder = os.getpid()
@@ -90,6 +92,7 @@ class Trial(TrainingHandle):
     def end(self) -> None:
         """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
         self._lease.end()
+        self._on_end()
 
     def fail(self, error: BaseException | str) -> None:
         """Declare that the training ended with an error; the search continues.
@@ -100,6 +103,7 @@ class Trial(TrainingHandle):
             error: The exception, or a reason in words.
         """
         self._lease.fail(error)
+        self._on_end()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
@@ -118,6 +122,7 @@ def visit_trial(
 ) -> Trial:
     """Return a trial that another process trains; it is asked when the trial is first used."""
     trial = Trial.__new__(Trial)
+    trial._on_end = lambda: None
     trial._bind(number, params, definition, objective_from_json(objective))
     trial._held, trial._holder, trial._ticket = None, os.getpid(), lambda: Ticket(address, token)
     return trial

@@ -24,6 +24,7 @@ from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
+from hpo_plugins.tuner.callbacks import CallbackObserver, TunerCallback, check_callbacks
 from hpo_plugins.tuner.results import StudyResults
 from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
 
@@ -64,6 +65,8 @@ class Tuner(StudyResults):
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
+        callbacks: ``TunerCallback`` objects, told of each trial that ends: ``TensorBoardCallback``, ``MLflowCallback``
+            and ``WandbCallback`` of ``hpo_plugins.integrations``, or your own.
         progress: What is shown while the search runs: ``"auto"``, a live view in a terminal (with rich) or a notebook,
             else a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
             ``HPO_PLUGINS_PROGRESS`` replaces it.
@@ -104,6 +107,7 @@ class Tuner(StudyResults):
         name: str = DEFAULT_NAME,
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
+        callbacks: Sequence[TunerCallback] = (),
         progress: ProgressMode | bool = "auto",
     ) -> None:
         """Check all arguments, and create the study or join it."""
@@ -121,7 +125,7 @@ class Tuner(StudyResults):
             notes=notes,
         )
         self.name = non_empty_string("name", name)
-        mode = check_mode(progress)
+        mode, callbacks = check_mode(progress), check_callbacks(callbacks)
         terms = LeaseTerms(whole_number("retries", retries, at_least=0), retry_on)
         key = f"{name} in {storage}"
         follower = follow_rank_zero(config, key, checkpoints, terms)
@@ -138,7 +142,9 @@ class Tuner(StudyResults):
             terms=terms,
         )
         self._bind(TrialLoop(Coordinator(session), key))
-        self._loop.observer = Progress(self._view, mode)
+        self._loop.observers = (Progress(self._view, mode),)
+        if callbacks:
+            self._loop.observers += (CallbackObserver(self, self._loop, callbacks),)
 
     def _bind(self, loop: TrialLoop) -> None:
         self._loop = loop

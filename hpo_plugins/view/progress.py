@@ -61,6 +61,9 @@ class Progress:
         self._thread = threading.Thread(target=self._run, args=(display,), name="hpo-plugins-view", daemon=True)
         self._thread.start()
 
+    def look(self) -> None:
+        """Do nothing: a thread of its own looks."""
+
     def end(self) -> None:
         """Show the search for the last time."""
         self._depth -= 1

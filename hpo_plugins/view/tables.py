@@ -25,10 +25,10 @@ def trial_rows(view: StudyView) -> list[dict[str, Any]]:
 def curve_rows(view: StudyView) -> list[dict[str, Any]]:
     """Return one row per trial, fold and epoch, as plain values."""
     return [
-        {"number": number, "fold": fold, "epoch": epoch} | metrics
+        {"number": number, "fold": fold, "epoch": epoch, "seconds": seconds} | metrics
         for number, trial in enumerate(view.history)
         for fold, reports in enumerate(trial.folds)
-        for epoch, metrics in reports.metrics.items()
+        for (epoch, metrics), seconds in zip(reports.metrics.items(), reports.seconds.values(), strict=True)
     ]
 
 
@@ -43,4 +43,4 @@ def curves_dataframe(view: StudyView) -> pd.DataFrame:
     """Return one row per trial, fold and epoch."""
     import pandas as pd
 
-    return pd.DataFrame(curve_rows(view), columns=None if view.history else ["number", "fold", "epoch"])
+    return pd.DataFrame(curve_rows(view), columns=None if view.history else ["number", "fold", "epoch", "seconds"])

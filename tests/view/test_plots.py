@@ -43,6 +43,6 @@ def test_contour_takes_two_parameters_by_name(demo):
 
 def test_curves_dataframe_has_a_row_per_epoch(demo, edge):
     frame = demo.curves_dataframe()
-    assert list(frame.columns) == ["number", "fold", "epoch", "val_loss"]
+    assert list(frame.columns) == ["number", "fold", "epoch", "seconds", "val_loss"]
     assert len(frame) == sum(t.epochs for t in demo.trials)
     assert {"number", "fold", "epoch"} <= set(edge.curves_dataframe().columns)

@@ -1,0 +1,184 @@
+"""What a tuner tells its callbacks: that a search begins, that a trial has ended, that the search ends."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.errors import InvalidArgument, StorageError
+from hpo_plugins.execution.loop import TrialLoop
+from hpo_plugins.records import TrialRecord
+
+if TYPE_CHECKING:
+    from hpo_plugins.tuner.tuner import Tuner
+
+logger = logging.getLogger("hpo_plugins")
+
+
+class TunerCallback:
+    """Told what happens in a search: derive from it, and pass it with ``Tuner(callbacks=[...])``.
+
+    It is called in the process that runs the loop, between trainings, or while that process waits for its workers. Each
+    trial that ends is passed to it once, over all processes and runs, so also those that ended while no process had the
+    callback. An error in a callback is logged and ends neither a training nor the search.
+    """
+
+    @property
+    def destination(self) -> str:
+        """Where it writes: a trial is passed on to each destination once."""
+        return type(self).__qualname__
+
+    def on_search_begin(self, tuner: Tuner) -> None:
+        """Called when a loop over the tuner begins.
+
+        Args:
+            tuner: The search.
+        """
+
+    def on_trial_end(self, tuner: Tuner, trial: TrialRecord) -> None:
+        """Called for each trial that has ended for good. What ``replay`` wrote for it before is to be replaced.
+
+        Args:
+            tuner: The search.
+            trial: The trial.
+        """
+
+    def on_search_end(self, tuner: Tuner) -> None:
+        """Called when the loop has ended, also by an exception.
+
+        Args:
+            tuner: The search.
+        """
+
+    def replay(self, tuner: Tuner) -> None:
+        """Pass a study on as a whole, whatever was passed on before, such as ``Tuner.load("tuning.db")``.
+
+        Args:
+            tuner: The study.
+        """
+        self.on_search_begin(tuner)
+        for trial in tuner.trials:
+            if trial.state.is_final:
+                self.on_trial_end(tuner, trial)
+        self.on_search_end(tuner)
+
+
+class CallbackObserver:
+    """Calls a tuner's callbacks as its loops go on.
+
+    Args:
+        tuner: The tuner, as callbacks get it.
+        loop: Its loop.
+        callbacks: Its callbacks.
+    """
+
+    def __init__(self, tuner: Tuner, loop: TrialLoop, callbacks: Sequence[TunerCallback]) -> None:
+        """Call nothing yet."""
+        self._tuner = tuner
+        self._loop = loop
+        self._callbacks = callbacks
+        self._owner = secrets.token_hex(8)
+        self._lock = threading.RLock()  # trials may be asked for in several threads
+        self._loops = 0
+        self._is_open = False
+        self._n_seen = 0
+        self._waiting: set[int] = set()  # trials that were seen, but have not ended
+
+    def begin(self) -> None:
+        """Note that a loop begins."""
+        with self._lock:
+            self._loops += 1
+            self._open()
+
+    def look(self) -> None:
+        """Pass on the trials that have ended."""
+        with self._lock:
+            self._open()
+            is_done = self._pass_on()
+            if is_done and not self._loops:  # the user asks for trials, without a loop
+                self._close()
+
+    def end(self) -> None:
+        """Pass on what has ended; after the last loop, the search has ended too."""
+        with self._lock:
+            self._loops -= 1
+            self._pass_on()
+            if not self._loops:
+                self._close()
+
+    def _open(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            for callback in self._callbacks:
+                self._call("begin of the search", callback, callback.on_search_begin, self._tuner)
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            for callback in self._callbacks:
+                self._call("end of the search", callback, callback.on_search_end, self._tuner)
+
+    def _pass_on(self) -> bool:
+        """Pass on the trials that have ended since the last look, and return whether the search is over."""
+        try:
+            history, is_done = self._loop.history(), self._loop.is_done
+        except StorageError as error:  # the loop says so too, when it needs the storage
+            logger.warning("callbacks may not have been told of trials that have ended: %s", error)
+            return False
+        self._waiting.update(range(self._n_seen, len(history)))
+        self._n_seen = len(history)
+        for number in sorted(self._waiting):
+            trial = history.record(number)
+            if trial.state.is_final:
+                self._waiting.remove(number)
+                for callback in self._callbacks:
+                    self._call(f"end of trial {number}", callback, self._pass_once, callback, trial)
+        return is_done
+
+    def _pass_once(self, callback: TunerCallback, trial: TrialRecord) -> None:
+        """Pass a trial on, unless a process has done so."""
+        destination = hashlib.sha256(callback.destination.encode()).hexdigest()[:16]
+        if self._loop.store.claim(f"callback {destination} {trial.number}", self._owner):
+            callback.on_trial_end(self._tuner, trial)
+
+    def _call(self, what: str, callback: TunerCallback, call: Callable[..., None], *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except BaseException as error:
+            name = type(callback).__qualname__
+            logger.warning(
+                "%s was not told of the %s: %s: %s. The search goes on; to pass the study on again: "
+                "%s(...).replay(tuner)", name, what, type(error).__name__, error, name,
+            )  # fmt: skip
+            logger.debug("%s", name, exc_info=True)
+            if not isinstance(error, Exception):
+                raise
+
+
+def check_callbacks(callbacks: Sequence[TunerCallback]) -> tuple[TunerCallback, ...]:
+    """Return the callbacks.
+
+    Raises:
+        InvalidArgument: One is no ``TunerCallback``, or two write to one destination.
+    """
+    if not isinstance(callbacks, Sequence):
+        raise InvalidArgument(f"callbacks must be a list of TunerCallback, but got callbacks={callbacks!r}.")
+    destinations = []
+    for callback in callbacks:
+        if not isinstance(callback, TunerCallback):
+            raise InvalidArgument(
+                f"callbacks must be a list of TunerCallback, but got {type(callback).__name__}. A callback of a "
+                "training, such as TrialCallback(trial), belongs into the framework's fit or train."
+            )
+        destinations.append((type(callback), callback.destination))
+    twice = next((kind for kind, place in destinations if destinations.count((kind, place)) > 1), None)
+    if twice is not None:
+        raise InvalidArgument(
+            f"callbacks must write to different destinations, but two of {twice.__qualname__} have the same. "
+            "Remove one, or override destination."
+        )
+    return tuple(callbacks)
