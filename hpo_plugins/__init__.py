@@ -16,6 +16,7 @@ from hpo_plugins.errors import (
 )
 from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.simulation import simulate
 from hpo_plugins.space import Categorical, Continuous, Integer
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
 from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
@@ -59,5 +60,6 @@ __all__ = [
     "WarmStart",
     "WorkerError",
     "sagemaker",
+    "simulate",
     "studies",
 ]

@@ -192,12 +192,48 @@ def report(storage: str, name: str | None, output: str) -> None:
 def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
     """Draw a figure."""
     output = output or f"{kind}.png"
-    figure = getattr(hpo.Tuner.load(storage, name).plot, kind)()
+    _save(getattr(hpo.Tuner.load(storage, name).plot, kind)(), output)
+
+
+def _save(figure: Any, output: str) -> None:
+    """Write a figure.
+
+    Raises:
+        ClickException: The format is not known.
+    """
     try:
         figure.savefig(output, dpi=200)
     except ValueError as error:
         raise click.ClickException(f"--output must be a .png, .pdf or .svg file, but got {output}: {error}") from error
     click.echo(f"Wrote {output}.")
+
+
+@main.command(
+    epilog="Example: hpo-plugins simulate tuning.db --workers 1 --workers 4 --max-trials 60 -o simulation.png"
+)
+@STORAGE
+@NAME
+@click.option("--workers", type=click.IntRange(1), multiple=True, default=(1,), help="Repeat it to compare several.")
+@click.option("--max-trials", type=click.IntRange(1), help="Trials of each search; by default as many as the study's.")
+@click.option("--budget", type=float, help="Seconds of each search; epochs if the study's were too fast to time.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="On how many drawn tasks.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Also draw a .png, .pdf or .svg file.")
+def simulate(
+    storage: str,
+    name: str | None,
+    workers: tuple[int, ...],
+    max_trials: int | None,
+    budget: float | None,
+    repeats: int,
+    output: str | None,
+) -> None:
+    """Tell what new searches on a study's task would find, by strategy, before they are paid for."""
+    simulation = hpo.simulate(
+        storage, name=name, workers=workers, max_trials=max_trials, budget=budget, repeats=repeats
+    )
+    click.echo(simulation)
+    if output is not None:
+        _save(simulation.plot(), output)
 
 
 @main.command(epilog="Example: hpo-plugins watch tuning.db")
@@ -270,20 +306,7 @@ def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
 def doctor(storage: str | None) -> None:
     """Check a storage, and print the versions that a bug report needs."""
     click.echo(f"Python {platform.python_version()} on {platform.platform()}")
-    packages = [
-        "hpo-plugins",
-        "numpy",
-        "scipy",
-        "sqlalchemy",
-        "xgboost",
-        "keras",
-        "torch",
-        "lightning",
-        "ray",
-        "rich",
-        "plotly",
-    ]
-    for package in packages:
+    for package in PACKAGES:
         try:
             click.echo(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:

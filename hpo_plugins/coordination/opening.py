@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ def open_study(
     checkpoint_dir: str | os.PathLike[str] | None,
     policy: CheckpointPolicy,
     terms: LeaseTerms,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> StudySession:
     """Return a session of a study, which is created if it is new.
 
@@ -39,6 +42,7 @@ def open_study(
         checkpoint_dir: The folder for checkpoints, None for the storage's own.
         policy: Which checkpoints are written and kept.
         terms: How leases are handled.
+        clock: Tells how long trainings take, in seconds.
 
     Raises:
         StudyMismatch: The stored study was defined differently.
@@ -60,7 +64,7 @@ def open_study(
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
     checkpoints = Checkpoints(_root(storage, name, checkpoint_dir), policy)
-    return StudySession(config, store, checkpoints, terms, storage=storage)
+    return StudySession(config, store, checkpoints, terms, storage=storage, clock=clock)
 
 
 def load_study(

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,12 +72,14 @@ class StudySession:
         terms: How leases are handled.
         worker: This worker's name; by default one that tells where it runs.
         storage: Kept alive with the session: a study in memory ends with its storage.
+        clock: Tells how long trainings take, in seconds.
 
     Attributes:
         history: The history as of the last read or write.
         leases: The leases held by this process, by trial number.
         is_stopping: Whether this process is to start no more trials.
         lock: Held by whoever decides.
+        clock: Tells how long trainings take, in seconds.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class StudySession:
         *,
         worker: str | None = None,
         storage: Storage | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Read nothing yet: the first question brings the history up to date."""
         self.config = config
@@ -102,7 +106,8 @@ class StudySession:
         self._given_worker = worker
         self._warned: set[str] = set()
         self._storage = storage
-        self._read_at = time.perf_counter()
+        self.clock = clock
+        self._read_at = clock()
         # False while the history is being changed. A Ctrl-C leaves it False, and the next read rebuilds the history: an
         # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
@@ -120,7 +125,7 @@ class StudySession:
             self._is_consistent = False
             self.history.apply(changes)
             self._is_consistent = True
-            self._read_at = time.perf_counter()
+            self._read_at = self.clock()
             return self.history
 
     def apply(self, written: Written | None, *, is_acquisition: bool = False) -> bool:
@@ -190,7 +195,7 @@ class StudySession:
 
     def _runtime(self) -> float:
         """Return for how many seconds the study has been worked on; time passes while a lease is held here."""
-        return self.history.runtime + (time.perf_counter() - self._read_at if self.leases else 0.0)
+        return self.history.runtime + (self.clock() - self._read_at if self.leases else 0.0)
 
     # Leases.
 

@@ -70,7 +70,7 @@ class Training:
         self._others_epoch = 0  # the last one that another process has reported in this attempt
         self._has_objective = start_epoch > 0
         self._save_timer = SaveTimer()
-        self._training_since = time.perf_counter()
+        self._training_since = lease.session.clock()
 
     @property
     def resume_from(self) -> str | None:
@@ -171,10 +171,10 @@ class Training:
                 raise
             self._has_objective |= value is not None
             self.epoch = number
-            now = time.perf_counter()
+            now = lease.session.clock()
             seconds = now - self._training_since
             lease.write_report(self, number, value, values, seconds)
-            self._training_since += time.perf_counter() - now  # writing and judging are not training
+            self._training_since += lease.session.clock() - now  # writing and judging are not training
             stops = self.must_stop or lease.must_stop
             if stops and self.stopped_at is None:
                 self.stopped_at = number

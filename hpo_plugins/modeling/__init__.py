@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpo_plugins.modeling import freeze_thaw, initial_design, model
+    from hpo_plugins.modeling import freeze_thaw, initial_design, model, sampled_task
 
-__all__ = ["freeze_thaw", "initial_design", "model"]
+__all__ = ["freeze_thaw", "initial_design", "model", "sampled_task"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,14 @@ from hpo_plugins.modeling.initial_design import (
     initial_configuration,
     random_configuration,
 )
-from hpo_plugins.modeling.observations import Observations, Standardization, known_points, log_fidelity, observe
+from hpo_plugins.modeling.observations import (
+    Observations,
+    Scale,
+    Standardization,
+    known_points,
+    log_fidelity,
+    observe,
+)
 from hpo_plugins.modeling.transfer import guiding_parents, learn_prior_mean
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray, Params
@@ -58,7 +65,7 @@ class Fit(NamedTuple):
 
     layout: Layout
     theta: FloatArray
-    scale: Standardization
+    scale: Scale
     mean: PriorMean | None
 
 
@@ -168,7 +175,7 @@ class Model:
         value_of, scale = self.history.objective.loss, self.scale
         return Forecast(
             value=value_of(scale.inverse(float(prediction.mean[0]))),
-            deviation=float(prediction.deviation[0]) * scale.deviation * scale.unit,
+            deviation=float(prediction.deviation[0]) * scale.size,
             best=value_of(scale.inverse(self.best)),
             win_probability=float(probability_of_improvement(*prediction, self.best)[0]),
         )
@@ -208,19 +215,22 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
     return optimizer.run(model.points[model.incumbents(5)], excluded)
 
 
-def fit_model(history: History, last: int | None) -> Model | None:
+def fit_model(
+    history: History, last: int | None, scale_of: Callable[[FloatArray], Scale] = Standardization.of
+) -> Model | None:
     """Return the surrogate of a study given everything known, None if too little is.
 
     Args:
         history: The study.
         last: R if curves are modelled, else None.
+        scale_of: Returns the scale for the losses observed.
     """
     observed = observe(history, last)
     encoder = InputEncoder(history.space)
     if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
         return None
     points = encoder.snap(known_points(history))
-    return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder), encoder)
+    return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder, scale_of), encoder)
 
 
 def refit_without_parts(history: History, last: int | None, parts: int) -> list[Model]:
@@ -255,13 +265,21 @@ def _fit_key(
     observed: Observations,
     points: FloatArray,
     encoder: InputEncoder,  # noqa: ARG001 - made for the space
+    scale_of: Callable[[FloatArray], Scale] = Standardization.of,
 ) -> Hashable:
-    return _data_key(history, last, observed, points)
+    return _data_key(history, last, observed, points), scale_of
 
 
 @cached(LRUCache(maxsize=8), key=_fit_key, lock=threading.Lock())
-def _fit(history: History, last: int | None, observed: Observations, points: FloatArray, encoder: InputEncoder) -> Fit:
-    scale = Standardization.of(observed.loss)
+def _fit(
+    history: History,
+    last: int | None,
+    observed: Observations,
+    points: FloatArray,
+    encoder: InputEncoder,
+    scale_of: Callable[[FloatArray], Scale] = Standardization.of,
+) -> Fit:
+    scale = scale_of(observed.loss)
     y = scale(observed.loss)
     kept = most_informative(observed, y, MAX_FIT)
     layout = encoder.layout(curves=last is not None)

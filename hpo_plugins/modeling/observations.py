@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +184,20 @@ def _value(history: History, trial: TrialHistory) -> float | None:
     return history.loss(trial.row.number)
 
 
+class Scale(Protocol):
+    """A scale on which the process sees losses."""
+
+    @property
+    def size(self) -> float:
+        """The difference of losses that a standardised difference of 1 stands for."""
+
+    def __call__(self, loss: FloatArray) -> FloatArray:
+        """Return standardised losses."""
+
+    def inverse(self, value: float) -> float:
+        """Return the loss that a standardised one stands for."""
+
+
 class Standardization(NamedTuple):
     """The scale on which the process sees losses.
 
@@ -227,6 +241,11 @@ class Standardization(NamedTuple):
             standardized = (np.minimum(loss / self.unit, self.limit) - self.mean) / self.deviation
         # A new loss may be far from all those that determined the scale.
         return np.where(np.isnan(standardized), self.worst, np.clip(standardized, -MAX_Z, self.worst + WINSOR_FACTOR))
+
+    @property
+    def size(self) -> float:
+        """The difference of losses that a standardised difference of 1 stands for."""
+        return self.deviation * self.unit
 
     def inverse(self, value: float) -> float:
         """Return the loss that a standardised one stands for."""

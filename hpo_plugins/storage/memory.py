@@ -10,16 +10,18 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.proxy import Address, ProxyStudyStore, serve
+
+Clock: TypeAlias = Callable[[], float]
 
 
 class _Entry(NamedTuple):
@@ -39,9 +41,10 @@ class MemoryStudyStore:
     outlives_process = False
     reachable_since = -math.inf
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, clock: Clock = time.time) -> None:
         """Create an empty study."""
         self.definition = definition
+        self._clock = clock
         self._lock = threading.Lock()
         self._log: list[_Entry] = []
         self._applied = 0  # entries of the log that _rows reflects
@@ -57,7 +60,7 @@ class MemoryStudyStore:
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
         with self._lock:
-            now = time.time()
+            now = self._clock()
             runtime = 0.0 if self._began is None else now - self._began  # it is worked on as long as it lives
             trials: dict[int, TrialRow] = {}
             reports: list[ReportRow] = []
@@ -73,7 +76,7 @@ class MemoryStudyStore:
         with self._lock:
             if self._acquisitions != expected:
                 return None
-            now = time.time()
+            now = self._clock()
             self._began = now if self._began is None else self._began
             lease_until = now + assignment.lease_seconds
             if assignment.attempt == 1:
@@ -116,7 +119,7 @@ class MemoryStudyStore:
             if not self._is_held(number, attempt, TrialState.RUNNING, TrialState.PAUSED):
                 return None
             if fields.get("ended_at"):
-                fields["ended_at"] = time.time()
+                fields["ended_at"] = self._clock()
             return self._write(replace(self._row(number), **fields))
 
     def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
@@ -130,7 +133,7 @@ class MemoryStudyStore:
         with self._lock:
             for number, attempt in leases:
                 if self._is_held(number, attempt, TrialState.RUNNING):
-                    self._write(replace(self._row(number), lease_until=time.time() + seconds))
+                    self._write(replace(self._row(number), lease_until=self._clock() + seconds))
 
     def claim(self, key: str, owner: str) -> bool:
         """Return whether ``owner`` is the first that claims ``key``."""
@@ -172,10 +175,15 @@ class MemoryStudyStore:
 
 
 class MemoryStorage:
-    """Studies by name; they vanish with the process."""
+    """Studies by name; they vanish with the process.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Tells the time, in seconds since 1970.
+    """
+
+    def __init__(self, clock: Clock = time.time) -> None:
         """Create it without studies."""
+        self._clock = clock
         self._studies: dict[str, MemoryStudyStore] = {}
         self._folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
         weakref.finalize(self, _remove, self._folder, os.getpid())
@@ -191,7 +199,7 @@ class MemoryStorage:
                 raise StudyNotFound(
                     f"No study {name!r} in memory: it holds {', '.join(map(repr, self._studies)) or 'none'}."
                 )
-            self._studies[name] = MemoryStudyStore(definition)
+            self._studies[name] = MemoryStudyStore(definition, self._clock)
         return self._studies[name]
 
     def checkpoint_root(self, name: str) -> str:

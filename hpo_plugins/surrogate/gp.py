@@ -146,6 +146,10 @@ class Posterior:
         x: Inputs of the data, shape ``(n, m)``; n may be 0.
         y: Standardised losses, shape ``(n,)``.
         mean: The prior mean, None for 0.
+
+    Attributes:
+        z: The warped inputs, shape ``(n, m)``.
+        factor: L, shape ``(n, n)``.
     """
 
     def __init__(
@@ -158,11 +162,11 @@ class Posterior:
         self.x = x
         self.mean = mean
         self.residual = y if mean is None else y - mean(x)
-        self._z = warp(layout, self.hyperparameters, x)
-        k = covariance(layout, self.hyperparameters, self._z, self._z)
+        self.z = warp(layout, self.hyperparameters, x)
+        k = covariance(layout, self.hyperparameters, self.z, self.z)
         k.flat[:: len(k) + 1] += self.hyperparameters.noise
-        self._factor = cholesky(k)
-        self._alpha = _solve(self._factor, self.residual)
+        self.factor = cholesky(k)
+        self._alpha = _solve(self.factor, self.residual)
 
     def predict(self, x: FloatArray) -> Prediction:
         """Return the prediction at points.
@@ -172,7 +176,7 @@ class Posterior:
         """
         layout, h = self.layout, self.hyperparameters
         z = warp(layout, h, x)
-        cross = covariance(layout, h, z, self._z)
+        cross = covariance(layout, h, z, self.z)
         half = self._half(cross)
         left = variance(layout, h, z) - (half * half).sum(axis=0)  # RW eq. 2.26
         return Prediction(self._mean(x, cross), np.sqrt(np.maximum(left, _MIN_VARIANCE)))
@@ -186,7 +190,7 @@ class Posterior:
         """
         layout, h = self.layout, self.hyperparameters
         z, w = warp(layout, h, x), warp(layout, h, others)
-        cross, other_cross = covariance(layout, h, z, self._z), covariance(layout, h, w, self._z)
+        cross, other_cross = covariance(layout, h, z, self.z), covariance(layout, h, w, self.z)
         half, other_half = self._half(cross), self._half(other_cross)
         left = variance(layout, h, z) - (half * half).sum(axis=0)
         between = covariance(layout, h, z, w) - half.T @ other_half  # k(x, x') - k*^T K^-1 k*'
@@ -201,14 +205,14 @@ class Posterior:
         """
         layout, h = self.layout, self.hyperparameters
         z = warp(layout, h, x)
-        cross = covariance(layout, h, z, self._z)
+        cross = covariance(layout, h, z, self.z)
         half = self._half(cross)
         left = np.maximum(variance(layout, h, z) - (half * half).sum(axis=0), _MIN_VARIANCE)
         deviation = np.sqrt(left)
-        weights, _ = lapack.dtrtrs(self._factor, half, lower=1, trans=1)  # K^-1 k*
-        mean_gradient = covariance_gradient(layout, h, z, self._z, self._alpha)
+        weights, _ = lapack.dtrtrs(self.factor, half, lower=1, trans=1)  # K^-1 k*
+        mean_gradient = covariance_gradient(layout, h, z, self.z, self._alpha)
         # d (k(z, z) - k*^T K^-1 k*) = d k(z, z) - 2 (K^-1 k*)^T d k*
-        variance_gradient = -2 * covariance_gradient(layout, h, z, self._z, weights.T)
+        variance_gradient = -2 * covariance_gradient(layout, h, z, self.z, weights.T)
         if layout.curves:
             variance_gradient[:, :-1] += 2 * h.trend * (z[:, :-1] - 0.5)
         by_x = warp_derivatives(layout, h, x).by_x
@@ -244,7 +248,7 @@ class Posterior:
         """Return ``L^-1 k*`` for every point, shape ``(n, q)``."""
         if not len(self.residual):
             return np.zeros((0, len(cross)))
-        half: FloatArray = lapack.dtrtrs(self._factor, cross.T, lower=1)[0]
+        half: FloatArray = lapack.dtrtrs(self.factor, cross.T, lower=1)[0]
         return half
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo_plugins.errors import NothingReported
 from hpo_plugins.execution.loop import TrialLoop
+from hpo_plugins.history import History
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.summary import summarize
@@ -34,9 +35,14 @@ class StudyResults:
         return self._loop.coordinator.session.config
 
     @property
+    def history(self) -> History:
+        """The trials as strategies see them, as of now."""
+        return self._loop.history()
+
+    @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number, as of now."""
-        history = self._loop.history()
+        history = self.history
         return tuple(history.record(number) for number in range(len(history)))
 
     @property
@@ -48,7 +54,7 @@ class StudyResults:
         Raises:
             NothingReported: No trial has a value yet.
         """
-        best = self.study.best(self._loop.history())
+        best = self.study.best(self.history)
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")

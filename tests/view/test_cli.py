@@ -60,6 +60,15 @@ def test_trials_are_listed_and_chosen(stored):
     assert run("trials", stored, "-n", "two") == "No trials.\n"
 
 
+@pytest.mark.slow
+def test_simulate_prints_a_table_and_draws(stored, tmp_path):
+    arguments = ["--max-trials", "4", "--repeats", "1", "--workers", "1", "--workers", "2"]
+    output = run("simulate", stored, "-n", "one", *arguments, "-o", str(tmp_path / "a.png"))
+    assert "Random()" in output
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert "at least two trials" in run("simulate", stored, "-n", "two", code=1)
+
+
 def test_exports_are_tables(stored, tmp_path):
     rows = list(csv.DictReader(io.StringIO(run("export", stored, "-n", "one"))))
     trials = hpo.Tuner.load(stored, "one").trials

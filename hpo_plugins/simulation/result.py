@@ -1,0 +1,163 @@
+"""What simulated searches found: a table, and a figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpo_plugins.objective import Objective
+from hpo_plugins.simulation.search import Run
+from hpo_plugins.strategies import Strategy
+from hpo_plugins.view import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FRACTIONS = (0.25, 0.5, 1.0)
+"""At which parts of the time the table says what was found."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way to search, simulated on several tasks.
+
+    Attributes:
+        strategy: The strategy.
+        workers: How many trainings run at the same time.
+        runs: One search per task.
+    """
+
+    strategy: Strategy
+    workers: int
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """The strategy as Python, without the arguments that have their defaults."""
+        given = [
+            f"{field.name}={value!r}"
+            for field in dataclasses.fields(self.strategy)
+            if (value := getattr(self.strategy, field.name)) != field.default
+        ]
+        return f"{type(self.strategy).__name__}({', '.join(given)})"
+
+    @property
+    def trials(self) -> float:
+        """The median number of trials."""
+        return statistics.median(run.trials for run in self.runs)
+
+    @property
+    def epochs(self) -> float:
+        """The median number of epochs."""
+        return statistics.median(run.epochs for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """The median time from the start to the end of the last training."""
+        return statistics.median(run.seconds for run in self.runs)
+
+    def best_at(self, seconds: float) -> list[float]:
+        """Return the best value of each search after a time, without those that have none."""
+        return [value for run in self.runs if (value := run.best_at(seconds)) is not None]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What searches would find. ``print`` it for a table, or ``plot()`` it.
+
+    Attributes:
+        study: The name of the study whose task was simulated.
+        objective: Its objective.
+        scenarios: The ways to search that were compared.
+        is_timed: Whether times are seconds; else the study's epochs were too fast to time, and each counts as one.
+        budget: After which time searches were broken off, None for none.
+        found: The best value of the study itself, None if it has none.
+    """
+
+    study: str
+    objective: Objective
+    scenarios: tuple[Scenario, ...]
+    is_timed: bool
+    budget: float | None
+    found: float | None
+
+    @property
+    def horizon(self) -> float:
+        """The time at which all are compared: the budget, or when the slowest has ended."""
+        return self.budget or max(scenario.seconds for scenario in self.scenarios)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per scenario, as plain values."""
+        return [
+            {
+                "strategy": scenario.name,
+                "workers": scenario.workers,
+                "trials": scenario.trials,
+                "epochs": scenario.epochs,
+                "seconds" if self.is_timed else "epochs_per_worker": scenario.seconds,
+                **{
+                    f"best_at_{share:.0%}".removesuffix("%"): _mean(scenario.best_at(share * self.horizon))
+                    for share in FRACTIONS
+                },
+                "spread": _spread(scenario.best_at(self.horizon)),
+            }
+            for scenario in self.scenarios
+        ]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per scenario; pandas must be installed."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def plot(self) -> Any:
+        """Return a figure of the best value against time, with the spread over tasks.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        from hpo_plugins.simulation.figure import plot
+
+        return plot(self)
+
+    def time(self, value: float) -> str:
+        """Return a time in words."""
+        return words.duration(value) if self.is_timed else f"{value:,.0f}"
+
+    def __str__(self) -> str:
+        """Return a table."""
+        n_tasks = len(self.scenarios[0].runs)
+        marks = [share * self.horizon for share in FRACTIONS]
+        lines = [["strategy", "workers", "trials", "epochs", "time", *(f"at {self.time(mark)}" for mark in marks), ""]]
+        for scenario in self.scenarios:
+            found = [scenario.best_at(mark) for mark in marks]
+            best = [f"{statistics.mean(values):.4g}" if values else "" for values in found]
+            spread = f"± {_spread(found[-1]):.2g}" if found[-1] else ""
+            counts = [f"{scenario.trials:,.0f}", f"{scenario.epochs:,.0f}", self.time(scenario.seconds)]
+            lines.append([scenario.name, str(scenario.workers), *counts, *best, spread])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        table = "\n".join(
+            "  ".join(
+                cell.rjust(width) if 0 < column < len(line) - 1 else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+        unit = "" if self.is_timed else " Times are epochs of each worker."
+        known = "" if self.found is None else f"The study itself found {self.found:.4g}."
+        return (
+            f"Best {self.objective.metric} at three times: the mean over {n_tasks} tasks that study {self.study!r} "
+            f"allows, and its spread.\n{known}{unit}\n\n{table}\n\n"
+            "What the study has not seen may be better or worse than it is here.\nStrategies with a surrogate are "
+            "flattered: the tasks are drawn from the same one."
+        )
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def _spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,203 @@
+"""``hpo.simulate``: which searches to simulate, and on what."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hpo_plugins import modeling
+from hpo_plugins._validation import real_number, whole_number
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.simulation.result import Scenario, Simulation
+from hpo_plugins.simulation.search import Search
+from hpo_plugins.space import DefinitionSpace
+from hpo_plugins.storage import Storage
+from hpo_plugins.strategies import Bayesian, Grid, Hyperband, Random, Strategy
+from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.surrogate.threads import single_threaded
+from hpo_plugins.tuner import Tuner
+
+if TYPE_CHECKING:
+    from hpo_plugins.modeling.model import Model
+    from hpo_plugins.modeling.sampled_task import SampledTask
+
+MAX_TRIALS = 300
+"""Trials of a simulated search: each is drawn given all before, so the cost grows with their cube."""
+DEFAULT_TRIALS = 100
+"""The largest default of ``max_trials``."""
+
+
+def simulate(
+    study: Tuner | str | os.PathLike[str] | Storage,
+    strategies: Sequence[Strategy] | None = None,
+    *,
+    name: str | None = None,
+    workers: int | Sequence[int] = 1,
+    max_trials: int | None = None,
+    budget: float | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+) -> Simulation:
+    """Return what new searches would find on the task of an earlier study, or of one like it, before they are paid for.
+
+        strategies = [hpo.Hyperband(min_resource=m, max_resource=81) for m in (1, 3, 9)]
+        print(hpo.simulate("tuning.db", strategies, workers=[1, 4]))
+
+    The study's surrogate says what is known of its task, and how sure. Each repeat draws one task that agrees with all
+    that was observed, and searches it with the real strategies, on workers whose clock jumps from epoch to epoch: an
+    hour of training takes seconds. All searches of a repeat share their task. The searches know nothing of the study.
+
+    It cannot know what the study has not seen. Where the study has looked little, drawn values may be better than real
+    ones, and strategies with a surrogate are flattered: the task is drawn from the model that they search with. No
+    training fails.
+
+    Args:
+        study: A tuner, or the storage of a study.
+        strategies: What to compare; by default the study's own, Random, Hyperband with several ``min_resource``, and
+            Bayesian.
+        name: The study's name, if the storage holds several.
+        workers: How many trainings run at the same time, one number or several to compare.
+        max_trials: Trials of each search; by default as many as the study's, and at most 100.
+        budget: Seconds after which a search is broken off, None for none; epochs if the study's were too fast to time.
+        repeats: How many tasks to draw; the spread over them says how sure the result is.
+        seed: Selects the tasks.
+
+    Raises:
+        InvalidArgument: An argument is wrong, or a strategy does not fit the study's space, limits or epochs.
+        StudyNotFound: There is no such study.
+    """
+    tuner = study if isinstance(study, Tuner) else Tuner.load(study, name)
+    config, history = tuner.study, tuner.history
+    resource = _full_training(config, history)
+    model = _model(tuner.name, config, history, resource)
+    counts = _worker_counts(workers)
+    limit = _limit(config, max_trials, len(history))
+    if budget is not None:
+        real_number("budget", budget, above=0, unit=" seconds")
+    configs = [_new_search(config, strategy, limit, resource) for strategy in _strategies(config, strategies, resource)]
+    tasks = _draw_tasks(model, seed, whole_number("repeats", repeats, at_least=1))
+    with _quiet():
+        scenarios = tuple(
+            Scenario(
+                each.strategy,
+                count,
+                tuple(
+                    Search(replace(each, seed=number), task.fork(1 + index), count, budget).run()
+                    for number, task in enumerate(tasks)
+                ),
+            )
+            for index, (each, count) in enumerate((each, count) for each in configs for count in counts)
+        )
+    return Simulation(
+        study=tuner.name,
+        objective=config.objective,
+        scenarios=scenarios,
+        is_timed=tasks[0].is_timed,
+        budget=budget,
+        found=None if history.incumbent() is None else tuner.best_trial.value,
+    )
+
+
+def _full_training(config: StudyConfig, history: History) -> int | None:
+    """Return the epochs of a full training, None if trainings have a single value each."""
+    longest = config.strategy.max_resource or max((trial.epochs for trial in history), default=0)
+    return longest if longest > 1 else None
+
+
+@single_threaded
+def _model(name: str, config: StudyConfig, history: History, resource: int | None) -> Model:
+    if isinstance(config.space, DefinitionSpace):
+        raise InvalidArgument(
+            "study must have one training definition to be simulated, "
+            f"but {name!r} has {len(config.space.definitions)}."
+        )
+    if history.n_folds:
+        raise InvalidArgument(
+            f"study must have trials without folds to be simulated, but those of {name!r} have {history.n_folds}."
+        )
+    has_values = sum(len(trial.curve) > 0 for trial in history) > 1
+    model = modeling.model.fit_model(history, resource, modeling.sampled_task.NormalScores) if has_values else None
+    if model is None:
+        raise InvalidArgument(
+            f"study must have at least two trials with a value and a parameter that varies, but {name!r} has "
+            f"{len(history)} trials. Train a few with Random() first."
+        )
+    return model
+
+
+@single_threaded
+def _draw_tasks(model: Model, seed: int, repeats: int) -> list[SampledTask]:
+    whole_number("seed", seed, at_least=0)
+    return [modeling.sampled_task.SampledTask(model, seed + number) for number in range(repeats)]
+
+
+def _worker_counts(workers: int | Sequence[int]) -> list[int]:
+    given = workers if isinstance(workers, Sequence) and not isinstance(workers, str) else [workers]
+    counts = [whole_number("workers", count, at_least=1) for count in given]
+    if not counts or len(set(counts)) < len(counts):
+        raise InvalidArgument(f"workers must be one number or several different ones, but got workers={workers!r}.")
+    return counts
+
+
+def _limit(config: StudyConfig, given: int | None, known: int) -> int:
+    limit = (
+        min(config.max_trials or known, DEFAULT_TRIALS)
+        if given is None
+        else whole_number("max_trials", given, at_least=1)
+    )
+    if limit > MAX_TRIALS:
+        raise InvalidArgument(f"max_trials must be at most {MAX_TRIALS} in a simulation, but got max_trials={limit}.")
+    return limit
+
+
+def _strategies(config: StudyConfig, given: Sequence[Strategy] | None, resource: int | None) -> list[Strategy]:
+    """Return what to compare: the given strategies, or the study's own and those that people choose between."""
+    if given is not None:
+        if isinstance(given, Strategy) or not isinstance(given, Sequence) or not given:
+            raise InvalidArgument(f"strategies must be a list of strategies, but got strategies={given!r}.")
+        for strategy in given:
+            if not isinstance(strategy, Strategy):
+                raise InvalidArgument(f"strategies must be a list of strategies, but got {strategy!r} in it.")
+        return list(given)
+    usual: list[Strategy] = [config.strategy, Random()]
+    if resource is not None:
+        usual += [Hyperband(m, resource) for m in (1, 3, 9, 27) if 3 * m <= resource][:3]
+    usual.append(Bayesian(max_resource=resource))
+    return [strategy for place, strategy in enumerate(usual) if strategy not in usual[:place]]
+
+
+def _new_search(config: StudyConfig, strategy: Strategy, limit: int, resource: int | None) -> StudyConfig:
+    """Return the definition of a search with a strategy that knows nothing of the study."""
+    epochs = strategy.max_resource
+    if epochs is not None and epochs > (resource or 1):
+        raise InvalidArgument(
+            f"max_resource must be at most {resource or 1}, the epochs of the study's full trainings, since nothing is "
+            f"known of later ones; but got {strategy!r}."
+        )
+    return replace(
+        config,
+        strategy=strategy,
+        early_stopping=config.early_stopping if strategy == config.strategy else None,
+        max_trials=None if isinstance(strategy, Grid) else limit,
+        max_runtime=None,
+        max_parallel=None,
+        parents=None,
+        notes=None,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Log nothing about simulated trials."""
+    logger = logging.getLogger("hpo_plugins")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
