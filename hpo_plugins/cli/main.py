@@ -188,11 +188,18 @@ def report(storage: str, name: str | None, output: str) -> None:
 @click.argument("kind", type=click.Choice(KINDS))
 @STORAGE
 @NAME
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="A .png, .pdf or .svg file; KIND.png by default.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), help="A .png, .pdf, .svg or .html file; KIND.png by default."
+)
 def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
     """Draw a figure."""
     output = output or f"{kind}.png"
-    _save(getattr(hpo.Tuner.load(storage, name).plot, kind)(), output)
+    plots = hpo.Tuner.load(storage, name).plot
+    if output.endswith(".html"):
+        getattr(plots.interactive, kind)().write_html(output)
+        click.echo(f"Wrote {output}.")
+    else:
+        _save(getattr(plots, kind)(), output)
 
 
 def _save(figure: Any, output: str) -> None:
@@ -204,7 +211,7 @@ def _save(figure: Any, output: str) -> None:
     try:
         figure.savefig(output, dpi=200)
     except ValueError as error:
-        raise click.ClickException(f"--output must be a .png, .pdf or .svg file, but got {output}: {error}") from error
+        raise click.ClickException(f"--output must be a .png, .pdf, .svg or .html file, but got {output}: {error}") from error
     click.echo(f"Wrote {output}.")
 
 

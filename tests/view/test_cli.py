@@ -88,6 +88,11 @@ def test_every_figure_can_be_drawn(kind, stored, tmp_path):
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_figure_for_browsers_is_written(stored, tmp_path):
+    run("plot", "curves", stored, "-n", "one", "-o", str(tmp_path / "curves.html"))
+    assert "plotly" in (tmp_path / "curves.html").read_text()
+
+
 def test_report_is_written(stored, tmp_path):
     assert "Wrote" in run("report", stored, "-n", "one", "-o", str(tmp_path / "r.html"))
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
@@ -110,7 +115,7 @@ def test_doctor_tells_versions_and_what_waits(stored):
         (("show", "{stored}"), "Error: name must say which study to load"),
         (("show", "{stored}", "-n", "tow"), "Error: No study 'tow'"),
         (("best", "{stored}", "-n", "two"), "Error: No trial of study 'two' has a value"),
-        (("plot", "history", "{stored}", "-n", "one", "-o", "figure.xyz"), "must be a .png, .pdf or .svg file"),
+        (("plot", "history", "{stored}", "-n", "one", "-o", "figure.xyz"), "must be a .png, .pdf, .svg or .html file"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, message, stored, tmp_path, monkeypatch):

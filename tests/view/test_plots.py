@@ -24,6 +24,24 @@ def test_every_study_gives_a_figure(kind, edge, tmp_path):
     getattr(edge.plot, kind)().savefig(tmp_path / "figure.svg")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_interactive_figure_is_drawn(kind, demo):
+    figure = getattr(demo.plot.interactive, kind)()
+    assert figure.data
+    assert "<script>" not in figure.to_json()  # the name of a category: text, also under the pointer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_study_gives_an_interactive_figure(kind, edge):
+    assert getattr(edge.plot.interactive, kind)().to_json()
+
+
+def test_interactive_curves_are_those_of_the_trials(demo):
+    traces = demo.plot.interactive.curves().data
+    assert sorted(len(trace.x) for trace in traces) == sorted(trial.epochs for trial in demo.trials)
+    assert f"trial {demo.best_trial.number} " in traces[-1].hovertemplate  # in front
+
+
 def test_figure_of_a_stored_study_is_the_same(tmp_path):
     tuner = hpo.Tuner(
         {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0, max_trials=5, storage=tmp_path / "a.db"

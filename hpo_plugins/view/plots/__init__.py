@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpo_plugins.view.plots import curves, history, importance, parallel, rungs, slices, timeline
+from hpo_plugins.view.plots.interactive import InteractivePlots
 from hpo_plugins.view.study_view import StudyView
 
 KINDS = ("history", "curves", "parallel", "importance", "slice", "contour", "timeline", "rungs")
@@ -20,6 +21,15 @@ class Plots:
     def __init__(self, view: StudyView) -> None:
         """Draw nothing yet."""
         self._view = view
+
+    @property
+    def interactive(self) -> InteractivePlots:
+        """The same figures of plotly, for notebooks and browsers.
+
+        Raises:
+            ModuleNotFoundError: plotly is not installed, from the figure's method.
+        """
+        return InteractivePlots(self._view)
 
     def history(self) -> Any:
         """Return each trial's value, and the best so far."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.view.plots.style import COLORS, figure, legend_states, nothing, objective_label, use_log_scale
 from hpo_plugins.view.study_view import StudyView
 
@@ -15,15 +16,13 @@ def plot(view: StudyView) -> Any:
     """Return a figure of the curves, the best one in front, with the epochs at which trainings are compared."""
     with figure() as drawn:
         axes = drawn.subplots()
-        ranked = [trial for trial in view.ranked if trial.curve]
-        ranked += [trial for trial in view.trials if trial.value is None and trial.curve]
-        if not ranked:
+        chosen = chosen_curves(view)
+        if not chosen:
             nothing(axes, "No trial has reported an epoch yet.")
             return drawn
-        chosen = ranked[:50] + ranked[50 :: max(1, len(ranked) // MAX_CURVES)]
         for trial in reversed(chosen):
             epochs, values = list(trial.curve), list(trial.curve.values())
-            is_best = trial is ranked[0]
+            is_best = trial is chosen[0]
             axes.plot(
                 epochs, values, color=COLORS[trial.state], linewidth=2.4 if is_best else 0.9,
                 alpha=1.0 if is_best else 0.55, marker="o" if len(epochs) == 1 else None, markersize=2.5,
@@ -41,3 +40,10 @@ def plot(view: StudyView) -> Any:
         axes.set_ylabel(objective_label(view))
         legend_states(axes, {trial.state for trial in chosen})
         return drawn
+
+
+def chosen_curves(view: StudyView) -> list[TrialRecord]:
+    """Return the trials whose curves are drawn, the best first: the best 50, and an even choice of the others."""
+    ranked = [trial for trial in view.ranked if trial.curve]
+    ranked += [trial for trial in view.trials if trial.value is None and trial.curve]
+    return ranked[:50] + ranked[50 :: max(1, len(ranked) // MAX_CURVES)]

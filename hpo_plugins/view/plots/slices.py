@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hpo_plugins import modeling
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space import Categorical
+from hpo_plugins.space import Categorical, FloatArray, Parameter
 from hpo_plugins.view.importance import importances
 from hpo_plugins.view.plots.style import COLORS, figure, nothing, objective_label, plain, use_log_scale
 from hpo_plugins.view.study_view import StudyView
@@ -48,16 +48,73 @@ def _slice(axes: Any, view: StudyView, name: str) -> None:
 
 def _ticks(axes: Any, view: StudyView, name: str, *, axis: str) -> None:
     """Label an axis in the unit cube with the parameter's values."""
-    parameter = view.space[name]
+    places, texts = axis_ticks(view.space[name])
+    labels = [plain(text, 10) for text in texts]
+    (axes.set_xticks if axis == "x" else axes.set_yticks)(places, labels, fontsize=8)
+    (axes.set_xlim if axis == "x" else axes.set_ylim)(-0.03, 1.03)
+
+
+def axis_ticks(parameter: Parameter) -> tuple[list[float], list[str]]:
+    """Return places in the unit interval, and the parameter's values there."""
     if isinstance(parameter, Categorical):
         values = parameter.values[:: max(1, len(parameter.values) // 6)]
         places = [parameter.to_unit(value) for value in values]
     else:
         places = [0.0, 0.25, 0.5, 0.75, 1.0]
         values = tuple(parameter.from_unit(place) for place in places)
-    labels = [plain(number(value), 10) for value in values]
-    (axes.set_xticks if axis == "x" else axes.set_yticks)(places, labels, fontsize=8)
-    (axes.set_xlim if axis == "x" else axes.set_ylim)(-0.03, 1.03)
+    return places, [number(value) for value in values]
+
+
+class Surface(NamedTuple):
+    """What the surrogate expects over two parameters, the others being the best trial's.
+
+    Attributes:
+        first: One parameter.
+        second: The other.
+        ticks: Places in the unit interval, shape ``(GRID,)``.
+        values: The expected value at each, shape ``(GRID, GRID)``; rows are places of the second parameter.
+        points: The places of the trials that have a value, shape ``(n, 2)``.
+        best: The place of the best of them, shape ``(2,)``.
+    """
+
+    first: str
+    second: str
+    ticks: FloatArray
+    values: FloatArray
+    points: FloatArray
+    best: FloatArray
+
+
+def expected_surface(view: StudyView, first: str | None, second: str | None) -> Surface | None:
+    """Return what the surrogate expects over two parameters, None if too little is known.
+
+    Args:
+        view: The study.
+        first: One parameter; None for the most important one.
+        second: The other; None for the most important one that is left.
+
+    Raises:
+        InvalidArgument: There is no such parameter.
+    """
+    for name in (first, second):
+        if name is not None and name not in view.space:
+            raise InvalidArgument(f"a parameter must be one of {', '.join(view.space)}, but got {name!r}.")
+    model = modeling.model.fit_model(view.history.up_to_fold(0), view.max_resource)
+    if len(view.space) < 2 or model is None or view.best is None:
+        return None
+    ranked = [i.name for i in importances(view.history, view.max_resource)] or list(view.space)
+    rest = [name for name in ranked if name not in (first, second)]
+    first = first or rest.pop(0)
+    second = second or rest.pop(0)
+    places = [list(view.space).index(name) for name in (first, second)]
+    ticks, best = np.linspace(0, 1, GRID), view.space.encode(view.ranked[0].params)
+    points = np.tile(best, (GRID * GRID, 1))
+    points[:, places[0]], points[:, places[1]] = np.tile(ticks, GRID), np.repeat(ticks, GRID)
+    snapped = model.encoder.snap(points)
+    means = model.posterior.predict(model.inputs(snapped, model.last or 1)).mean
+    losses = np.array([model.scale.inverse(float(mean)) for mean in means])
+    own = np.array([view.space.encode(trial.params)[places] for trial in view.valued])
+    return Surface(first, second, ticks, view.objective.sign * losses.reshape(GRID, GRID), own, best[places])
 
 
 def contour(view: StudyView, first: str | None = None, second: str | None = None) -> Any:
@@ -71,36 +128,20 @@ def contour(view: StudyView, first: str | None = None, second: str | None = None
     Raises:
         InvalidArgument: There is no such parameter.
     """
-    for name in (first, second):
-        if name is not None and name not in view.space:
-            raise InvalidArgument(f"a parameter must be one of {', '.join(view.space)}, but got {name!r}.")
-    ranked = [i.name for i in importances(view.history, view.max_resource)] or list(view.space)
-    rest = [name for name in ranked if name not in (first, second)]
+    surface = expected_surface(view, first, second)
     with figure() as drawn:
         axes = drawn.subplots()
-        model = modeling.model.fit_model(view.history.up_to_fold(0), view.max_resource)
-        if len(view.space) < 2 or model is None or view.best is None:
+        if surface is None:
             nothing(axes, "Two parameters and two trials with a value are needed.")
             return drawn
-        first = first or rest.pop(0)
-        second = second or rest.pop(0)
-        places = [list(view.space).index(name) for name in (first, second)]
-        ticks = np.linspace(0, 1, GRID)
-        points = np.tile(view.space.encode(view.ranked[0].params), (GRID * GRID, 1))
-        points[:, places[0]], points[:, places[1]] = np.tile(ticks, GRID), np.repeat(ticks, GRID)
-        snapped = model.encoder.snap(points)
-        means = model.posterior.predict(model.inputs(snapped, model.last or 1)).mean
-        losses = np.array([model.scale.inverse(float(mean)) for mean in means])
-        values = view.objective.sign * losses.reshape(GRID, GRID)
-        filled = axes.contourf(ticks, ticks, values, levels=16, cmap="cividis")
+        filled = axes.contourf(surface.ticks, surface.ticks, surface.values, levels=16, cmap="cividis")
         drawn.colorbar(filled, ax=axes, label=f"expected {objective_label(view)}")
-        own = np.array([view.space.encode(trial.params)[places] for trial in view.valued])
-        axes.scatter(own[:, 0], own[:, 1], s=14, facecolors="none", edgecolors="white", linewidths=0.9)
-        axes.scatter(*view.space.encode(view.ranked[0].params)[places], s=60, marker="*", color="#D55E00", label="best")
-        _ticks(axes, view, first, axis="x")
-        _ticks(axes, view, second, axis="y")
-        axes.set_xlabel(plain(first))
-        axes.set_ylabel(plain(second))
+        axes.scatter(*surface.points.T, s=14, facecolors="none", edgecolors="white", linewidths=0.9)
+        axes.scatter(*surface.best, s=60, marker="*", color="#D55E00", label="best")
+        _ticks(axes, view, surface.first, axis="x")
+        _ticks(axes, view, surface.second, axis="y")
+        axes.set_xlabel(plain(surface.first))
+        axes.set_ylabel(plain(surface.second))
         axes.grid(visible=False)
         axes.legend(loc="upper right", fontsize=9)
         return drawn
