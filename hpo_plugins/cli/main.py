@@ -211,7 +211,9 @@ def _save(figure: Any, output: str) -> None:
     try:
         figure.savefig(output, dpi=200)
     except ValueError as error:
-        raise click.ClickException(f"--output must be a .png, .pdf, .svg or .html file, but got {output}: {error}") from error
+        raise click.ClickException(
+            f"--output must be a .png, .pdf, .svg or .html file, but got {output}: {error}"
+        ) from error
     click.echo(f"Wrote {output}.")
 
 

@@ -94,17 +94,7 @@ def report_data(view: StudyView) -> dict[str, Any]:
         "advice": [text for text in [insights.lead(view)] if text] + insights.advice(view),
         "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
         "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
-        "rows": [
-            [
-                t.number,
-                t.state.value,
-                t.value,
-                t.epochs,
-                *(_cell(t.params.get(name)) for name in names),
-                words.whole_reason(t),
-            ]
-            for t in view.trials
-        ],
+        "rows": [_row(trial, names) for trial in view.trials],
         "colors": {state.value: color for state, color in COLORS.items()},
         "milestones": list(view.milestones),
         "log": use_log_scale([t.value for t in valued if t.value is not None]),

@@ -52,6 +52,19 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
 
 @in_a_browser
 @pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "background"), [("0", "rgb(18, 22, 31)"), ("1", "rgb(255, 255, 255)")])
+def test_report_follows_the_reader_s_colours(demo, tmp_path, scheme, background):
+    demo.to_html(tmp_path / "report.html")
+    action = "document.body.dataset.seen = getComputedStyle(document.body).backgroundColor;"
+    page = (tmp_path / "report.html").read_text().replace("</body>", f"<script>{action}</script></body>")
+    (tmp_path / "seen.html").write_text(page)
+    dom, console = browse(f"file://{tmp_path / 'seen.html'}", f"--blink-settings=preferredColorScheme={scheme}")
+    assert console == []
+    assert f'data-seen="{background}"' in dom
+
+
+@in_a_browser
+@pytest.mark.slow
 def test_page_sorts_and_filters(demo, tmp_path):
     demo.to_html(tmp_path / "report.html")
     action = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,10 +40,23 @@ def figure(width: float = 1.0, height: float = 1.0) -> Iterator[Any]:
         height: Its height, in standard heights.
     """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     with mpl.rc_context(_RC):
-        yield Figure(figsize=(SIZE[0] * width, SIZE[1] * height))
+        yield _figure_class()(figsize=(SIZE[0] * width, SIZE[1] * height))
+
+
+@functools.cache
+def _figure_class() -> type[Any]:
+    """Return the class of figures: notebooks show them as pictures, whether or not they have loaded pyplot."""
+    from matplotlib.figure import Figure
+
+    class StudyFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", bbox_inches="tight")
+            return buffer.getvalue()
+
+    return StudyFigure
 
 
 def plain(text: object, length: int = 28) -> str:
