@@ -28,11 +28,19 @@ def test_rungs_lie_between_the_resources(least, more, factor):
     assert rungs[-1] < least + more <= rungs[-1] * factor
 
 
-def test_brackets_get_their_shares():
+def test_brackets_follow_each_other_as_in_the_paper():
     strategy = hpo.Hyperband(max_resource=81)
-    dealt = [strategy.bracket(number) for number in range(143)]
-    assert [dealt.count(bracket) for bracket in range(5)] == [81, 34, 15, 8, 5]
-    assert set(dealt[:12]) >= {0, 1, 2}  # not one after the other
+    dealt = [strategy.bracket(number) for number in range(2 * 143)]
+    assert dealt == [bracket for bracket, size in enumerate((81, 34, 15, 8, 5)) for _ in range(size)] * 2
+
+
+@given(st.integers(1, 300))
+def test_few_trials_are_divided_in_the_same_proportions(limit):
+    strategy = hpo.Hyperband(max_resource=81)
+    dealt = [strategy.bracket(number, limit) for number in range(limit)]
+    assert dealt == sorted(dealt) or limit > 143
+    for bracket, size in enumerate((81, 34, 15, 8, 5)):
+        assert abs(dealt.count(bracket) - limit * size / 143) < (1 if limit < 143 else 81)
 
 
 def losses_to(tuner, *losses):
@@ -46,12 +54,18 @@ def losses_to(tuner, *losses):
     return trained
 
 
-def hyperband(**arguments):
-    return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=hpo.Hyperband(**arguments), seed=0)
+def hyperband(max_trials=None, **arguments):
+    return hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)},
+        hpo.Minimize("loss"),
+        strategy=hpo.Hyperband(**arguments),
+        seed=0,
+        max_trials=max_trials,
+    )
 
 
 def test_training_ends_at_max_resource():
-    tuner = hyperband(max_resource=9)
+    tuner = hyperband(max_resource=9, max_trials=5)
     assert losses_to(tuner, 1.0, 0.9) == [9, 9]
     assert tuner.trials[0].state is hpo.TrialState.COMPLETED
     assert tuner.trials[0].stop_reason == "reached max_resource=9"
@@ -65,10 +79,10 @@ def test_nothing_is_judged_before_min_resource():
 
 
 def test_the_worse_stop_at_rungs_with_the_reason():
-    tuner = hyperband(max_resource=27)
+    tuner = hyperband(max_resource=27, max_trials=10)
     trained = losses_to(tuner, *[float(n) for n in range(10)])
     assert trained[0] == 27
-    first_bracket = [n for n in range(1, 10) if tuner.strategy.bracket(n) == 0]
+    first_bracket = [n for n in range(1, 10) if tuner.strategy.bracket(n, 10) == 0]
     assert all(trained[n] == 1 for n in first_bracket)
     assert tuner.trials[first_bracket[0]].state is hpo.TrialState.STOPPED
     assert "rung 1: " in tuner.trials[first_bracket[0]].stop_reason
@@ -76,13 +90,24 @@ def test_the_worse_stop_at_rungs_with_the_reason():
 
 
 def test_the_best_third_continues():
-    tuner = hyperband(max_resource=3)  # one rung; bracket 1 never compares
     order = [5.0, 4.0, 6.0, 3.0, 7.0, 4.5, 8.0, 2.0]
-    trained = losses_to(tuner, *order)
-    for number, epochs in enumerate(trained):
-        rank = sorted(order[: number + 1]).index(order[number]) + 1
-        goes_on = rank <= max(1, (number + 1) // 3)
-        assert epochs == (3 if goes_on or tuner.strategy.bracket(number) == 1 else 1), number
+    for limit, least in ((None, 0), (4, 1)):  # with few trials to come, the first continues
+        tuner = hyperband(max_resource=3, max_trials=limit)  # one rung; bracket 1 never compares
+        trained = losses_to(tuner, *order)
+        assert len(trained) == (limit or len(order))
+        for number, epochs in enumerate(trained):
+            rank = sorted(order[: number + 1]).index(order[number]) + 1
+            goes_on = rank <= max(least, (number + 1) // 3)
+            assert epochs == (3 if goes_on or tuner.strategy.bracket(number, limit) == 1 else 1), number
+
+
+def test_none_of_many_continues_before_it_is_compared():
+    tuner = hyperband(max_resource=27)
+    trained = losses_to(tuner, *[float(-n) for n in range(30)])  # each better than all before
+    assert trained[:2] == [1, 1]
+    assert trained[2:4] == [3, 3]  # the first two at the second rung
+    assert set(trained[4:]) == {27}
+    assert "more results are needed before any continues" in tuner.trials[0].stop_reason
 
 
 def test_maximising_is_the_mirror_image(train):
@@ -100,7 +125,7 @@ def test_maximising_is_the_mirror_image(train):
 
 
 def test_rung_is_judged_when_validation_skips_its_epoch():
-    tuner = hyperband(max_resource=27)
+    tuner = hyperband(max_resource=27, max_trials=2)
     for _ in range(2):
         trial = tuner.ask()
         stopped_at = next((e for e in range(2, 28, 2) if trial.report(e, {"loss": float(trial.number)})), None)
@@ -154,7 +179,7 @@ def test_pause_promotes_the_best_and_trains_no_epoch_twice(storage):
 def test_last_paused_trial_is_promoted_to_the_end():
     """Too few for a third to be one: the search still ends with a full training."""
     strategy = hpo.Hyperband(min_resource=2, max_resource=3, pause=True)
-    assert [strategy.bracket(number) for number in (0, 1, 2)] == [0, 1, 0]
+    assert [strategy.bracket(number) for number in range(6)] == [0, 0, 0, 1, 1, 0]
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=1)
     assert train_on(tuner, [0], 3) == {0: [1, 2, 3]}
     assert tuner.trials[0].attempts == 2

@@ -15,8 +15,11 @@ Reference:
 Differs from the papers in:
     1. A training is judged inside its own loop when it reports a rung's epoch, against all results there so far, and
        is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
-    2. Trials are assigned to the brackets in turn, in the proportions of Hyperband's bracket sizes, so that any number
-       of trials, not only a whole round, is divided in these proportions.
+    2. Trials are assigned to the brackets in the order of the paper, the one that judges first coming first, and with
+       fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
+       brackets' long trainings delay everything: with random draws from recorded trainings (4 tasks of real trainings
+       and 10 of LCBench, 40 orders each, the epochs of 20 full trainings) the regret at 10, 25, 50 and 100 % was
+       .621 .347 .260 .204 in turn, and .503 .325 .230 .188 in order and with 9.
     3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
        counts there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
        budget was .515 .348 .265 .228, against .609 .395 .315 .256 with separate brackets, each of which has to learn
@@ -30,6 +33,9 @@ Differs from the papers in:
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
        there are, so that a search always ends with a full training.
+    9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
+       of trials is to come, none continues from the first two rungs before it is compared with
+       ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import ClassVar, Literal
 
 from hpo_plugins import modeling
@@ -131,14 +137,14 @@ class Hyperband(Strategy):
         """Compare the trial with all others that have reached the rung that it has just passed, if any."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        rung = history[number].curve.milestone_passed(epoch, self.rungs(self.bracket(number)))
+        bracket = self.bracket(number, history.max_trials)
+        rung = history[number].curve.milestone_passed(epoch, self.rungs(bracket))
         if rung is None:
             return None
         results = _results(history, rung)
         own = results.pop(number)
         rank, count = 1 + sum(loss < own for loss in results.values()), len(results) + 1
-        # A stopped trial is lost for good, so the first at a rung continues; a paused one can wait for others.
-        promoted = self._promoted(count, at_least=0 if self.pause else 1)
+        promoted = self._promoted(count, at_least=0 if self.pause or self._can_wait(history, rung) else 1)
         if rank <= promoted:
             return None
         value_of = history.objective.loss
@@ -149,6 +155,11 @@ class Hyperband(Strategy):
             TrialState.PAUSED if self.pause else TrialState.STOPPED,
             f"not among the best at rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
         )
+
+    def _can_wait(self, history: History, rung: int) -> bool:
+        """Return whether so many trials are to come that the first ones at a rung need not continue."""
+        limit = history.max_trials
+        return rung in self.rungs(0)[:2] and (limit is None or limit >= sum(self._sizes()))
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
         """Compare the trial after a fold with all others of which this fold has ended."""
@@ -163,9 +174,16 @@ class Hyperband(Strategy):
         """Return the epochs below ``max_resource`` at which trials of a bracket are compared."""
         return _rungs(self.min_resource, self.max_resource or 1, self.reduction_factor)[bracket:]
 
-    def bracket(self, number: int) -> int:
-        """Return the bracket of trial ``number``."""
-        return _bracket(self._sizes(), number)
+    def bracket(self, number: int, max_trials: int | None = None) -> int:
+        """Return the bracket of a trial.
+
+        Args:
+            number: The trial.
+            max_trials: The maximum number of trials of the study, None for no limit.
+        """
+        sizes = _scaled(self._sizes(), max_trials)
+        place = number % sum(sizes)
+        return next(bracket for bracket, end in enumerate(accumulate(sizes)) if place < end)
 
     def _sizes(self) -> tuple[int, ...]:
         return _bracket_sizes(len(self.rungs(0)), self.reduction_factor)
@@ -224,19 +242,15 @@ def _bracket_sizes(rungs: int, factor: int) -> tuple[int, ...]:
     return tuple(math.ceil((rungs + 1) / (s + 1) * factor**s) for s in range(rungs, -1, -1))
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _bracket(sizes: tuple[int, ...], number: int) -> int:
-    """Return the bracket of a trial: within each round, the one that is furthest below its share."""
-    return _round(sizes)[number % sum(sizes)]
-
-
 @functools.cache
-def _round(sizes: tuple[int, ...]) -> tuple[int, ...]:
+def _scaled(sizes: tuple[int, ...], limit: int | None) -> tuple[int, ...]:
+    """Return the sizes of a round of ``limit`` trials, if that is fewer; the largest remainders are rounded up."""
     total = sum(sizes)
-    assigned = [0] * len(sizes)
-    order = []
-    for number in range(total):
-        bracket = max(range(len(sizes)), key=lambda s: sizes[s] * (number + 1) / total - assigned[s])
-        assigned[bracket] += 1
-        order.append(bracket)
-    return tuple(order)
+    if limit is None or limit >= total:
+        return sizes
+    shares = [size * limit / total for size in sizes]
+    whole = [int(share) for share in shares]
+    by_remainder = sorted(range(len(sizes)), key=lambda bracket: (whole[bracket] - shares[bracket], bracket))
+    for bracket in by_remainder[: limit - sum(whole)]:
+        whole[bracket] += 1
+    return tuple(whole)
