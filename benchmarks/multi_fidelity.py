@@ -122,7 +122,7 @@ def best_by_budget(
             trial, curve, epoch = running[worker]
             first = int(np.searchsorted(marks, now * (1 - 1e-12)))
             best[first:] = np.maximum(best[first:], curve.accuracy[epoch - 1])
-            if trial.report(epoch, float(curve.has_reports[epoch - 1])) or epoch == EPOCHS:
+            if trial.report(epoch, float(curve.reported[epoch - 1])) or epoch == EPOCHS:
                 trial.end()
                 del running[worker]
         if worker not in running:

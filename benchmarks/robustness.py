@@ -52,7 +52,7 @@ def plain(_: dict[str, Any], curve: Curve) -> Curve:
 def noisy(params: dict[str, Any], curve: Curve) -> Curve:
     """Report the accuracy with Gaussian noise of one percentage point, seeded by the configuration."""
     noise = np.random.default_rng(_hash(params)).standard_normal(EPOCHS)
-    return curve._replace(reported=np.clip(curve.has_reports + noise, 0, 100))
+    return curve._replace(reported=np.clip(curve.reported + noise, 0, 100))
 
 
 def crossing(params: dict[str, Any], curve: Curve) -> Curve:
@@ -69,7 +69,7 @@ def diverging(params: dict[str, Any], curve: Curve) -> Curve:
         return curve
     over = np.arange(EPOCHS) >= 1 + _hash(params) % 20
     return curve._replace(
-        accuracy=np.where(over, -np.inf, curve.accuracy), reported=np.where(over, np.nan, curve.has_reports)
+        accuracy=np.where(over, -np.inf, curve.accuracy), reported=np.where(over, np.nan, curve.reported)
     )
 
 
