@@ -4,13 +4,14 @@ import math
 import threading
 
 import pytest
-from support import release
+from support import release, session_of
 
 import hpo_plugins as hpo
 from hpo_plugins.history import History
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.storage import open_storage
+from hpo_plugins.storage.memory import MemoryStorage
 from hpo_plugins.strategies import component_from_json
 from hpo_plugins.study.termination import Criterion
 
@@ -195,10 +196,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    from hpo_plugins.storage import engine, memory
+    from hpo_plugins.storage import engine
 
     clock = Clock()
-    monkeypatch.setattr(memory.time, "time", clock.time)
     monkeypatch.setattr(engine.Database, "now", lambda self: engine.sa.literal(clock.now, engine.sa.Float(53)))
     return clock
 
@@ -223,9 +223,9 @@ def test_runtime_counts_while_leases_are_held_only(tmp_path, clock):
     assert 65 < store.changes(0).runtime <= 65 + 30
 
 
-def test_max_runtime_ends_the_search_and_stops_trainings(storage, clock, monkeypatch):
-    tuner = hpo.Tuner(X, LOSS, max_runtime=20.0, storage=storage, seed=0)
-    monkeypatch.setattr("hpo_plugins.coordination.session.time.perf_counter", clock.time)
+def test_max_runtime_ends_the_search_and_stops_trainings(storage, clock):
+    tuner = hpo.Tuner(X, LOSS, max_runtime=20.0, storage=storage or MemoryStorage(clock.time), seed=0)
+    session_of(tuner).clock = clock.time
     epochs = []
     for trial in tuner:
         for epoch in range(1, 5):

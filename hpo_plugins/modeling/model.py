@@ -309,15 +309,17 @@ def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArr
 
 
 @single_threaded
-def suggest(history: History, seed: int, last: int | None = None) -> Params:
+def suggest(history: History, seed: int, last: int | None = None, n_initial: int | None = None) -> Params:
     """Return a new configuration: the one of largest expected improvement, or the initial design's next.
 
     Args:
         history: The study.
         seed: Its seed.
         last: R if curves are modelled, else None.
+        n_initial: Trials of the initial design; by default ``N_INITIAL_CURVES``, or ``N_INITIAL`` without curves.
     """
-    known, n_initial = len(known_points(history)), N_INITIAL if last is None else N_INITIAL_CURVES
+    known = len(known_points(history))
+    n_initial = n_initial or (N_INITIAL if last is None else N_INITIAL_CURVES)
     needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
     model = fit_model(history, last) if known >= needed else None
     if model is None or (known < n_initial and not model.has_prior_mean):

@@ -167,12 +167,14 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observa
     newest = curve.epochs[-1]
     final_epoch = trial.row.start_epoch if trial.state is TrialState.RUNNING else newest
     completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value is the one at R
+    # Of a training that has ended before the grid begins, nothing else is known.
+    first = epoch_grid(last)[0] if trial.state is TrialState.RUNNING else min(epoch_grid(last)[0], newest)
     # If not every epoch is reported, a report stands for its own epoch only.
     epochs = (*epoch_grid(last), final_epoch, newest)
     reported = {known for epoch in epochs if (known := curve.last_epoch_until(epoch)) is not None}
     for epoch in sorted(reported):
         loss = curve.loss(epoch, at=history.objective.at)
-        if loss is not None and (epoch >= epoch_grid(last)[0] or completed):
+        if loss is not None and (epoch >= first or completed):
             fidelity = last if completed and epoch == newest else min(epoch, last)
             yield Observation(number, fidelity, loss, is_final=epoch <= final_epoch)
 
