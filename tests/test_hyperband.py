@@ -223,3 +223,28 @@ def test_trials_of_an_identical_parent_count_at_the_rungs():
     )
     assert train_on(tuner, [5], 9) == {0: [1]}
     assert "rank 7 of 7" in tuner.trials[0].stop_reason
+
+
+@pytest.mark.parametrize(("limit", "n_random"), [(None, 27), (20, 4), (40, 8), (60, 27)])
+def test_surrogate_chooses_after_random_draws(limit, n_random):
+    tuner = hyperband(max_resource=27, max_trials=limit)
+    random = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=hpo.Random(), seed=0, max_trials=limit
+    )
+    losses_to(tuner, *[float(n) for n in range(n_random + 1)])
+    losses_to(random, *[float(n) for n in range(n_random + 1)])
+    same = [ours.params == theirs.params for ours, theirs in zip(tuner.trials, random.trials, strict=True)]
+    assert same[:n_random] == [True] * n_random
+    assert not same[n_random]
+
+
+def test_surrogate_learns_from_trials_that_ended_after_one_epoch():
+    from hpo_plugins.modeling.observations import observe
+
+    tuner = hyperband(max_resource=27)
+    losses_to(tuner, *[float(n) for n in range(5)])
+    observed = observe(tuner.history, 27)
+    assert set(observed.trial) == set(range(5))
+    trial = tuner.ask()
+    trial.report(1, {"loss": 0.0})  # it may still be trained: its first epoch says little
+    assert set(observe(tuner.history, 27).trial) == set(range(5))
