@@ -19,7 +19,7 @@ Differs from the papers in:
        fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
        brackets' long trainings delay everything: with random draws from recorded trainings (4 tasks of real trainings
        and 10 of LCBench, 40 orders each, the epochs of 20 full trainings) the regret at 10, 25, 50 and 100 % was
-       .621 .347 .260 .204 in turn, and .503 .325 .230 .188 in order and with 9.
+       .606 .344 .260 .206 in turn, and .503 .325 .230 .188 in order and with 9.
     3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
        counts there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
        budget was .515 .348 .265 .228, against .609 .395 .315 .256 with separate brackets, each of which has to learn
