@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/schedulers.py [--orders 40]
 
-``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_curves.py``) and of
-LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full trainings are
-spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be told.
+``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_curves.py``) and
+of LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full trainings
+are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be told.
 """
 
 from __future__ import annotations
