@@ -74,6 +74,7 @@ def test_asking_passes_each_trial_on():
         train(trial)
         trial.fail("no") if trial.number == 2 else trial.end()
         assert recorder.trials[-1] == trial.number
+    assert tuner.ask() is None
     assert recorder.kinds == ["begin", "trial", "trial", "trial", "trial", "end"]
 
 

@@ -85,6 +85,7 @@ class CallbackObserver:
         self._lock = threading.RLock()  # trials may be asked for in several threads
         self._loops = 0
         self._is_open = False
+        self._is_over = False
         self._n_seen = 0
         self._waiting: set[int] = set()  # trials that were seen, but have not ended
 
@@ -97,9 +98,11 @@ class CallbackObserver:
     def look(self) -> None:
         """Pass on the trials that have ended."""
         with self._lock:
+            if self._is_over:
+                return
             self._open()
-            is_done = self._pass_on()
-            if is_done and not self._loops:  # the user asks for trials, without a loop
+            self._is_over = self._pass_on()
+            if self._is_over and not self._loops:  # the user asks for trials, without a loop
                 self._close()
 
     def end(self) -> None:
