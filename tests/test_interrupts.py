@@ -63,11 +63,11 @@ class Interrupt:
 
 
 def search(tuner, interrupt=None):
-    """Train; the report of trial 1's second epoch may be interrupted."""
+    """Train; the report of trial 0's second epoch may be interrupted."""
     for trial in tuner:
         for epoch in range(trial.start_epoch + 1, EPOCHS + 1):
             metrics = {"loss": trial["x"] + 1 / epoch}
-            if interrupt is not None and (trial.number, epoch) == (1, 2):
+            if interrupt is not None and (trial.number, epoch) == (0, 2):
                 with interrupt:
                     stop = trial.report(epoch, metrics)
             else:

@@ -192,7 +192,7 @@ def test_skipped_configurations_do_not_end_the_search(storage):
 
 def test_stopped_training_may_report_on(storage):
     """Lightning obeys min_epochs first: what it still trains is recorded, and the answer stays."""
-    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=2))
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=2), max_trials=2)
     trial = tuner.ask()
     assert [trial.report(epoch, {"loss": 1.0}) for epoch in (1, 2, 3, 4)] == [False, True, True, True]
     trial.end()
