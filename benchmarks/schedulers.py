@@ -143,16 +143,11 @@ def synchronous(replay: Replay) -> None:
     """Train the brackets one after the other, all trainings of one up to a rung before any continues."""
     epochs = [*rungs(1, replay.last), replay.last]
     numbers = iter(range(len(replay.values)))
-    for bracket in in_brackets(len(epochs)):
+    for bracket in itertools.cycle(range(len(epochs))):
         group, at = list(itertools.islice(numbers, sizes(len(epochs) - 1)[bracket])), 0
         for epoch in epochs[bracket:]:
             found = sorted(((replay.train(number, at, epoch), -number) for number in group), reverse=True)
             group, at = [-number for value, number in found[: max(1, len(group) // ETA)] if value > -math.inf], epoch
-
-
-def in_brackets(count: int) -> Iterator[int]:
-    """Yield the brackets again and again."""
-    return itertools.cycle(range(count))
 
 
 RULES: dict[str, Callable[[Replay], None]] = {

@@ -14,7 +14,7 @@ from hpo_plugins.tuner import Tuner
 
 def study_title(tuner: Tuner) -> str:
     """Return a name that tells apart two studies of one name: it ends with when the first trial was started."""
-    first = tuner.trials[0].started_at
+    first = tuner.history.record(0).started_at
     return f"{tuner.name} {datetime.fromtimestamp(first, UTC):%Y-%m-%d %H.%M.%S}"
 
 
@@ -33,6 +33,16 @@ def final_values(tuner: Tuner, trial: TrialRecord) -> dict[str, float]:
     value = {} if trial.value is None else {value_name(tuner.objective): trial.value}
     std = {} if trial.std is None else {f"{value_name(tuner.objective)} std": trial.std}
     return value | std | {"epochs": float(trial.epochs)}
+
+
+def epoch_time(trial: TrialRecord, epoch: int) -> float:
+    """Return about when an epoch ended, in seconds since 1970: a pause before it is not counted."""
+    return trial.started_at + trial.seconds.get(epoch, 0.0)
+
+
+def end_time(trial: TrialRecord) -> float:
+    """Return when a trial ended, in seconds since 1970."""
+    return trial.started_at if trial.ended_at is None else trial.ended_at
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,16 @@ import re
 import time
 from typing import Any
 
-from hpo_plugins.integrations._tracking import as_text, final_values, finite, notes, study_title, trial_id
+from hpo_plugins.integrations._tracking import (
+    as_text,
+    end_time,
+    epoch_time,
+    final_values,
+    finite,
+    notes,
+    study_title,
+    trial_id,
+)
 
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
@@ -67,22 +76,22 @@ class MLflowCallback(TunerCallback):
         for earlier in self._find(key):
             self._client.delete_run(earlier.info.run_id)
         tags = {_KEY: key, "mlflow.parentRunId": parent, **{f"hpo_plugins.{k}": v for k, v in notes(trial).items()}}
-        end = trial.ended_at or trial.started_at
+        end = _milliseconds(end_time(trial))
         run_id = self._create(f"trial {trial.number}", trial.started_at, tags)
         params = [Param(_allowed(name), as_text(value)[:_MAX_VALUE]) for name, value in trial.params.items()]
         metrics = [
-            Metric(_allowed(name), value, _milliseconds(trial.started_at + trial.seconds.get(epoch, 0.0)), epoch)
+            Metric(_allowed(name), value, _milliseconds(epoch_time(trial, epoch)), epoch)
             for epoch, reported in trial.metrics.items()
             for name, value in finite(reported).items()
         ]
         final = final_values(tuner, trial)
-        metrics += [Metric(_allowed(name), value, _milliseconds(end), trial.epochs) for name, value in final.items()]
+        metrics += [Metric(_allowed(name), value, end, trial.epochs) for name, value in final.items()]
         for first in range(0, len(params), 100):
             self._client.log_batch(run_id, params=params[first : first + 100])
         for first in range(0, len(metrics), _AT_ONCE):
             self._client.log_batch(run_id, metrics=metrics[first : first + _AT_ONCE])
         status = "FAILED" if trial.state is TrialState.FAILED else "FINISHED"
-        self._client.set_terminated(run_id, status, _milliseconds(end))
+        self._client.set_terminated(run_id, status, end)
 
     def on_search_end(self, tuner: Tuner) -> None:
         """Write the best trial to the study's run, and end it.
@@ -90,16 +99,14 @@ class MLflowCallback(TunerCallback):
         Args:
             tuner: The search.
         """
-        if not tuner.trials:
+        trials = tuner.trials
+        if not trials:
             return
         run_id = self._study_run(tuner)
-        valued = [trial for trial in tuner.trials if trial.value is not None]
-        if valued:
+        if any(trial.value is not None for trial in trials):
             best = tuner.best_trial
-            end = _milliseconds(max(trial.ended_at or trial.started_at for trial in tuner.trials))
-            metrics = [
-                Metric(_allowed(name), v, end, len(tuner.trials)) for name, v in final_values(tuner, best).items()
-            ]
+            end = _milliseconds(max(map(end_time, trials)))
+            metrics = [Metric(_allowed(name), v, end, len(trials)) for name, v in final_values(tuner, best).items()]
             tags = {"hpo_plugins.best_trial": str(best.number)}
             tags |= {f"hpo_plugins.best.{_allowed(name)}": as_text(value) for name, value in best.params.items()}
             self._client.log_batch(run_id, metrics=metrics, tags=[RunTag(*tag) for tag in tags.items()][:100])
@@ -127,7 +134,7 @@ class MLflowCallback(TunerCallback):
         Two processes may create one at the same time: both then use the one that was created first.
         """
         self._connect()
-        first = tuner.trials[0]
+        first = tuner.history.record(0)
         key = f"study {trial_id(tuner, first)}"
         found = self._find(key)
         if found:
@@ -143,7 +150,7 @@ class MLflowCallback(TunerCallback):
         return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _create(self, name: str, begin: float, tags: dict[str, str]) -> str:
-        run = self._client.create_run(self._experiment_id, _milliseconds(begin), {**tags}, name)
+        run = self._client.create_run(self._experiment_id, _milliseconds(begin), tags, name)
         return str(run.info.run_id)
 
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hpo_plugins.integrations._tracking import as_text, final_values, finite, study_title, value_name
+from hpo_plugins.integrations._tracking import (
+    as_text,
+    end_time,
+    epoch_time,
+    final_values,
+    finite,
+    study_title,
+    value_name,
+)
 
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
@@ -67,10 +75,10 @@ class TensorBoardCallback(TunerCallback):
 
 def _events(tuner: Tuner, trial: TrialRecord) -> list[Event]:
     """Return all that is written for a trial, in the order of its time."""
-    begin, end = trial.started_at, trial.ended_at or trial.started_at
+    begin, end = trial.started_at, end_time(trial)
     events = [_of_plugin(begin, tag, content) for tag, content in _session_start(tuner, trial).items()]
     for epoch, metrics in trial.metrics.items():
-        when = begin + trial.seconds.get(epoch, 0.0)
+        when = epoch_time(trial, epoch)
         events += [_scalar(when, epoch, name, value) for name, value in finite(metrics).items()]
     events += [_scalar(end, trial.epochs, f"trial/{name}", value) for name, value in final_values(tuner, trial).items()]
     status = api_pb2.STATUS_FAILURE if trial.state is TrialState.FAILED else api_pb2.STATUS_SUCCESS

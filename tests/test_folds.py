@@ -77,7 +77,7 @@ def test_folds_are_compared_with_the_same_folds(storage):
 
 
 def test_hyperband_judges_the_first_fold_by_rungs_and_the_trial_after_it(storage):
-    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9), max_trials=30)
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9), max_trials=60)
     trained = {}
     for trial in tuner:
         for fold in trial.folds(5):
@@ -88,7 +88,7 @@ def test_hyperband_judges_the_first_fold_by_rungs_and_the_trial_after_it(storage
     completed = [t for t in tuner.trials if t.state is hpo.TrialState.COMPLETED]
     assert completed
     assert all(max(curve) == 9 for t in completed for curve in t.folds)  # each fold ends at max_resource
-    assert len([t for t in tuner.trials if (t.stop_reason or "").startswith("not among the best after fold 0")])
+    assert len([t for t in tuner.trials if (t.stop_reason or "").startswith("not among the best after fold 0")]) > 1
     assert tuner.best_trial.params["x"] == min(t.params["x"] for t in completed)
 
 

@@ -59,11 +59,7 @@ def _view(storage: str, name: str | None) -> StudyView:
 
 def _table(rows: list[list[object]], head: list[str]) -> str:
     """Return rows as aligned columns."""
-    texts = [head, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts
-    )
+    return words.table([head, *([str(cell) for cell in row] for row in rows)])
 
 
 @main.command("list", epilog="Example: hpo-plugins list tuning.db")

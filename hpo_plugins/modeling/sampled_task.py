@@ -84,7 +84,7 @@ class SampledTask:
         self._mean_seconds = float(np.mean(list(self._seconds.values()))) if self._seconds else 1.0
         self._low, self._high = _natural_bounds(model)
         self._path = SamplePath(model.posterior, np.random.default_rng([seed, 0]))
-        self._noise_rng = np.random.default_rng([seed, 0])
+        self._noise_rng = np.random.default_rng([seed, 0, 1])
         space = model.history.space
         shared = [draw(space, 0, index) for index in range(min(N_SHARED, space.size or N_SHARED))]
         self._path(self._inputs(model.encoder.snap(np.array([space.encode(params) for params in shared]))))
@@ -137,7 +137,7 @@ def _natural_bounds(model: Model) -> tuple[float, float]:
     The process knows no bounds: without them, drawn error rates would fall below 0.
     """
     losses = model.observed.loss[np.isfinite(model.observed.loss)]
-    sign = model.history.objective.loss(1.0)
+    sign = model.history.objective.sign
     low, high = (sign * losses).min(), (sign * losses).max()
     least = 0.0 if low >= 0 else -math.inf
     most = next((bound for bound in (1.0, 100.0) if high <= bound), math.inf)

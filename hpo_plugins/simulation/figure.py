@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpo_plugins.space import FloatArray
-from hpo_plugins.view.plots.style import figure, plain, use_log_scale
+from hpo_plugins.view.plots.style import MUTED, PALETTE, figure, plain, use_log_scale
 
 if TYPE_CHECKING:
     from hpo_plugins.simulation.result import Simulation
 
-# Okabe and Ito, "Color Universal Design", 2008.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -34,16 +32,14 @@ def plot(simulation: Simulation) -> Any:
                 continue
             since, values = times[len(times) - len(known) :], np.array(known)
             mean, error = values.mean(axis=1), values.std(axis=1) / np.sqrt(values.shape[1])
-            color = _COLORS[strategies.index(scenario.name) % len(_COLORS)]
+            color = PALETTE[strategies.index(scenario.name) % len(PALETTE)]
             line = _LINES[counts.index(scenario.workers) % len(_LINES)]
             workers = "" if counts == [1] else f"{scenario.workers} worker{'s' * (scenario.workers > 1)}: "
             axes.plot(since, mean, color=color, linestyle=line, label=plain(workers + scenario.name, 70))
             axes.fill_between(since, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
             shown += mean.tolist()
         if simulation.found is not None:
-            axes.axhline(
-                simulation.found, color="#8A8A8A", linewidth=1, linestyle=(0, (1, 2)), label="the study itself"
-            )
+            axes.axhline(simulation.found, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="the study itself")
         if use_log_scale(shown):
             axes.set_yscale("log")
         if shown:

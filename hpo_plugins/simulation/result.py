@@ -137,14 +137,7 @@ class Simulation:
             spread = f"± {_spread(found[-1]):.2g}" if found[-1] else ""
             counts = [f"{scenario.trials:,.0f}", f"{scenario.epochs:,.0f}", self.time(scenario.seconds)]
             lines.append([scenario.name, str(scenario.workers), *counts, *best, spread])
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        table = "\n".join(
-            "  ".join(
-                cell.rjust(width) if 0 < column < len(line) - 1 else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        table = words.table(lines, right=range(1, len(lines[0]) - 1))
         unit = "" if self.is_timed else " Times are epochs of each worker."
         known = "" if self.found is None else f"The study itself found {self.found:.4g}."
         return (

@@ -118,8 +118,10 @@ class Hyperband(Strategy):
 
     def _n_initial(self, max_trials: int | None) -> int:
         """Return how many random draws come before the surrogate's choices."""
-        least, most = modeling.initial_design.N_INITIAL_CURVES, self.reduction_factor**3
-        return most if self._is_whole_round(max_trials) else max(least, min(most, (max_trials or 0) // RANDOM_SHARE))
+        most = self.reduction_factor**3
+        if max_trials is None or self._is_whole_round(max_trials):
+            return most
+        return max(modeling.initial_design.N_INITIAL_CURVES, min(most, max_trials // RANDOM_SHARE))
 
     def _is_whole_round(self, max_trials: int | None) -> bool:
         """Return whether the study has at least one whole round of trials."""

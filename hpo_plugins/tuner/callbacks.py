@@ -135,9 +135,9 @@ class CallbackObserver:
         self._waiting.update(range(self._n_seen, len(history)))
         self._n_seen = len(history)
         for number in sorted(self._waiting):
-            trial = history.record(number)
-            if trial.state.is_final:
+            if history[number].state.is_final:
                 self._waiting.remove(number)
+                trial = history.record(number)
                 for callback in self._callbacks:
                     self._call(f"end of trial {number}", callback, self._pass_once, callback, trial)
         return is_done

@@ -6,6 +6,7 @@ It knows no strategy by name: what a strategy compares trainings at are its ``mi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpo_plugins.coordination.session import StudySession
@@ -102,6 +103,16 @@ class StudyView:
         most = max((len(trial.folds) for trial in self.valued), default=0)
         loss = self.objective.loss
         return sorted(self.valued, key=lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number))
+
+    def places(self, name: str, trials: Iterable[TrialRecord]) -> list[float]:
+        """Return where in the unit interval trials have set a parameter.
+
+        Args:
+            name: The parameter.
+            trials: Trials that have it.
+        """
+        parameter = self.space[name]
+        return [parameter.to_unit(trial.params[name]) for trial in trials]  # type: ignore[arg-type]  # its own value
 
     @property
     def counts(self) -> dict[str, int]:

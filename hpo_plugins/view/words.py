@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Params
 
@@ -16,6 +18,23 @@ def duration(seconds: float) -> str:
 def number(value: object) -> str:
     """Return a parameter's value, short."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Return rows as aligned columns.
+
+    Args:
+        rows: The cells, the head included.
+        right: The columns that are aligned on the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def configuration(params: Params, width: int | None = None) -> str:

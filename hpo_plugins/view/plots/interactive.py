@@ -82,13 +82,9 @@ class InteractivePlots:
         dimensions = []
         for name in names:
             places, labels = axis_ticks(view.space[name])
-            heights = [view.space[name].to_unit(trial.params[name]) for trial in trials]  # type: ignore[arg-type]  # its own value
-            label = html.escape(name)
-            dimensions.append(
-                {"label": label, "values": heights, "range": [0, 1], "tickvals": places, "ticktext": labels}
-            )
-        values = [trial.value for trial in trials]
-        dimensions.append({"label": _metric(view), "values": values})
+            axis = {"label": html.escape(name), "range": [0, 1], "tickvals": places, "ticktext": labels}
+            dimensions.append(axis | {"values": view.places(name, trials)})
+        dimensions.append({"label": _metric(view), "values": [trial.value for trial in trials]})
         line = {"color": list(range(1, len(trials) + 1)), "colorscale": "Cividis", "reversescale": True,
                 "showscale": True, "colorbar": {"title": "rank"}}  # fmt: skip
         figure.add_trace(go.Parcoords(line=line, dimensions=dimensions))
@@ -117,8 +113,7 @@ class InteractivePlots:
         buttons = []
         for place, (name, parameter) in enumerate(view.space.items()):
             trials = [trial for trial in view.valued if name in trial.params]
-            heights = [parameter.to_unit(trial.params[name]) for trial in trials]  # type: ignore[arg-type]  # its own value
-            _add_trials(figure, trials, heights, one_trace=True, visible=place == 0)
+            _add_trials(figure, trials, view.places(name, trials), one_trace=True, visible=place == 0)
             places, labels = axis_ticks(parameter)
             axis = {"title.text": html.escape(name), "tickvals": places, "ticktext": labels, "range": [-0.03, 1.03]}
             layout = {f"xaxis.{key}": value for key, value in axis.items()}

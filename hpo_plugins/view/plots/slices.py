@@ -39,8 +39,14 @@ def _slice(axes: Any, view: StudyView, name: str) -> None:
     axes.set_xlabel(plain(name))
     if not trials:
         return
-    heights = [view.space[name].to_unit(trial.params[name]) for trial in trials]  # type: ignore[arg-type]  # its own value
-    axes.scatter(heights, [t.value for t in trials], c=[COLORS[t.state] for t in trials], s=14, linewidths=0, alpha=0.8)
+    axes.scatter(
+        view.places(name, trials),
+        [t.value for t in trials],
+        c=[COLORS[t.state] for t in trials],
+        s=14,
+        linewidths=0,
+        alpha=0.8,
+    )
     _ticks(axes, view, name, axis="x")
     if use_log_scale([t.value for t in trials if t.value is not None]):
         axes.set_yscale("log")

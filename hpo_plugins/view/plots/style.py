@@ -11,7 +11,8 @@ from typing import Any
 from hpo_plugins.records import TrialState
 from hpo_plugins.view.study_view import StudyView
 
-# Okabe and Ito, "Color Universal Design", 2008.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+"""Okabe and Ito, "Color Universal Design", 2008."""
 COLORS = {
     TrialState.COMPLETED: "#009E73",
     TrialState.STOPPED: "#E69F00",
