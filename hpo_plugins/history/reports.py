@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.timing import TrainingTimes
-from hpo_plugins.records import Metrics, ReportRow, decode_metrics
+from hpo_plugins.records import EpochSeconds, Metrics, ReportRow, decode_metrics
 
 
 class Reports:
@@ -41,9 +41,9 @@ class Reports:
         return Metrics(self.epochs, self._metrics)
 
     @property
-    def seconds(self) -> dict[int, float]:
+    def seconds(self) -> EpochSeconds:
         """Seconds of training up to each epoch, over all attempts."""
-        return dict(zip(self.epochs, self._times.trained, strict=True))
+        return EpochSeconds(self.epochs, self._times.trained)
 
     def metrics_at(self, index: int) -> dict[str, float]:
         """Return the metrics of the epoch at an index of ``epochs``."""
