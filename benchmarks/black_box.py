@@ -24,11 +24,11 @@ import numpy as np
 import peers
 import results
 from black_box_tasks import DEV, known, task
-from interfaces import EVALUATIONS, Method, Stopwatch, Task
+from interfaces import EVALUATIONS, Method, Task
 
 import hpo_plugins as hpo
 
-MARKS = [10, 20, 30, 50]
+MARKS = [5, 10, 20, 30, 50]
 
 
 def ours(make: Callable[[], hpo.Random]) -> Method:
@@ -45,18 +45,29 @@ def ours(make: Callable[[], hpo.Random]) -> Method:
     return run
 
 
-METHODS: dict[str, Method] = {"random": ours(hpo.Random), "bayesian": ours(hpo.Bayesian)}
+def methods() -> dict[str, Method]:
+    """Return ours, and those of the installed peers."""
+    own: dict[str, Method] = {"random": ours(hpo.Random), "bayesian": ours(hpo.Bayesian)}
+    return own | peers.black_box_methods()
 
 
-def run(method: Method, name: str, seed: int) -> tuple[list[float], float, int]:
-    """Return the normalised regret after each evaluation, the method's CPU seconds, and the number of evaluations."""
-    problem, scale, clock = task(name), known(name), Stopwatch()
+def run(method: str, name: str, seed: int) -> results.Run:
+    """Run a method on a task."""
+    problem, scale, spent = task(name), known(name), [0.0]
+
+    def observe(params: dict[str, Any], rng: np.random.Generator) -> float:
+        before = time.process_time()
+        value = problem.observe(params, rng)
+        spent[0] += time.process_time() - before
+        return value
+
     start = time.process_time()
-    asked = method(problem._replace(observe=clock(problem.observe)), seed)
+    asked = methods()[method](problem._replace(observe=observe), seed)
     evaluated = [next(asked) for _ in range(EVALUATIONS)]
-    seconds = time.process_time() - start - clock.seconds
+    seconds = time.process_time() - start - spent[0]
     scores = np.minimum.accumulate([problem.score(params) for params in evaluated])
-    return list((scores - scale["best"]) / (scale["median"] - scale["best"])), seconds, EVALUATIONS
+    regrets = list((scores - scale["best"]) / (scale["median"] - scale["best"]))
+    return results.Run(method, name, seed, regrets, seconds, EVALUATIONS)
 
 
 def main() -> None:
@@ -66,8 +77,8 @@ def main() -> None:
     parser.add_argument("--tasks", default="dev")
     parser.add_argument("--each", action="store_true", help="print each task's regrets, too")
     results.add_arguments(parser, seeds=10)
-    arguments = parser.parse_args()
-    methods = results.chosen(arguments.methods, METHODS | peers.black_box_methods())
+    arguments = parser.parse_intermixed_args()
+    chosen = list(results.chosen(arguments.methods, methods()))
     tasks = DEV if arguments.tasks == "dev" else tuple(arguments.tasks.split(","))
     found = results.Results(
         suite="Black box",
@@ -77,10 +88,11 @@ def main() -> None:
         versions=results.versions(peers.versions()),
     )
     print(found.header(), flush=True)
-    for name in results.measure(found, methods, tasks, arguments, run):
-        if arguments.each:
-            print(found.each(name))
+    for name in results.measure(found, chosen, tasks, arguments, run):
         print(found.row(name), flush=True)
+        if arguments.each:
+            print(found.each(name), flush=True)
+    print(f"\n{found.comparison()}")
 
 
 if __name__ == "__main__":

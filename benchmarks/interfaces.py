@@ -1,17 +1,14 @@
-"""The interface of the compared searches, ours and those of other libraries."""
+"""What is compared, and on what: searches, ours and those of other libraries, and the problems that they are given."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo_plugins.space import Parameter
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 EVALUATIONS = 50
 """What a black-box search may spend."""
@@ -25,42 +22,62 @@ class Task(NamedTuple):
     score: Callable[[dict[str, Any]], float]
 
 
+class Values(Protocol):
+    """One value per epoch, computed when it is asked for."""
+
+    def __getitem__(self, index: int, /) -> float:
+        """Return the value after epoch ``index + 1``."""
+
+
+class Curve(NamedTuple):
+    """A training, larger is better: what counts, the cumulative seconds, and what is reported, NaN if it diverged."""
+
+    score: Values
+    seconds: NDArray[np.float64]
+    reported: Values
+
+
+class Problem(NamedTuple):
+    """Trainings to search among.
+
+    Attributes:
+        space: Their configurations.
+        epochs: Of a full training.
+        train: Returns the training of a configuration.
+        best: The best score known, which has regret 0.
+        median: The median score of random configurations, which has regret 1.
+        training_seconds: The mean duration of full trainings of random configurations.
+    """
+
+    space: Mapping[str, Parameter]
+    epochs: int
+    train: Callable[[dict[str, Any]], Curve]
+    best: float
+    median: float
+    training_seconds: float
+
+    def regret(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the normalised regret, at most 2."""
+        return np.minimum((self.best - score) / (self.best - self.median), 2.0)
+
+
 class Trial(Protocol):
     """What a multi-fidelity search hands out: a configuration, and the epochs that it has behind it."""
 
     params: dict[str, Any]
     start_epoch: int
 
-    def report(self, epoch: int, accuracy: float) -> bool:
-        """Take a result, and return whether the training ends here."""
+    def report(self, epoch: int, value: float) -> bool:
+        """Take a result, larger is better, and return whether the training ends here."""
 
     def end(self) -> None:
         """Learn that the training has ended."""
 
 
+Clock = Callable[[], float]
+"""Returns the simulated time."""
 Method = Callable[[Task, int], Iterator[dict[str, Any]]]
 """From a task and a seed to the configurations that are evaluated, one after the other."""
 Ask = Callable[[], Trial | None]
-Searcher = Callable[[int], Ask]
-"""From a seed to a function that hands out the next trial, or None while there is nothing to do."""
-
-
-class Stopwatch:
-    """Counts the calls of functions, and the CPU seconds spent in them."""
-
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.seconds, self.calls = 0.0, 0
-
-    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Return the function, counted."""
-
-        def counted(*arguments: P.args, **named: P.kwargs) -> T:
-            start = time.process_time()
-            try:
-                return function(*arguments, **named)
-            finally:
-                self.seconds += time.process_time() - start
-                self.calls += 1
-
-        return counted
+Searcher = Callable[[Problem, int, Clock], Ask]
+"""From a problem, a seed and a clock to a function that hands out the next trial, or None if there is nothing to do."""

@@ -12,16 +12,21 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from interfaces import Curve, Problem
 from numpy.typing import NDArray
 
 import hpo_plugins as hpo
+from hpo_plugins.space import Space
 
 EPOCHS = 52
+OPTIMA = Path(__file__).with_name("optima.json")
+"""The best accuracy known of each instance, and the median of random configurations; see ``optimum.py``."""
 DEV = ("3945", "7593", "34539", "126025", "126026", "126029", "146212", "167104", "167149", "167152")
 SPACE: dict[str, Any] = {
     "batch_size": hpo.Integer(16, 512, scale="log"),
@@ -71,3 +76,22 @@ def accuracy(instance: str, params: dict[str, Any]) -> NDArray[Any]:
     """Return the validation accuracy in % after each epoch, shape ``(52,)``."""
     result: NDArray[Any] = curves(instance, [params])[0, :, 1].astype(float)
     return result
+
+
+def training(instance: str, params: dict[str, Any]) -> Curve:
+    """Return the training of a configuration."""
+    output = curves(instance, [params])[0].astype(float)
+    return Curve(output[:, 1], np.maximum.accumulate(output[:, 0]), output[:, 1])
+
+
+def training_seconds(train: Callable[[dict[str, Any]], Curve]) -> float:
+    """Return the mean duration of 200 random full trainings."""
+    rng, space = np.random.default_rng(0), Space(SPACE)
+    return float(np.mean([train(space.decode(rng.random(len(space)))).seconds[-1] for _ in range(200)]))
+
+
+@functools.cache
+def problem(instance: str) -> Problem:
+    """Return an instance to search."""
+    known, train = json.loads(OPTIMA.read_text())[instance], functools.partial(training, instance)
+    return Problem(SPACE, EPOCHS, train, known["best"], known["median"], training_seconds(train))

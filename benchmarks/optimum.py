@@ -1,4 +1,4 @@
-"""Find each instance's best and median final accuracy offline, and write them to ``optima.json``.
+"""Find each instance's best and median accuracy offline, also where a corner diverges, and write ``optima.json``.
 
 20,000 random configurations, then a local search from the best 20: none of it with a method that is compared.
 Usage: python benchmarks/optimum.py [instance ...]
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
+import conditions
 import numpy as np
-from lcbench import DEV, EPOCHS, SPACE, curves
+from lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
 
 from hpo_plugins.space import Space
 
-OPTIMA = Path(__file__).with_name("optima.json")
 
+def optimum(instance: str, *, diverging: bool = False) -> dict[str, float]:
+    """Return the best accuracy at any epoch, and the median over random configurations of the best of a curve.
 
-def optimum(instance: str) -> dict[str, float]:
-    """Return the best accuracy at any epoch, and the median over random configurations of the best of a curve."""
+    Args:
+        instance: The instance.
+        diverging: Whether no training counts that diverges under the condition of that name.
+    """
     space = Space(SPACE)
     rng = np.random.default_rng(0)
     points = rng.random((20_000, len(space)))
@@ -27,9 +30,13 @@ def optimum(instance: str) -> dict[str, float]:
 
     def best_of_curves(points: np.ndarray) -> np.ndarray:
         chunks = np.array_split(points, max(1, len(points) // 500))
-        return np.concatenate(
-            [curves(instance, [space.decode(p) for p in chunk], epochs)[:, :, 1].max(axis=1) for chunk in chunks]
+        decoded = [[space.decode(p) for p in chunk] for chunk in chunks]
+        best = np.concatenate(
+            [curves(instance, configurations, epochs)[:, :, 1].max(axis=1) for configurations in decoded]
         )
+        if diverging:
+            best[[conditions.diverges(params) for configurations in decoded for params in configurations]] = 0
+        return best
 
     values = best_of_curves(points)
     median = float(np.median(values[:1000]))
@@ -48,6 +55,6 @@ def optimum(instance: str) -> dict[str, float]:
 if __name__ == "__main__":
     known = json.loads(OPTIMA.read_text()) if OPTIMA.exists() else {}
     for name in sys.argv[1:] or DEV:
-        known[name] = optimum(name)
+        known[name] = optimum(name) | {"best, diverging": optimum(name, diverging=True)["best"]}
         print(name, known[name], flush=True)
         OPTIMA.write_text(json.dumps(known, indent=1) + "\n")

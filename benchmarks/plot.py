@@ -19,9 +19,6 @@ import results
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-OURS = ("bayesian", "hyperband", "random")
-"""What the names of this library's methods begin with: drawn solid, the peers dashed."""
-
 
 def draw(found: results.Results, methods: list[str], path: Path) -> None:
     """Write a PNG of the mean over problems of the mean over seeds, one line a method, ending in their order."""
@@ -29,7 +26,7 @@ def draw(found: results.Results, methods: list[str], path: Path) -> None:
     means = {name: np.mean(list(found.by_problem(name).values()), axis=0) for name in methods}
     colours = mpl.colormaps["tab20" if len(methods) > 10 else "tab10"]
     for name, mean in sorted(means.items(), key=lambda item: -item[1][-1]):
-        own = name.startswith(OURS)
+        own = name.startswith(results.OURS)  # drawn solid, the others dashed
         axes.plot(
             found.marks,
             mean,
@@ -65,6 +62,7 @@ def main() -> None:
         if arguments.each:
             print(found.each(name))
         print(found.row(name))
+    print(f"\n{found.comparison()}")
     if arguments.png:
         draw(found, methods, arguments.png)
 

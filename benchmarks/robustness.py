@@ -1,112 +1,44 @@
-"""How strategies cope with difficult trainings: LCBench, one worker, the epochs of 20 full trainings.
+"""How strategies cope with difficult trainings: LCBench, one worker, the budget of 20 full trainings.
 
-Usage: python benchmarks/robustness.py [--seeds 5] [--instances dev|ID,ID] [--json FILE] [condition ...]
+Usage: python benchmarks/robustness.py [--seeds 10] [--problems dev|ID,ID] [--json FILE] [condition ...]
        python benchmarks/robustness.py --read FILE.json ...
 
-The first command prints a line per condition, and below it every instance on which a strategy is worse than random at
-the full budget. The second prints the same from stored runs. What is scored is the accuracy without the noise
-of the best training so far; the scale is that of the undisturbed instance. Where optima lie among configurations that
-diverge, no method can reach zero: compare with random, which suffers the same.
+The first command prints a line per condition (``conditions.py``), and below it every instance on which a strategy is
+worse than random at the full budget. The second prints the same from stored runs. What is scored is the accuracy
+without the noise; regret 0 is the best accuracy that the condition allows.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import zlib
-from collections.abc import Callable
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before numpy: one core each
+
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import multi_fidelity
-import numpy as np
+import conditions
 import results
-from interfaces import Searcher, Stopwatch
-from lcbench import DEV, EPOCHS, SPACE
-from multi_fidelity import METHODS, TRAININGS, Curve, Problem, best_by_budget, full_training_seconds, regret
-
-from hpo_plugins.space import Space
+from conditions import CONDITIONS
+from lcbench import DEV
+from multi_fidelity import FRACTIONS, MARKS, TRAININGS
+from ours import MULTI_FIDELITY
+from simulator import Simulation
 
 STRATEGIES = ("random", "hyperband", "bayesian, stop", "bayesian, pause")
 RANDOM = STRATEGIES[0]
-SHOWN = (0.25, 0.5, 1.0)
-PERIOD = np.arange(1, EPOCHS + 1)
-UNIT = Space(SPACE)
 
 
-def _hash(params: dict[str, Any]) -> int:
-    """Return a number that depends on nothing but the configuration."""
-    return zlib.crc32(repr(sorted(params.items())).encode())
-
-
-def _unit(params: dict[str, Any], name: str) -> float:
-    """Return where on its scale a parameter is, from 0 to 1."""
-    return SPACE[name].to_unit(params[name])
-
-
-def plain(_: dict[str, Any], curve: Curve) -> Curve:
-    """Return the curve as it is."""
-    return curve
-
-
-def noisy(params: dict[str, Any], curve: Curve) -> Curve:
-    """Report the accuracy with Gaussian noise of one percentage point, seeded by the configuration."""
-    noise = np.random.default_rng(_hash(params)).standard_normal(EPOCHS)
-    return curve._replace(reported=np.clip(curve.reported + noise, 0, 100))
-
-
-def crossing(params: dict[str, Any], curve: Curve) -> Curve:
-    """Let half of the configurations learn late: their value at epoch e is that of epoch e * e / 52."""
-    if _hash(params) % 2:
-        return curve
-    late = np.interp(PERIOD**2 / EPOCHS, PERIOD, curve.accuracy)
-    return curve._replace(accuracy=late, reported=late)
-
-
-def diverging(params: dict[str, Any], curve: Curve) -> Curve:
-    """Report NaN from some epoch on where learning rate and momentum are both in the upper part of their scales."""
-    if _unit(params, "learning_rate") < 0.6 or _unit(params, "momentum") < 0.5:
-        return curve
-    over = np.arange(EPOCHS) >= 1 + _hash(params) % 20
-    return curve._replace(
-        accuracy=np.where(over, -np.inf, curve.accuracy), reported=np.where(over, np.nan, curve.reported)
-    )
-
-
-def costly(params: dict[str, Any], curve: Curve) -> Curve:
-    """Let an epoch last up to ten times as long: the wider the network, the longer."""
-    return curve._replace(seconds=curve.seconds * 10 ** _unit(params, "max_units"))
-
-
-class Condition(NamedTuple):
-    """What is done to every curve, and whether the budget is time."""
-
-    words: str
-    change: Callable[[dict[str, Any], Curve], Curve]
-    in_seconds: bool = False
-
-
-CONDITIONS = {
-    "plain": Condition("undisturbed", plain),
-    "noise": Condition("noise of 1 % on every report", noisy),
-    "crossing": Condition("half of the curves rise late and cross", crossing),
-    "diverging": Condition("the metric diverges in a corner of the space", diverging),
-    "costs": Condition("costs differ tenfold, budget in time", costly, in_seconds=True),
-}
-
-
-def disturbed(instance: str, condition: Condition) -> Problem:
-    """Return an instance under a condition."""
-    train = multi_fidelity.lcbench(instance)
-    return lambda params: condition.change(params, train(params))
-
-
-def run(searcher: Searcher, instance: str, seed: int, condition: Condition) -> tuple[list[float], float, int]:
-    """Return the regrets, no CPU seconds (they are measured elsewhere), and the number of trials."""
-    train, clock = disturbed(instance, condition), Stopwatch()
-    budget = TRAININGS * (full_training_seconds(train) if condition.in_seconds else EPOCHS)
-    best = best_by_budget(searcher(seed), clock(train), budget, in_seconds=condition.in_seconds)
-    return regret(instance, best), 0.0, clock.calls
+def run(method: str, instance: str, seed: int) -> results.Run:
+    """Run a strategy under a condition, ``method`` being ``condition: strategy``."""
+    condition, strategy = method.split(": ")
+    problem, in_seconds = conditions.problem(instance, condition), CONDITIONS[condition].in_seconds
+    budget = TRAININGS * (problem.training_seconds if in_seconds else problem.epochs)
+    trace = Simulation(
+        problem, MULTI_FIDELITY[strategy], seed, budget, workers=1, in_seconds=in_seconds
+    ).run()  # fmt: skip
+    return results.Run(method, instance, seed, problem.regret(trace.best)[9::10].tolist(), trace.seconds, trace.asked)
 
 
 def name_of(condition: str, strategy: str) -> str:
@@ -116,7 +48,7 @@ def name_of(condition: str, strategy: str) -> str:
 
 def header() -> str:
     """Return the table's first two lines."""
-    shown = " ".join(f"@{mark:.0%}" for mark in SHOWN)
+    shown = " ".join(f"@{mark:.0%}" for mark in FRACTIONS)
     return "| condition | " + " | ".join(f"{name} {shown}" for name in STRATEGIES) + " |" + "\n|---|---|---|---|---|"
 
 
@@ -140,9 +72,9 @@ def worse_than_random(found: results.Results, condition: str) -> list[str]:
     ]
 
 
-def report_worse(found: results.Results, conditions: list[str]) -> None:
+def report_worse(found: results.Results, shown: list[str]) -> None:
     """Print what is worse than random."""
-    worse = [line for condition in conditions for line in worse_than_random(found, condition)]
+    worse = [line for condition in shown for line in worse_than_random(found, condition)]
     print("\nWorse than random at the full budget: " + ("nowhere." if not worse else "\n- " + "\n- ".join(worse)))
 
 
@@ -150,35 +82,29 @@ def main() -> None:
     """Print one row a condition."""
     parser = argparse.ArgumentParser()
     parser.add_argument("conditions", nargs="*", help=", ".join(CONDITIONS))
-    parser.add_argument("--instances", default="dev")
+    parser.add_argument("--problems", default="dev")
     parser.add_argument("--read", nargs="+", type=Path, default=[], help="print the runs of these files")
-    results.add_arguments(parser, seeds=5)
-    arguments = parser.parse_args()
-    logging.getLogger("hpo_plugins").setLevel(logging.ERROR)  # that trainings diverge is meant
+    results.add_arguments(parser, seeds=10)
+    arguments = parser.parse_intermixed_args()
     print(header(), flush=True)
     if arguments.read:
         found = results.read(arguments.read)
-        conditions = [c for c in CONDITIONS if name_of(c, STRATEGIES[-1]) in found.methods]
-        for condition in conditions:
+        shown = [c for c in CONDITIONS if name_of(c, STRATEGIES[-1]) in found.methods]
+        for condition in shown:
             print(row(found, condition))
-        report_worse(found, conditions)
+        report_worse(found, shown)
         return
-    conditions = list(results.chosen(arguments.conditions, CONDITIONS))
-    instances = DEV if arguments.instances == "dev" else tuple(arguments.instances.split(","))
+    shown = list(results.chosen(arguments.conditions, CONDITIONS))
+    instances = DEV if arguments.problems == "dev" else tuple(arguments.problems.split(","))
     found = results.Results(
-        suite="LCBench, disturbed",
-        unit="epochs",
-        marks=[round(0.01 * k, 2) for k in range(1, 101)],
-        shown=list(SHOWN),
-        versions=results.versions({}),
+        suite="LCBench, disturbed", unit="epochs", marks=MARKS, shown=FRACTIONS, versions=results.versions({})
     )
-    for condition in conditions:
-        methods = {name_of(condition, strategy): METHODS[strategy] for strategy in STRATEGIES}
-        disturbance = CONDITIONS[condition]
-        for _ in results.measure(found, methods, instances, arguments, lambda m, i, s, c=disturbance: run(m, i, s, c)):
-            pass
-        print(row(found, condition), flush=True)
-    report_worse(found, conditions)
+    methods = [name_of(condition, strategy) for condition in shown for strategy in STRATEGIES]
+    for method in results.measure(found, methods, instances, arguments, run):
+        condition, strategy = method.split(": ")
+        if strategy == STRATEGIES[-1]:
+            print(row(found, condition), flush=True)
+    report_worse(found, shown)
 
 
 if __name__ == "__main__":

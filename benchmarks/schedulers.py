@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/schedulers.py [--orders 40]
 
-``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_curves.py``) and
+``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_tasks.py``) and
 of LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full trainings
 are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be told.
 """
@@ -14,19 +14,16 @@ import contextlib
 import itertools
 import json
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from lcbench import DEV, EPOCHS, SPACE, curves
-from multi_fidelity import OPTIMA
+import real_tasks
+from lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
 from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 
-sys.path.insert(0, os.environ.get("HPO_PLUGINS_REAL_CURVES", ""))
 ETA = 3
 TRAININGS = 20
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -164,14 +161,12 @@ RULES: dict[str, Callable[[Replay], None]] = {
 
 def recorded() -> dict[str, list[Recorded]]:
     """Return the recorded trainings, by family."""
-    import tasks
-
     real = []
-    for name in tasks.TASKS:
-        task, known = tasks.Real(name), tasks.constants(name)
-        values = task.sign * task.recorded()["val"]
+    for name in real_tasks.names():
+        task = real_tasks.RealTask(name)
+        values = task.real.sign * task.recorded["val"]
         best = np.where(np.isnan(values), np.nan, np.fmax.accumulate(values, axis=1))
-        real.append(Recorded(best, known["limit"], known["median"]))
+        real.append(Recorded(best, task.problem.best, task.problem.median))
     rng, optima, lcbench = np.random.default_rng(0), json.loads(OPTIMA.read_text()), []
     space = hpo.Tuner(SPACE, hpo.Maximize("accuracy"), progress="off").space
     for instance in DEV:

@@ -24,8 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lcbench import DEV, EPOCHS, SPACE, curves
-from multi_fidelity import OPTIMA
+from lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
 from scipy.stats import spearmanr
 
 import hpo_plugins as hpo

@@ -10,13 +10,14 @@ import contextlib
 import functools
 import importlib
 import io
+import math
 import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from types import ModuleType
 from typing import TypeVar
 
-from interfaces import Method, Searcher
+from interfaces import Ask, Clock, Method, Problem, Searcher, Trial
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Parameter
@@ -64,9 +65,36 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in names}
 
 
+class _FiniteTrial:
+    """A trial that is told the worst value of its search where a training diverges."""
+
+    def __init__(self, trial: Trial, seen: list[float]) -> None:
+        self._trial, self._seen = trial, seen
+        self.params, self.start_epoch, self.end = trial.params, trial.start_epoch, trial.end
+
+    def report(self, epoch: int, value: float) -> bool:
+        self._seen.append(min(self._seen, default=0.0) if math.isnan(value) else value)
+        return self._trial.report(epoch, self._seen[-1])
+
+
+def _without_nan(search: Searcher) -> Searcher:
+    """Return the search, whose library does not say what it makes of NaN."""
+
+    def start(problem: Problem, seed: int, clock: Clock) -> Ask:
+        ask, seen = search(problem, seed, clock), list[float]()
+
+        def ask_finite() -> Trial | None:
+            trial = ask()
+            return None if trial is None else _FiniteTrial(trial, seen)
+
+        return ask_finite
+
+    return start
+
+
 def multi_fidelity_methods() -> dict[str, Searcher]:
     """Return the searches that may judge a training after each epoch."""
-    return {name: search for adapter in _adapters() for name, search in adapter.MULTI_FIDELITY.items()}
+    return {name: _without_nan(search) for adapter in _adapters() for name, search in adapter.MULTI_FIDELITY.items()}
 
 
 def black_box_methods() -> dict[str, Method]:

@@ -12,21 +12,20 @@ import tempfile
 os.environ.setdefault("KERAS_BACKEND", "torch")  # nothing is trained, but KerasTuner loads Keras
 
 import keras_tuner as kt
-from interfaces import Ask, Method, Searcher
+from interfaces import Ask, Clock, Method, Problem, Searcher
 from keras_tuner.oracles import HyperbandOracle
-from lcbench import EPOCHS, SPACE
 
 from peers import translate
 
-METRIC = "val_accuracy"
+METRIC = "value"
 
 
-def hyperparameters() -> kt.HyperParameters:
-    """Return LCBench's space in KerasTuner's words."""
+def hyperparameters(problem: Problem) -> kt.HyperParameters:
+    """Return the problem's space in KerasTuner's words."""
     made = kt.HyperParameters()
     sampling = {True: "log", False: "linear"}
     translate(
-        SPACE,
+        problem.space,
         lambda name, low, high, log: made.Float(name, low, high, sampling=sampling[log]),
         lambda name, low, high, log: made.Int(name, low, high, sampling=sampling[log]),
         made.Choice,
@@ -37,18 +36,18 @@ def hyperparameters() -> kt.HyperParameters:
 class Trial:
     """A trial of KerasTuner: it ends after the epochs that it was given, and its score is the best of them."""
 
-    def __init__(self, oracle: HyperbandOracle, trial: kt.engine.trial.Trial) -> None:
+    def __init__(self, oracle: HyperbandOracle, trial: kt.engine.trial.Trial, problem: Problem) -> None:
         """Wrap it."""
         self._oracle, self._trial = oracle, trial
         values = trial.hyperparameters.values
-        self.params = {name: values[name] for name in SPACE}
+        self.params = {name: values[name] for name in problem.space}
         self.start_epoch = values["tuner/initial_epoch"]
         self._last = values["tuner/epochs"]
         self._seen: list[float] = []
 
-    def report(self, epoch: int, accuracy: float) -> bool:
+    def report(self, epoch: int, value: float) -> bool:
         """Return whether its epochs are over."""
-        self._seen.append(accuracy)
+        self._seen.append(value)
         return epoch >= self._last
 
     def end(self) -> None:
@@ -59,14 +58,14 @@ class Trial:
         self._oracle.end_trial(self._trial)
 
 
-def hyperband(seed: int) -> Ask:
+def hyperband(problem: Problem, seed: int, clock: Clock) -> Ask:  # noqa: ARG001
     """Return Hyperband's trials; it repeats its brackets as long as it is asked."""
     oracle = HyperbandOracle(
         objective=kt.Objective(METRIC, "max"),
-        max_epochs=EPOCHS,
+        max_epochs=problem.epochs,
         hyperband_iterations=1000,
         seed=seed,
-        hyperparameters=hyperparameters(),
+        hyperparameters=hyperparameters(problem),
     )
     oracle.verbose = 0
     folder = tempfile.TemporaryDirectory()
@@ -76,7 +75,7 @@ def hyperband(seed: int) -> Ask:
     def ask() -> Trial | None:
         assert folder  # it lasts as long as the search
         trial = oracle.create_trial(f"tuner{next(numbers)}")
-        return Trial(oracle, trial) if trial.status == "RUNNING" else None
+        return Trial(oracle, trial, problem) if trial.status == "RUNNING" else None
 
     return ask
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from interfaces import Ask, Method, Searcher, Task
-from lcbench import EPOCHS, SPACE
+from interfaces import Ask, Clock, Method, Problem, Searcher, Task
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
@@ -40,10 +39,10 @@ class Trial:
         self._study, self._trial, self.params = study, trial, trial.params
         self._best, self._pruned = -math.inf, False
 
-    def report(self, epoch: int, accuracy: float) -> bool:
+    def report(self, epoch: int, value: float) -> bool:
         """Report, and return whether it is to be pruned."""
-        self._best = max(self._best, accuracy)
-        self._trial.report(accuracy, epoch)
+        self._best = max(self._best, value)
+        self._trial.report(value, epoch)
         self._pruned = self._trial.should_prune()
         return self._pruned
 
@@ -55,12 +54,12 @@ class Trial:
             self._study.tell(self._trial, self._best)
 
 
-def multi_fidelity(sampler: Sampler, pruner: Callable[[], BasePruner]) -> Searcher:
+def multi_fidelity(sampler: Sampler, pruner: Callable[[int], BasePruner]) -> Searcher:
     """Return a study's trials."""
 
-    def start(seed: int) -> Ask:
-        study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner(), direction="maximize")
-        space = distributions(SPACE)
+    def start(problem: Problem, seed: int, clock: Clock) -> Ask:  # noqa: ARG001
+        study = optuna.create_study(sampler=sampler(seed=seed), pruner=pruner(problem.epochs), direction="maximize")
+        space = distributions(problem.space)
         return lambda: Trial(study, study.ask(space))
 
     return start
@@ -82,7 +81,7 @@ def black_box(sampler: Sampler) -> Method:
 
 
 MULTI_FIDELITY = {
-    "optuna tpe + hyperband": multi_fidelity(TPESampler, lambda: HyperbandPruner(max_resource=EPOCHS)),
-    "optuna gp, full": multi_fidelity(GPSampler, NopPruner),
+    "optuna tpe + hyperband": multi_fidelity(TPESampler, lambda epochs: HyperbandPruner(max_resource=epochs)),
+    "optuna gp, full": multi_fidelity(GPSampler, lambda _: NopPruner()),
 }
 BLACK_BOX = {"optuna tpe": black_box(TPESampler), "optuna gp": black_box(GPSampler)}

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
-from interfaces import EVALUATIONS, Ask, Method, Searcher, Task
-from lcbench import EPOCHS, SPACE
+from interfaces import EVALUATIONS, Ask, Clock, Method, Problem, Searcher, Task
 from smac import HyperbandFacade, HyperparameterOptimizationFacade, MultiFidelityFacade, Scenario
 from smac.facade import AbstractFacade
 from smac.runhistory.dataclasses import TrialInfo, TrialValue
@@ -62,9 +61,9 @@ class Trial:
         self.params = dict(info.config)
         self.start_epoch = len(seen)
 
-    def report(self, epoch: int, accuracy: float) -> bool:
+    def report(self, epoch: int, value: float) -> bool:
         """Return whether the budget is spent."""
-        self._seen.append(accuracy)
+        self._seen.append(value)
         return epoch >= round(self._info.budget)
 
     def end(self) -> None:
@@ -75,8 +74,8 @@ class Trial:
 def multi_fidelity(facade: type[AbstractFacade]) -> Searcher:
     """Return the trials of a facade with budgets."""
 
-    def start(seed: int) -> Ask:
-        search = Search(facade, SPACE, seed, min_budget=1, max_budget=EPOCHS)
+    def start(problem: Problem, seed: int, clock: Clock) -> Ask:  # noqa: ARG001
+        search = Search(facade, problem.space, seed, min_budget=1, max_budget=problem.epochs)
         curves: dict[Any, list[float]] = {}
 
         def ask() -> Trial:

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from interfaces import Ask, Method, Searcher, Task
-from lcbench import EPOCHS, SPACE
+from interfaces import Ask, Clock, Method, Problem, Searcher, Task
 from syne_tune.backend.trial_status import Trial as SyneTuneTrial
 from syne_tune.config_space import choice, lograndint, loguniform, randint, uniform
 from syne_tune.optimizer.baselines import ASHA, MOBSTER, BayesianOptimization, HyperTune
@@ -39,18 +38,18 @@ def config_space(space: Any) -> dict[str, Any]:
 class Trial:
     """A trial of Syne Tune."""
 
-    def __init__(self, scheduler: TrialScheduler, trial: SyneTuneTrial, start_epoch: int) -> None:
+    def __init__(self, scheduler: TrialScheduler, trial: SyneTuneTrial, start_epoch: int, problem: Problem) -> None:
         """Wrap it."""
         self._scheduler, self._trial = scheduler, trial
-        self.params = {name: trial.config[name] for name in SPACE}
+        self.params = {name: trial.config[name] for name in problem.space}
         self.start_epoch = self.epoch = start_epoch
         self._result: dict[str, Any] = {}
         self._decision = SchedulerDecision.CONTINUE
 
-    def report(self, epoch: int, accuracy: float) -> bool:
+    def report(self, epoch: int, value: float) -> bool:
         """Return whether the scheduler stops or pauses it."""
         self.epoch = epoch
-        self._result = {RESOURCE: epoch, METRIC: accuracy}
+        self._result = {RESOURCE: epoch, METRIC: value}
         self._decision = self._scheduler.on_trial_result(self._trial, self._result)
         return self._decision != SchedulerDecision.CONTINUE
 
@@ -65,9 +64,9 @@ class Trial:
 def multi_fidelity(scheduler: Callable[..., TrialScheduler], kind: str) -> Searcher:
     """Return a scheduler's trials, new ones and promoted ones."""
 
-    def start(seed: int) -> Ask:
+    def start(problem: Problem, seed: int, clock: Clock) -> Ask:  # noqa: ARG001
         own = scheduler(
-            {**config_space(SPACE), LAST: EPOCHS},
+            {**config_space(problem.space), LAST: problem.epochs},
             metric=METRIC,
             mode="max",
             resource_attr=RESOURCE,
@@ -84,12 +83,12 @@ def multi_fidelity(scheduler: Callable[..., TrialScheduler], kind: str) -> Searc
             if suggestion.spawn_new_trial_id:
                 theirs = SyneTuneTrial(len(started), suggestion.config, datetime.now(UTC))
                 own.on_trial_add(theirs)
-                started.append((theirs, Trial(own, theirs, 0)))
+                started.append((theirs, Trial(own, theirs, 0, problem)))
                 return started[-1][1]
             number = suggestion.checkpoint_trial_id
             theirs, before = started[number]
             theirs.config = suggestion.config or theirs.config
-            started[number] = (theirs, Trial(own, theirs, before.epoch))
+            started[number] = (theirs, Trial(own, theirs, before.epoch, problem))
             return started[number][1]
 
         return ask
