@@ -49,6 +49,8 @@ PARTS = (0.1, 0.3)
 """Parts of the budget of 20 full trainings after which searches are broken off."""
 SEEDS = (0, 1)
 N_NEW = 100
+STEP = 1e-4
+"""In regret: over which the scale's slope is taken."""
 Array = NDArray[np.float64]
 
 
@@ -131,24 +133,25 @@ def history_of(space: Space, last: int, trials: list[dict[str, Any]]) -> History
 
 
 def scores(model: Model, points: Array, known: list[float], case: dict[str, Any]) -> list[float]:
-    """Return nlpd, rank, best and z of the predictions of the ends of trainings."""
+    """Return nlpd, rank, best and z of the predictions of the ends of trainings.
+
+    The process predicts on the model's scale; densities are changed to those of regrets by the scale's slope.
+    """
     prediction = model.posterior.predict(model.inputs(points, case["epochs"]))
-    size, noise = model.scale.size, model.posterior.hyperparameters.noise
+    deviation = np.sqrt(prediction.deviation**2 + model.posterior.hyperparameters.noise)
     width = case["best"] - case["median"]
-    mean = (
-        np.array([case["best"] + model.scale.inverse(float(m)) for m in prediction.mean]) / width
-    )  # losses are -value
-    deviation = np.sqrt(prediction.deviation**2 + noise) * size / width
-    regret = (case["best"] - np.array(known)) / width
+    end = -np.array(known)
+    regret = (end + case["best"]) / width
     chosen = np.isfinite(regret) & (regret < 1)
-    z = (regret - mean)[chosen] / deviation[chosen]
-    nlpd = 0.5 * z**2 + np.log(deviation[chosen]) + 0.5 * np.log(2 * np.pi)
-    worst = np.nan_to_num(regret, posinf=1e9, nan=1e9)
-    best = worst <= np.quantile(worst, 0.25)
+    slope = (model.scale(end + STEP * width) - model.scale(end - STEP * width)) / (2 * STEP)
+    z = (model.scale(end) - prediction.mean)[chosen] / deviation[chosen]
+    density = -0.5 * z**2 - np.log(deviation[chosen]) - 0.5 * np.log(2 * np.pi) + np.log(slope[chosen] + 1e-9)
+    order = np.nan_to_num(regret, posinf=1e9, nan=1e9)
+    best = order <= np.quantile(order, 0.25)
     return [
-        float(np.mean(nlpd)),
-        float(spearmanr(mean, worst).statistic),
-        float(spearmanr(mean[best], worst[best]).statistic) if best.sum() > 3 else np.nan,
+        -float(np.mean(density)),
+        float(spearmanr(prediction.mean, order).statistic),
+        float(spearmanr(prediction.mean[best], order[best]).statistic) if best.sum() > 3 else np.nan,
         float(np.sqrt(np.mean(z**2))),
     ]
 

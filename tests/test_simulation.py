@@ -7,7 +7,8 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.modeling.model import fit_model
-from hpo_plugins.modeling.sampled_task import NormalScores, SampledTask
+from hpo_plugins.modeling.sampled_task import SampledTask
+from hpo_plugins.modeling.scale import NormalScores
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior
 from hpo_plugins.surrogate.sample_path import SamplePath

@@ -28,12 +28,11 @@ from hpo_plugins.modeling.initial_design import (
 )
 from hpo_plugins.modeling.observations import (
     Observations,
-    Scale,
-    Standardization,
     known_points,
     log_fidelity,
     observe,
 )
+from hpo_plugins.modeling.scale import LogScale, Scale
 from hpo_plugins.modeling.transfer import guiding_parents, learn_prior_mean
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray, Params
@@ -172,11 +171,12 @@ class Model:
     def forecast(self, number: int) -> Forecast:
         """Return what is expected of a trial at the last epoch."""
         prediction = self.posterior.predict(self.inputs(self.points[[number]], self.last or 1))
-        value_of, scale = self.history.objective.loss, self.scale
+        value_of, inverse = self.history.objective.loss, self.scale.inverse
+        mean, deviation = float(prediction.mean[0]), float(prediction.deviation[0])
         return Forecast(
-            value=value_of(scale.inverse(float(prediction.mean[0]))),
-            deviation=float(prediction.deviation[0]) * scale.size,
-            best=value_of(scale.inverse(self.best)),
+            value=value_of(inverse(mean)),
+            deviation=(inverse(mean + deviation) - inverse(mean - deviation)) / 2,
+            best=value_of(inverse(self.best)),
             win_probability=float(probability_of_improvement(*prediction, self.best)[0]),
         )
 
@@ -216,7 +216,7 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
 
 
 def fit_model(
-    history: History, last: int | None, scale_of: Callable[[FloatArray], Scale] = Standardization.of
+    history: History, last: int | None, scale_of: Callable[[FloatArray], Scale] = LogScale.of
 ) -> Model | None:
     """Return the surrogate of a study given everything known, None if too little is.
 
@@ -265,7 +265,7 @@ def _fit_key(
     observed: Observations,
     points: FloatArray,
     encoder: InputEncoder,  # noqa: ARG001 - made for the space
-    scale_of: Callable[[FloatArray], Scale] = Standardization.of,
+    scale_of: Callable[[FloatArray], Scale] = LogScale.of,
 ) -> Hashable:
     return _data_key(history, last, observed, points), scale_of
 
@@ -277,7 +277,7 @@ def _fit(
     observed: Observations,
     points: FloatArray,
     encoder: InputEncoder,
-    scale_of: Callable[[FloatArray], Scale] = Standardization.of,
+    scale_of: Callable[[FloatArray], Scale] = LogScale.of,
 ) -> Fit:
     scale = scale_of(observed.loss)
     y = scale(observed.loss)

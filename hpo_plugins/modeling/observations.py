@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,6 @@ FIRST_EPOCH = 2
 against 0.4 to 0.8 after the second), and it jumps as no later part of the curve does."""
 GRID_FACTOR = 1.6
 """The ratio of neighbouring epochs of the grid."""
-MAX_Z = 1e4
-"""The largest standardised distance of a good loss: beyond it, squares lose what distinguishes the others."""
-WINSOR_FACTOR = 5.0
-"""Losses are winsorised above the median plus this many times the distance from the best tenth to the median."""
 
 
 class Observation(NamedTuple):
@@ -184,71 +180,3 @@ def _value(history: History, trial: TrialHistory) -> float | None:
     if trial.state is TrialState.FAILED:
         return None if trial.row.failed_attempts else math.nan
     return history.loss(trial.row.number)
-
-
-class Scale(Protocol):
-    """A scale on which the process sees losses."""
-
-    @property
-    def size(self) -> float:
-        """The difference of losses that a standardised difference of 1 stands for."""
-
-    def __call__(self, loss: FloatArray) -> FloatArray:
-        """Return standardised losses."""
-
-    def inverse(self, value: float) -> float:
-        """Return the loss that a standardised one stands for."""
-
-
-class Standardization(NamedTuple):
-    """The scale on which the process sees losses.
-
-    Losses of any size are first divided by ``unit``. Bad ones are winsorised: how bad a bad configuration is says
-    little about where good ones are, and a diverged training must not flatten the differences between all others.
-
-    Attributes:
-        unit: What losses are divided by.
-        limit: What they are winsorised at, in units.
-        mean: The mean of winsorised losses, in units.
-        deviation: Their standard deviation, in units.
-        worst: The largest standardised loss; failed trials count as this.
-    """
-
-    unit: float
-    limit: float
-    mean: float
-    deviation: float
-    worst: float
-
-    @classmethod
-    def of(cls, loss: FloatArray) -> Standardization:
-        """Return the scale that fits losses of shape ``(n,)``; NaN, a failed trial, is ignored."""
-        known = loss[np.isfinite(loss)]
-        if not len(known):
-            return cls(1.0, math.inf, 0.0, 1.0, 0.0)
-        unit = float(np.abs(known).max()) or 1.0
-        scaled = known / unit
-        tenth, median, quarter = np.quantile(scaled, (0.1, 0.5, 0.75))
-        reach = float(median - tenth) or float(quarter - median)
-        limit = float(median) + WINSOR_FACTOR * reach if reach > 0 else math.inf
-        winsorised = np.minimum(scaled, limit)
-        mean, deviation = float(winsorised.mean()), float(winsorised.std())
-        if not deviation > 1e-12 * float(np.abs(winsorised).max()):  # all losses are equal
-            deviation = 1.0
-        return cls(unit, limit, mean, deviation, float((winsorised.max() - mean) / deviation))
-
-    def __call__(self, loss: FloatArray) -> FloatArray:
-        """Return standardised losses."""
-        with np.errstate(over="ignore"):
-            standardized = (np.minimum(loss / self.unit, self.limit) - self.mean) / self.deviation
-        # A new loss may be far from all those that determined the scale.
-        return np.where(np.isnan(standardized), self.worst, np.clip(standardized, -MAX_Z, self.worst + WINSOR_FACTOR))
-
-    @property
-    def size(self) -> float:
-        """The difference of losses that a standardised difference of 1 stands for."""
-        return self.deviation * self.unit
-
-    def inverse(self, value: float) -> float:
-        """Return the loss that a standardised one stands for."""
-        return (value * self.deviation + self.mean) * self.unit

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import ndtri
 
 from hpo_plugins.modeling.epoch_cost import relative_epoch_cost, seconds_per_epoch
 from hpo_plugins.modeling.model import Model
@@ -21,44 +20,6 @@ from hpo_plugins.surrogate.sample_path import SamplePath
 
 N_SHARED = 64
 """Configurations that are drawn first, for the searches of one task to see nearly the same function."""
-
-
-class NormalScores:
-    """A scale on which the losses observed are normally distributed: each becomes the normal quantile of its rank.
-
-    Draws for configurations of which nothing is known then have the distribution of those that were observed. On a
-    linear scale, half a standard deviation below a mean of 0.5 may be a loss below 0. (On XGBoost's digits, 60 random
-    trainings drawn on the linear scale reached a third of the loss that 60 real ones do.)
-
-    Args:
-        loss: The losses observed, shape ``(n,)``; NaN, a failed trial, is ignored.
-    """
-
-    size = math.nan  # it differs from place to place
-
-    def __init__(self, loss: FloatArray) -> None:
-        """Rank them."""
-        self._losses, counts = np.unique(loss[np.isfinite(loss)], return_counts=True)
-        self._scores = ndtri((np.cumsum(counts) - counts / 2) / counts.sum())
-
-    def __call__(self, loss: FloatArray) -> FloatArray:
-        """Return the scores of losses, those of failed trials included: they count as the worst."""
-        scores: FloatArray = np.interp(np.nan_to_num(loss, nan=math.inf), self._losses, self._scores)
-        return scores
-
-    def inverse(self, value: float) -> float:
-        """Return the loss of a score.
-
-        Below the best one observed, the best tenth is extrapolated with a slope that halves every 0.7: a straight line
-        promised accuracies above 100 % on LCBench.
-        """
-        beyond = self._scores[0] - value
-        if beyond > 0 and len(self._losses) > 1:
-            tenth = max(1, int(np.searchsorted(self._scores, ndtri(0.1))))
-            tenth = min(tenth, len(self._losses) - 1)
-            slope = (self._losses[tenth] - self._losses[0]) / (self._scores[tenth] - self._scores[0])
-            return float(self._losses[0] - slope * -math.expm1(-beyond))
-        return float(np.interp(value, self._scores, self._losses))
 
 
 class SampledTask:

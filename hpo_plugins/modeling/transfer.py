@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hpo_plugins.history import History, ParentTrials
-from hpo_plugins.modeling.observations import Observations, Standardization
+from hpo_plugins.modeling.observations import Observations
+from hpo_plugins.modeling.scale import LogScale
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.encoding import InputEncoder
@@ -145,7 +146,7 @@ def _parent_process(history: History, parent: int, encoder: InputEncoder) -> Pos
     """Return a parent's own process; it is fitted once, since parents never change."""
     points, losses = _best_trials(history, history.parents[parent])
     layout = encoder.layout(curves=False)
-    x, y = encoder.inputs(encoder.snap(points)), Standardization.of(losses)(losses)
+    x, y = encoder.inputs(encoder.snap(points)), LogScale.of(losses)(losses)
     return Posterior(layout, fit(layout, x, y), x, y)
 
 

@@ -121,7 +121,7 @@ def _model(name: str, config: StudyConfig, history: History, resource: int | Non
             f"study must have trials without folds to be simulated, but those of {name!r} have {history.n_folds}."
         )
     has_values = sum(len(trial.curve) > 0 for trial in history) > 1
-    model = modeling.model.fit_model(history, resource, modeling.sampled_task.NormalScores) if has_values else None
+    model = modeling.model.fit_model(history, resource, modeling.scale.NormalScores) if has_values else None
     if model is None:
         raise InvalidArgument(
             f"study must have at least two trials with a value and a parameter that varies, but {name!r} has "

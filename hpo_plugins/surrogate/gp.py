@@ -215,6 +215,7 @@ class Posterior:
         variance_gradient = -2 * covariance_gradient(layout, h, z, self.z, weights.T)
         if layout.curves:
             variance_gradient[:, :-1] += 2 * h.trend * (z[:, :-1] - 0.5)
+            variance_gradient[:, -1] -= 2 * h.own * (1 - z[:, -1])
         by_x = warp_derivatives(layout, h, x).by_x
         for gradient in (mean_gradient, variance_gradient):
             gradient[:, layout.warped] *= by_x  # the chain rule

@@ -8,11 +8,15 @@ Notation
     theta    the logarithms of all hyperparameters in one vector, see ``Layout``
     Q        d log p(y) / d K, shape ``(n, n)``, symmetric
 
-    k(z, z') = s M(|z/l - z'/l|) + s_t M(|t - t'| / l_t) + s_x (z - 1/2).(z' - 1/2) + c
+    k(z, z') = s M(|z/l - z'/l|) + c
+               + s_t M(|t - t'| / l_t)                               what all curves have in common
+               + s_x (z - 1/2).(z' - 1/2)                            a linear trend
+               + s_o [same training] (1 - t)(1 - t') M(|t - t'| / l_o)   a training's own deviation
 
-M is the Matern function of smoothness 5/2. The second term models what all curves have in common. The third is linear
-and extrapolates trends to the corners, where optima of trainings are common. Both are present only if curves are
-modelled. The constant c stands for the unknown mean.
+M is the Matern function of smoothness 5/2. The constant c stands for the unknown mean. The other terms are present only
+if curves are modelled. The trend extrapolates to the corners, where optima of trainings are common. A training deviates
+on its way to the value that its configuration explains, at t = 1: curves that rise late and cross. This is off unless
+the data ask for it.
 
 References:
     RW: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equations 4.17
@@ -61,6 +65,7 @@ NOISE = Prior(-9.0, 2.0, math.log(1e-6), 0.0)
 WARP = Prior(0.0, 0.6, math.log(0.2), math.log(5.0))
 TREND = Prior(-1.0, 1.5, -9.0, 3.0)
 TIME_SCALE = Prior(0.0, 1.0, math.log(0.05), math.log(30.0))
+OWN = Prior(-6.0, 2.5, -14.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,11 @@ class Layout:
     priors: tuple[Prior, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """List the priors in the order of ``theta``: l, s, noise, the warp's a and b, and for curves s_t, l_t, s_x."""
+        """List the priors in the order of ``theta``: l, s, noise, the warp's a and b, then those of curves."""
         count = int(self.groups[-1]) + 1
         scale = LENGTH_SCALE._replace(mean=LENGTH_SCALE.mean + math.log(count) / 2)
         priors = [scale] * count + [SIGNAL, NOISE] + [WARP] * (2 * len(self.warped))
-        object.__setattr__(self, "priors", tuple(priors + [TREND, TIME_SCALE, TREND] * self.curves))
+        object.__setattr__(self, "priors", tuple(priors + [TREND, TIME_SCALE, TREND, OWN, TIME_SCALE] * self.curves))
 
     @property
     def size(self) -> int:
@@ -102,7 +107,7 @@ class Layout:
         values = np.exp(theta)
         count, warps = int(self.groups[-1]) + 1, len(self.warped)
         shapes = values[count + 2 : count + 2 + 2 * warps]
-        time, time_scale, trend = values[-3:] if self.curves else (0.0, 1.0, 0.0)
+        time, time_scale, trend, own, own_scale = values[-5:] if self.curves else (0.0, 1.0, 0.0, 0.0, 1.0)
         return Hyperparameters(
             length=values[:count][self.groups],
             signal=float(values[count]),
@@ -112,6 +117,8 @@ class Layout:
             time=float(time),
             time_scale=float(time_scale),
             trend=float(trend),
+            own=float(own),
+            own_scale=float(own_scale),
         )
 
 
@@ -126,6 +133,8 @@ class Hyperparameters(NamedTuple):
     time: float
     time_scale: float
     trend: float
+    own: float
+    own_scale: float
 
 
 def warp(layout: Layout, h: Hyperparameters, x: FloatArray) -> FloatArray:
@@ -168,6 +177,8 @@ def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArra
     if layout.curves:
         k += h.time * _matern(np.abs(z1[:, -1:] - z2[:, -1]) / h.time_scale)
         k += h.trend * ((z1[:, :-1] - 0.5) @ (z2[:, :-1] - 0.5).T)
+        if (z1[:, -1] < 1).any() and (z2[:, -1] < 1).any():
+            k += h.own * _own_deviation(z1, z2, h.own_scale).value
     return k
 
 
@@ -175,7 +186,7 @@ def variance(layout: Layout, h: Hyperparameters, z: FloatArray) -> FloatArray:
     """Return k of each warped input with itself, shape ``(n,)``."""
     k = np.full(len(z), h.signal + MEAN_VARIANCE)
     if layout.curves:
-        k += h.time + h.trend * ((z[:, :-1] - 0.5) ** 2).sum(axis=1)
+        k += h.time + h.trend * ((z[:, :-1] - 0.5) ** 2).sum(axis=1) + h.own * (1 - z[:, -1]) ** 2
     return k
 
 
@@ -183,6 +194,8 @@ def covariance_gradient(
     layout: Layout, h: Hyperparameters, z: FloatArray, points: FloatArray, weights: FloatArray
 ) -> FloatArray:
     """Return the derivative of ``sum_j weights_ij k(z_i, points_j)`` with respect to each z_i, shape ``(q, m)``.
+
+    A training's own deviation is left out: elsewhere than at the points themselves it is zero.
 
     Args:
         layout: Which hyperparameters there are.
@@ -220,22 +233,36 @@ def covariance_with_backward(layout: Layout, theta: FloatArray, x: FloatArray) -
     main = 0.6 * factor + (5 / 3) * distance * distance * decay  # M(r), RW eq. 4.17
     k = h.signal * main
     k += MEAN_VARIANCE
-    time = None
+    time = own = None
     if layout.curves:
         lag = np.abs(z[:, -1:] - z[:, -1]) / h.time_scale
         time = _TimeTerm(_matern(lag), _matern_factor(lag) * lag * lag)
         k += h.time * time.value
+        own = _own_deviation(z, z, h.own_scale)
+        k += h.own * own.value
         centred = z[:, :-1] - 0.5
         k += h.trend * (centred @ centred.T)
     k.flat[:: len(k) + 1] += h.noise
-    return k, _Backward(layout, h, x, z, main, h.signal * factor, time)
+    return k, _Backward(layout, h, x, z, main, h.signal * factor, time, own)
 
 
 class _TimeTerm(NamedTuple):
-    """The term that all curves have in common, without its variance: its value, and its derivative by log l_t."""
+    """A term of the epoch without its variance: its value, and its derivative by the logarithm of its length scale."""
 
     value: FloatArray
     by_log_scale: FloatArray
+
+
+def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _TimeTerm:
+    """Return the term of each training's own deviation: observations of equal configurations are of one training."""
+    numbers: dict[bytes, int] = {}
+    first, second = (
+        np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in np.round(z[:, :-1], 9) + 0.0])
+        for z in (z1, z2)
+    )
+    lag = np.abs(z1[:, -1:] - z2[:, -1]) / scale
+    weight = (first[:, None] == second) * np.outer(1 - z1[:, -1], 1 - z2[:, -1])
+    return _TimeTerm(weight * _matern(lag), weight * _matern_factor(lag) * lag * lag)
 
 
 class _Backward(NamedTuple):
@@ -248,6 +275,7 @@ class _Backward(NamedTuple):
     main: FloatArray
     factor: FloatArray
     time: _TimeTerm | None
+    own: _TimeTerm | None
 
     def gradient(self, q: FloatArray) -> FloatArray:
         """Return the derivative of log p(y) by ``theta``, from Q, without an n x n matrix per hyperparameter."""
@@ -261,12 +289,13 @@ class _Backward(NamedTuple):
         by_length = np.bincount(layout.groups, by_column)
         parts = [by_length, [h.signal * np.vdot(q, self.main), h.noise * np.trace(q)]]
         tail = []
-        if self.time is not None:
+        if self.time is not None and self.own is not None:
             centred = self.z[:, :-1] - 0.5
             q_centred = q @ centred
             by_z[:, :-1] += 2 * h.trend * q_centred
             tail = [h.time * np.vdot(q, self.time.value), h.time * np.vdot(q, self.time.by_log_scale)]
             tail.append(h.trend * np.vdot(centred, q_centred))
+            tail += [h.own * np.vdot(q, self.own.value), h.own * np.vdot(q, self.own.by_log_scale)]
         _, by_log_a, by_log_b = warp_derivatives(layout, h, self.x)
         warped = by_z[:, layout.warped]
         return np.concatenate([*parts, (warped * by_log_a).sum(axis=0), (warped * by_log_b).sum(axis=0), tail])

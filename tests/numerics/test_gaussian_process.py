@@ -20,7 +20,11 @@ def made_up(curves, n=25, seed=0):
     groups = np.append(GROUPS, 4) if curves else GROUPS
     layout = Layout(groups, np.array([0, 1, 5]), curves)
     theta = layout.start() + 0.3 * rng.standard_normal(layout.size)
-    return layout, theta, rng.random((n, len(groups))), rng.standard_normal(n)
+    x = rng.random((n, len(groups)))
+    if curves:  # trainings of several epochs, one of them complete
+        x[1::2, :-1] = x[: n - n % 2 : 2, :-1]
+        x[0, -1] = 1
+    return layout, theta, x, rng.standard_normal(n)
 
 
 def slow_covariance(layout, h, a, b):
@@ -33,6 +37,8 @@ def slow_covariance(layout, h, a, b):
     if layout.curves:
         value += h.time * matern(abs(a[-1] - b[-1]) / h.time_scale)
         value += h.trend * sum((p - 0.5) * (q - 0.5) for p, q in zip(a[:-1], b[:-1], strict=True))
+        if (a[:-1] == b[:-1]).all():
+            value += h.own * (1 - a[-1]) * (1 - b[-1]) * matern(abs(a[-1] - b[-1]) / h.own_scale)
     return value + MEAN_VARIANCE
 
 
