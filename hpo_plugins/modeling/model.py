@@ -323,6 +323,6 @@ def suggest(history: History, seed: int, last: int | None = None, n_initial: int
     needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
     model = fit_model(history, last) if known >= needed else None
     if model is None or (known < n_initial and not model.has_prior_mean):
-        return initial_configuration(history, seed)
+        return initial_configuration(history, seed, curves=last is not None)
     proposals = model.propose(model.running(), model.points)
     return history.space.decode(proposals[0]) if len(proposals) else random_configuration(history, seed)

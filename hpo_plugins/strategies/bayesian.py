@@ -100,7 +100,7 @@ class Bayesian(Strategy):
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the configuration of largest expected improvement; the first few are random draws."""
+        """Return the configuration of largest expected improvement; the first few are the centre and random draws."""
         return modeling.model.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
@@ -108,7 +108,7 @@ class Bayesian(Strategy):
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < modeling.initial_design.N_INITIAL_CURVES:
-            return Start(modeling.initial_design.initial_configuration(history, seed))
+            return Start(modeling.initial_design.initial_configuration(history, seed, curves=True))
         return self._most_valuable(history, seed, may_start)
 
     @single_threaded
