@@ -76,4 +76,13 @@ def test_slow_epochs_are_avoided_when_seconds_count():
             trial.end()
         return count[True] / (count[True] + count[False])
 
-    assert slow_epochs("seconds") < slow_epochs("epochs")
+    assert slow_epochs("auto") == slow_epochs("seconds") < slow_epochs("epochs")
+
+
+@pytest.mark.parametrize(("paces", "counts"), [([2.0, 2.1, 2.2, 2.4], False), ([1.0, 2.0, 2.0, 3.0], True)])
+def test_seconds_count_if_they_differ(paces, counts):
+    seconds = epoch_cost.seconds_per_epoch(made_history(paces))
+    assert epoch_cost.counts_seconds("auto", seconds) is counts
+    assert epoch_cost.counts_seconds("seconds", seconds)
+    assert not epoch_cost.counts_seconds("epochs", seconds)
+    assert not epoch_cost.counts_seconds("auto", {})

@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from hpo_plugins.history import History
 from hpo_plugins.space import FloatArray
 
-MIN_SECONDS_PER_EPOCH = 0.05
+Cost = Literal["auto", "epochs", "seconds"]
+"""What an epoch costs; ``"auto"``: the seconds that it takes if they differ between trials, else 1."""
+MIN_SECONDS_PER_EPOCH = 0.001
 """Below this mean, what passes between two reports is mostly not training."""
+MIN_RATIO = 1.5
+"""Times differ if those of the slowest tenth are this many times those of the fastest tenth."""
 RIDGE = 1.0
 
 
@@ -34,6 +39,19 @@ def seconds_per_epoch(history: History) -> dict[int, float]:
     if len(seconds) < 3 or np.mean(list(seconds.values())) < MIN_SECONDS_PER_EPOCH:
         return {}
     return seconds
+
+
+def counts_seconds(cost: Cost, seconds: dict[int, float]) -> bool:
+    """Return whether an epoch costs the seconds that it takes.
+
+    Args:
+        cost: What was chosen.
+        seconds: Seconds per epoch by trial.
+    """
+    if cost != "auto" or not seconds:
+        return cost == "seconds"
+    fast, slow = np.quantile(list(seconds.values()), (0.1, 0.9))
+    return bool(slow >= MIN_RATIO * fast)
 
 
 def startup_epochs(history: History, seconds: dict[int, float]) -> int:

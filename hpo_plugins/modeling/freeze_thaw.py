@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hpo_plugins.modeling import epoch_cost
+from hpo_plugins.modeling.epoch_cost import Cost
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.records import TrialState
@@ -95,7 +96,7 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
 
 
 def choose(
-    model: Model, options: list[Training], own: int | None, *, timed: bool, switching_factor: float = 1.0
+    model: Model, options: list[Training], own: int | None, *, cost: Cost, switching_factor: float = 1.0
 ) -> Choice | None:
     """Return the training whose next epochs have the largest value each, None if there is none.
 
@@ -105,7 +106,7 @@ def choose(
         model: The surrogate, which must model curves.
         options: What can be trained.
         own: The trial that the worker trains, which needs no start-up; None for a free worker.
-        timed: Whether an epoch costs the time that it takes, instead of 1.
+        cost: What an epoch costs.
         switching_factor: How many times more than the own training another one must be worth to be chosen.
     """
     if not options:
@@ -115,7 +116,7 @@ def choose(
     pairs = [(index, epoch) for index, training in enumerate(options) for epoch in grid if epoch > training.trained]
     index, target = (np.array(column) for column in zip(*pairs, strict=True))
     points = np.array([training.point for training in options])
-    cost = _costs(model, options, own, timed=timed)
+    costs = _costs(model, options, own, cost)
     others = np.array(model.running(but=own), dtype=np.intp)
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[others], last))
     reachable = np.vstack([model.points[model.improvable()], points])
@@ -127,7 +128,7 @@ def choose(
     improvement = np.exp(log_expected_improvement(joint.mean, joint.deviation, model.best))
     value = np.where(target == last, np.maximum(value, improvement), value)
     trained = np.array([training.trained for training in options])
-    value_per_epoch = value / (cost.startup[index] + cost.epoch[index] * (target - trained[index]))
+    value_per_epoch = value / (costs.startup[index] + costs.epoch[index] * (target - trained[index]))
     value_per_epoch[[options[i].number is not None and options[i].number == own for i in index]] *= switching_factor
     best = index[int(np.argmax(value_per_epoch))]
     probability = probability_of_improvement(joint.mean, joint.deviation, model.best)
@@ -141,11 +142,11 @@ class _Costs(NamedTuple):
     epoch: FloatArray
 
 
-def _costs(model: Model, options: list[Training], own: int | None, *, timed: bool) -> _Costs:
+def _costs(model: Model, options: list[Training], own: int | None, cost: Cost) -> _Costs:
     seconds = epoch_cost.seconds_per_epoch(model.history)
     startup = np.full(len(options), float(epoch_cost.startup_epochs(model.history, seconds)))
     startup[[training.number is not None and training.number == own for training in options]] = 0
-    if not timed:
+    if not epoch_cost.counts_seconds(cost, seconds):
         return _Costs(startup, np.ones(len(options)))
     known = model.encoder.inputs(model.points[list(seconds)])
     inputs = model.encoder.inputs(np.array([training.point for training in options]))

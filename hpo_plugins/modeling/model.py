@@ -48,6 +48,13 @@ MAX_FIT = 100
 """Observations that hyperparameters are fitted to; more make every iteration expensive and change little."""
 MAX_CONDITION = 400
 """Observations that the process is conditioned on."""
+N_CAUTIOUS_TRIALS = 20
+"""If curves are modelled, the trials after which new configurations are sought everywhere, corners included.
+
+On four tasks of real trainings (4 seeds, the epochs of 20 full trainings) the regret of ``Bayesian(pause=True)`` at 10,
+25, 50 and 100 % was .390 .235 .139 .088 with a search from the first, .267 .146 .083 .037 with one after 20 trials and
+.268 .146 .092 .046 after 40.
+"""
 MAX_ITER = 30
 """Iterations of the search for hyperparameters."""
 
@@ -211,7 +218,8 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0
-    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, rng=rng)
+    cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
+    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
     return optimizer.run(model.points[model.incumbents(5)], excluded)
 
 

@@ -67,9 +67,10 @@ class Bayesian(Strategy):
             more than those of any other. Without it, no training is stopped (``Tuner(early_stopping=)`` may do that).
         pause: What happens to a training whose epochs are worth less: False stops it for good; True pauses it with a
             checkpoint, from which it is resumed when its next epochs are worth most.
-        cost: What an epoch costs: ``"epochs"``, always 1, so that a seed fixes the search; or ``"seconds"``, the time
-            that it takes, measured while trainings run and predicted for new configurations. Starting or resuming a
-            training costs the time that it takes in both cases.
+        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while trainings run and predicted for
+            new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half and
+            more, else 1. Starting or resuming a training costs the time that it takes in all cases. Measured times are
+            never the same twice: if a seed must fix the search, use ``"epochs"``.
 
     Raises:
         InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or
@@ -78,12 +79,12 @@ class Bayesian(Strategy):
 
     max_resource: int | None = None
     pause: bool = False
-    cost: Literal["epochs", "seconds"] = "epochs"
+    cost: Literal["auto", "epochs", "seconds"] = "auto"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         _validation.boolean("pause", self.pause)
-        _validation.choice("cost", self.cost, ("epochs", "seconds"))
+        _validation.choice("cost", self.cost, ("auto", "epochs", "seconds"))
         if self.max_resource is not None:
             object.__setattr__(
                 self, "max_resource", _validation.whole_number("max_resource", self.max_resource, at_least=1)
@@ -119,7 +120,7 @@ class Bayesian(Strategy):
             return Start(random_configuration(history, seed)) if may_start else Resume(paused[0]) if paused else None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, None, may_start=may_start, may_resume=self.pause)
-        choice = freeze_thaw.choose(model, options, None, timed=self.cost == "seconds")
+        choice = freeze_thaw.choose(model, options, None, cost=self.cost)
         if choice is None or (not may_start and choice.win_probability < freeze_thaw.MIN_WIN_PROBABILITY):
             return Start(random_configuration(history, seed)) if may_start else None
         if choice.training.number is not None:
@@ -159,7 +160,7 @@ class Bayesian(Strategy):
         # A stopped training loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
-        choice = freeze_thaw.choose(model, options, number, timed=self.cost == "seconds", switching_factor=factor)
+        choice = freeze_thaw.choose(model, options, number, cost=self.cost, switching_factor=factor)
         if (
             choice is not None
             and choice.training.number == number

@@ -17,6 +17,8 @@ N_LOCAL = 192
 """Candidates near the best configurations known."""
 N_CORNER = 96
 """Candidates with some coordinates at their bounds, where optima are common and uniform draws are not."""
+N_CAUTIOUS = 256
+"""Candidates of a cautious search."""
 MAX_ENUMERATED = 2_000
 """Finite spaces up to this size are evaluated completely."""
 N_STARTS = 4
@@ -33,6 +35,8 @@ class AcquisitionOptimizer:
         posterior: The process.
         best: The loss to improve on.
         log_fidelity: The log-fidelity at which losses are predicted; None if only final values are modelled.
+        cautious: Whether to choose among uniform draws only. Of a process that knows little, the highest expected
+            improvement is in a corner of the space, where it is least sure, and there are very many corners.
         rng: Draws the candidates.
     """
 
@@ -43,6 +47,7 @@ class AcquisitionOptimizer:
         best: float,
         *,
         log_fidelity: float | None,
+        cautious: bool,
         rng: np.random.Generator,
     ) -> None:
         """Compute nothing yet."""
@@ -50,6 +55,7 @@ class AcquisitionOptimizer:
         self._posterior = posterior
         self._best = best
         self._log_fidelity = log_fidelity
+        self._cautious = cautious
         self._rng = rng
 
     def value(self, points: FloatArray) -> FloatArray:
@@ -67,7 +73,7 @@ class AcquisitionOptimizer:
         known = set(encoder.keys(excluded))
         points = encoder.snap(self._candidates(incumbents))
         size = encoder.space.size
-        if size is None or size > MAX_ENUMERATED:
+        if not self._cautious and (size is None or size > MAX_ENUMERATED):
             values = self.value(points)
             starts = points[np.argsort(-values, kind="stable")[: 4 * N_STARTS]]
             points = np.vstack([points, self._improve(_spread_out(starts, N_STARTS))])
@@ -85,6 +91,8 @@ class AcquisitionOptimizer:
         size, d = space.size, len(space)
         if size is not None and size <= MAX_ENUMERATED:
             return np.array([space.encode(space.at_index(index)) for index in range(size)])
+        if self._cautious:
+            return rng.random((N_CAUTIOUS, d))
         uniform = rng.random((N_UNIFORM, d))
         corners = rng.random((N_CORNER, d))
         pinned = rng.random(corners.shape) < rng.random((N_CORNER, 1))

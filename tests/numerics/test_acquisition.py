@@ -101,14 +101,14 @@ def test_any_two_categories_are_at_distance_one():
         assert np.linalg.norm(x[i] - x[j]) == pytest.approx(1)
 
 
-def make_optimizer(space, losses, seed=0):
+def make_optimizer(space, losses, seed=0, *, cautious=False):
     encoder = InputEncoder(space)
     points = encoder.snap(np.random.default_rng(seed).random((len(losses), len(space))))
     layout = encoder.layout(curves=False)
     y = np.asarray(losses, dtype=float)
     posterior = Posterior(layout, layout.start(), encoder.inputs(points), y)
     return AcquisitionOptimizer(
-        encoder, posterior, float(y.min()), log_fidelity=None, rng=np.random.default_rng(seed)
+        encoder, posterior, float(y.min()), log_fidelity=None, cautious=cautious, rng=np.random.default_rng(seed)
     ), points
 
 
@@ -119,6 +119,19 @@ def test_optimizer_beats_ten_thousand_random_points():
     random = InputEncoder(SPACE).snap(np.random.default_rng(2).random((10_000, len(SPACE))))
     assert values[0] >= optimizer.value(random).max() - 1e-3
     assert (np.diff(values) <= 1e-8).all()
+
+
+def test_a_cautious_search_does_not_go_to_corners():
+    """Few losses that fall towards one corner: expected improvement is largest there."""
+    space = Space({name: hpo.Continuous(0, 1) for name in "abcdef"})
+    points = np.random.default_rng(0).random((5, 6))
+    at_bounds = []
+    for cautious in (False, True):
+        optimizer, points = make_optimizer(space, np.linspace(0, 1, 5), cautious=cautious)
+        best = optimizer.run(points, points)[0]
+        at_bounds.append(int(((best == 0) | (best == 1)).sum()))
+    assert at_bounds[0] >= 3
+    assert at_bounds[1] == 0
 
 
 def test_optimizer_returns_every_new_point_of_a_small_space():
