@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/black_box.py [--seeds 10] [--tasks dev|NAME,NAME] [--json FILE] [method ...]
 
-Ours and every installed peer (``peers/``) are compared; ``--json`` keeps the runs, for ``plot.py``.
+Ours and every installed peer (``peers/``) are compared; ``--json`` keeps the runs, for ``report.py``.
 
 Normalised regret = (best so far - best known) / (median of random - best known), by the mean score of what was
 evaluated; the mean over seeds, then over tasks, with the median over tasks beside it.

@@ -4,7 +4,7 @@ Usage: python benchmarks/multi_fidelity.py lcbench|real [--problems dev|NAME,NAM
            [--processes 2] [--json FILE] [method ...]
 
 Ours, every installed peer (``peers/``) and the oracles (``oracles.py``) are compared; ``--json`` keeps the runs, for
-``plot.py``.
+``report.py``.
 
 The budget is that of 20 mean full trainings: in epochs for LCBench with one worker, else in simulated seconds: an epoch
 lasts as long as the surrogate, or the cost model of the real trainings, says, and the workers share the budget. The

@@ -17,8 +17,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import conditions
 import numpy as np
 import real_tasks
+from interfaces import Curve
 from lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
 from numpy.typing import NDArray
 
@@ -101,6 +103,11 @@ def in_turn(n_rungs: int) -> Iterator[int]:
         yield bracket
 
 
+def in_turn_later(n_rungs: int) -> Iterator[int]:
+    """Yield the first bracket ``ETA ** 3`` times, then the brackets in turn."""
+    return itertools.chain(itertools.repeat(0, ETA**3), in_turn(n_rungs))
+
+
 def in_one(n_rungs: int) -> Iterator[int]:  # noqa: ARG001
     """Yield the first bracket always."""
     return itertools.repeat(0)
@@ -153,6 +160,11 @@ RULES: dict[str, Callable[[Replay], None]] = {
     "in order, the first continues": lambda r: stopping(r, in_order, 0),
     "in order, comparison first": lambda r: stopping(r, in_order, 2),
     "in turn, comparison first": lambda r: stopping(r, in_turn, 2),
+    "27 in the first, then in turn": lambda r: stopping(r, in_turn_later, 2),
+    "in order from 3, comparison first": lambda r: stopping(r, in_order, 2, least=3),
+    "in order from 2, comparison first": lambda r: stopping(r, in_order, 2, least=2),
+    "in turn from 3, comparison first": lambda r: stopping(r, in_turn, 2, least=3),
+    "27 in the first from 3, then in turn": lambda r: stopping(r, in_turn_later, 2, least=3),
     "one bracket, comparison first": lambda r: stopping(r, in_one, 2),
     "one bracket from 3, comparison first": lambda r: stopping(r, in_one, 2, least=3),
     "synchronous": synchronous,
@@ -167,13 +179,16 @@ def recorded() -> dict[str, list[Recorded]]:
         values = task.real.sign * task.recorded["val"]
         best = np.where(np.isnan(values), np.nan, np.fmax.accumulate(values, axis=1))
         real.append(Recorded(best, task.problem.best, task.problem.median))
-    rng, optima, lcbench = np.random.default_rng(0), json.loads(OPTIMA.read_text()), []
+    rng, optima, lcbench = np.random.default_rng(0), json.loads(OPTIMA.read_text()), list[Recorded]()
+    crossing: list[Recorded] = []
     space = hpo.Tuner(SPACE, hpo.Maximize("accuracy"), progress="off").space
     for instance in DEV:
         drawn: list[dict[str, Any]] = [space.decode(rng.random(len(space))) for _ in range(N_LCBENCH)]
         values = np.maximum.accumulate(curves(instance, drawn)[..., 1].astype(float)[:, :EPOCHS], axis=1)
         lcbench.append(Recorded(values, optima[instance]["best"], optima[instance]["median"]))
-    return {"real": real, "LCBench": lcbench}
+        crossed = [conditions.crossing(p, Curve(v, v, v)).score for p, v in zip(drawn, values, strict=True)]
+        crossing.append(Recorded(np.array(crossed), optima[instance]["best"], optima[instance]["median"]))
+    return {"real": real, "LCBench": lcbench, "crossing": crossing}
 
 
 def mean_regrets(rule: Callable[[Replay], None], task: Recorded, orders: int) -> NDArray[np.float64]:

@@ -35,12 +35,13 @@ OBJECTIVE = hpo.Minimize("loss")
 
 
 class Case(NamedTuple):
-    """A strategy, how many finished trials it knows, how many epochs each, and the milliseconds wanted."""
+    """A strategy, the finished trials that it knows, their epochs, the milliseconds wanted, and the running trials."""
 
     strategy: hpo.Bayesian
     trials: int
     epochs: int
     wanted: int | None
+    running: int = 0
 
 
 FINAL, CURVES = hpo.Bayesian(), hpo.Bayesian(max_resource=EPOCHS)
@@ -50,6 +51,8 @@ CASES = {
     "1000": Case(FINAL, 1000, 1, 500),
     "50 curves": Case(CURVES, 50, EPOCHS, None),
     "1000 curves": Case(CURVES, 1000, EPOCHS, 500),
+    "200 and 64 running": Case(FINAL, 200, 1, 100, running=64),
+    "200 curves and 64 running": Case(CURVES, 200, EPOCHS, 100, running=64),
 }
 
 
@@ -72,6 +75,10 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
     tuner = hpo.Tuner(SPACE, OBJECTIVE, strategy=hpo.Random(), seed=0)
     for _ in range(case.trials - 1):
         finish(tuner, case.epochs)
+    for number in range(case.running):
+        running = tuner.ask()
+        for epoch in range(1, min(1 + number, case.epochs)):
+            running.report(epoch, {"loss": loss(running, epoch)})
     suggestions, judgements = [], []
     for _ in range(repeats + 1):
         finish(tuner, case.epochs)
@@ -134,6 +141,7 @@ def main() -> None:
         found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         kind = "Bayesian()" if case.strategy is FINAL else f"Bayesian(max_resource={EPOCHS})"
         known = f"{case.trials}" if case.epochs == 1 else f"{case.trials} of {case.epochs} epochs"
+        known += f", {case.running} running" if case.running else ""
         judged = "" if case.strategy is FINAL else f"{found['judgement']:.0f}"
         cells = [
             known,

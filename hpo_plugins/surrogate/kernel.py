@@ -26,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -255,13 +256,9 @@ class _TimeTerm(NamedTuple):
 
 def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _TimeTerm:
     """Return the term of each training's own deviation: observations of equal configurations are of one training."""
-    numbers: dict[bytes, int] = {}
-    first, second = (
-        np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in np.round(z[:, :-1], 9) + 0.0])
-        for z in (z1, z2)
-    )
     lag = np.abs(z1[:, -1:] - z2[:, -1]) / scale
-    weight = (first[:, None] == second) * np.outer(1 - z1[:, -1], 1 - z2[:, -1])
+    same = _training_keys(z1)[:, None] == _training_keys(z2)
+    weight = same * np.outer(1 - z1[:, -1], 1 - z2[:, -1])
     return _TimeTerm(weight * _matern(lag), weight * _matern_factor(lag) * lag * lag)
 
 
@@ -299,6 +296,21 @@ class _Backward(NamedTuple):
         _, by_log_a, by_log_b = warp_derivatives(layout, h, self.x)
         warped = by_z[:, layout.warped]
         return np.concatenate([*parts, (warped * by_log_a).sum(axis=0), (warped * by_log_b).sum(axis=0), tail])
+
+
+def _training_keys(z: FloatArray) -> IntArray:
+    """Return a hash of each row's configuration, to nine digits, shape ``(n,)``.
+
+    It is a sum of whole numbers that wraps around, which, unlike one of floats, is the same in any order.
+    """
+    digits = np.round(z[:, :-1] * 1e9).astype(np.int64)
+    keys: IntArray = (digits * _hash_factors(digits.shape[1])).sum(axis=1)
+    return keys
+
+
+@functools.cache
+def _hash_factors(columns: int) -> IntArray:
+    return np.random.default_rng(0).integers(2**62, size=columns)
 
 
 def _distance(a: FloatArray, b: FloatArray) -> FloatArray:
