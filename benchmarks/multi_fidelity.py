@@ -6,8 +6,8 @@ Usage: python benchmarks/multi_fidelity.py lcbench|real [--problems dev|NAME,NAM
 Ours, every installed peer (``peers/``) and the oracles (``oracles.py``) are compared; ``--json`` keeps the runs, for
 ``report.py``.
 
-The budget is that of 20 mean full trainings: in epochs for LCBench with one worker, else in simulated seconds: an epoch
-lasts as long as the surrogate, or the cost model of the real trainings, says, and the workers share the budget. The
+The budget is that of 20 mean full trainings, or of 5 for each of several workers: in epochs for LCBench with one worker,
+else in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real trainings, says. The
 strategies see this time pass. A training that is resumed does not pay again; one that diverges ends.
 
 Normalised regret = (best known - best so far) / (best known - median of random), at most 2.
@@ -33,6 +33,8 @@ from interfaces import Searcher
 from simulator import N_MARKS, Simulation
 
 TRAININGS = 20
+PER_WORKER = 5
+"""Mean full trainings of which each of several workers has the time."""
 FRACTIONS = [0.1, 0.25, 0.5, 1.0]
 MARKS = [round(0.01 * k, 2) for k in range(1, 101)]
 NAMES = {"lcbench": "LCBench", "real": "Real trainings"}
@@ -51,7 +53,8 @@ def run(family: str, workers: int, method: str, name: str, seed: int) -> results
         best = oracles.best_by_mark(oracles.ORACLES[method](problem, seed), TRAININGS * problem.epochs, N_MARKS)
         return results.Run(method, name, seed, problem.regret(best)[9::10].tolist(), 0.0, 1)
     in_seconds = family == "real" or workers > 1
-    budget = TRAININGS * (problem.training_seconds if in_seconds else problem.epochs) / workers
+    trainings = TRAININGS if workers == 1 else PER_WORKER
+    budget = trainings * (problem.training_seconds if in_seconds else problem.epochs)
     search = Simulation(problem, methods()[method], seed, budget, workers=workers, in_seconds=in_seconds)
     trace = search.run()
     if task is not None:

@@ -105,7 +105,7 @@ class Results:
         """Return what was compared, and the first two lines of the table of regrets."""
         libraries = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{self.suite}. {libraries}.\n\n" + _header(
-            ["method", "problems x seeds", *self._marks(), "medians over problems", "CPU ms a suggestion"]
+            ["method", "problems x seeds", *self._marks(), "medians over problems", "CPU ms a suggestion", "busy"]
         )
 
     def row(self, method: str) -> str:
@@ -116,14 +116,15 @@ class Results:
         means = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(by_problem.mean(axis=0), errors, strict=True)]
         medians = " ".join(f"{value:.3f}" for value in np.median(by_problem, axis=0))
         cost = 1e3 * sum(run.seconds for run in own) / sum(run.asked for run in own)
-        return _row([method, f"{len(by_problem)} x {self._seeds(method)}", *means, medians, f"{cost:.1f}"])
+        busy = f"{np.mean([run.utilisation for run in own]):.0%}"
+        return _row([method, f"{len(by_problem)} x {self._seeds(method)}", *means, medians, f"{cost:.1f}", busy])
 
     def each(self, method: str) -> str:
         """Return a line a problem."""
         curves = self.by_problem(method)
         rows = zip(curves, self.at(curves.values()), strict=True)
         return "\n".join(
-            _row([f"  {problem}", "", *(f"{value:.3f}" for value in row), "", ""]) for problem, row in rows
+            _row([f"  {problem}", "", *(f"{value:.3f}" for value in row), "", "", ""]) for problem, row in rows
         )
 
     def comparison(self) -> str:

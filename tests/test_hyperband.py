@@ -104,10 +104,31 @@ def test_the_best_third_continues():
 def test_none_of_many_continues_before_it_is_compared():
     tuner = hyperband(max_resource=27)
     trained = losses_to(tuner, *[float(-n) for n in range(30)])  # each better than all before
-    assert trained[:2] == [1, 1]
-    assert trained[2:4] == [3, 3]  # the first two at the second rung
-    assert set(trained[4:]) == {27}
+    assert trained[:2] == [3, 3]
+    assert set(trained[2:]) == {27}
     assert "more results are needed before any continues" in tuner.trials[0].stop_reason
+
+
+@pytest.mark.parametrize("says_something", [True, False])
+@pytest.mark.parametrize("search", ["random", "bayesian"])
+def test_the_first_rung_judges_if_it_says_something_about_the_next(says_something, search):
+    """Losses at epoch 1 either keep their order, or have an order of their own."""
+    tuner = hyperband(max_resource=27, search=search)
+    trained = []
+    for trial in itertools.islice(tuner, 40):
+        own, later = (trial.number * factor % 41 for factor in (7, 12))
+        for epoch in range(1, 28):
+            if trial.report(epoch, {"loss": 100.0 + own if epoch == 1 and not says_something else float(later)}):
+                break
+        trained.append(epoch)
+    assert min(trained[:6]) == 3
+    assert (min(trained) == 1) is says_something
+
+
+@pytest.mark.parametrize(("limit", "least"), [(None, 9), (20, 1)])
+def test_every_trial_is_judged_at_the_first_rung_if_few_come_or_it_is_late(limit, least):
+    tuner = hyperband(min_resource=least, max_resource=81, max_trials=limit)
+    assert losses_to(tuner, 0.0, 1.0, 2.0, 3.0)[1:] == [least] * 3
 
 
 def test_maximising_is_the_mirror_image(train):

@@ -39,27 +39,38 @@ Differs from the papers in:
     9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
        of trials is to come, none continues from the first two rungs before it is compared with
        ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
+    10. If the first rung is below a 27th of ``max_resource`` (for ``reduction_factor=3``) and a whole round of trials
+       is to come, trials are judged there only if its ranks say something about the next one's, and the first six pass
+       it. With random draws from the recorded trainings the regret at 10, 25, 50 and 100 % was on real trainings .290
+       .158 .122 .105 when always judged and .293 .168 .119 .100 so; on LCBench, whose first epoch says nothing, .605
+       .400 .275 .224 and .496 .346 .267 .212.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from hpo_plugins import modeling
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, ParentTrial, TrialHistory
 from hpo_plugins.records import TrialState
-from hpo_plugins.space import Params, Space
+from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.space.sobol import draw
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
 
+N_PAIRS = 6
+"""Trials that pass the first rung unjudged, to compare it with the next; three times as many are compared at most."""
+MIN_CORRELATION = 0.7
+"""Rank correlation of the losses at the first two rungs above which trials are judged at the first."""
 RANDOM_SHARE = 5
 """In a search of few trials, one in so many is a random draw, and these come first."""
 
@@ -156,7 +167,7 @@ class Hyperband(Strategy):
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         bracket = self.bracket(number, history.max_trials)
         rung = history[number].curve.milestone_passed(epoch, self.rungs(bracket))
-        if rung is None:
+        if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
             return None
         results = _results(history, rung)
         own = results.pop(number)
@@ -176,6 +187,17 @@ class Hyperband(Strategy):
     def _can_wait(self, history: History, rung: int) -> bool:
         """Return whether so many trials are to come that the first ones at a rung need not continue."""
         return rung in self.rungs(0)[:2] and self._is_whole_round(history.max_trials)
+
+    def _can_judge_first(self, history: History, number: int) -> bool:
+        """Return whether losses at the first rung say enough about those at the next one to judge a trial there."""
+        rungs = self.rungs(0)
+        early = self.min_resource * self.reduction_factor**3 <= (self.max_resource or 1)
+        if not early or not self._is_whole_round(history.max_trials):
+            return True
+        pairs = list(islice(_losses_at(history, *rungs[:2]), self.reduction_factor * N_PAIRS))
+        if len(pairs) < N_PAIRS:
+            return number >= self.reduction_factor * N_PAIRS  # many workers may start before any is known
+        return _rank_correlation(*np.array(pairs).T) >= MIN_CORRELATION
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
         """Compare the trial after a fold with all others of which this fold has ended."""
@@ -239,6 +261,26 @@ def _results(history: History, rung: int) -> dict[int, float]:
         and len(trial.curve)
         and (loss := trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)) is not None
     }
+
+
+def _losses_at(history: History, first: int, second: int) -> Iterator[tuple[float, float]]:
+    """Yield the losses at two epochs of every trial that has reached both."""
+    for trial in history:
+        if trial.state is not TrialState.FAILED and trial.curve.reached(second):
+            losses = [
+                trial.curve.loss(max(epoch, trial.curve.epochs[0]), at=history.objective.at)
+                for epoch in (first, second)
+            ]
+            if losses[0] is not None and losses[1] is not None:
+                yield losses[0], losses[1]
+
+
+def _rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's correlation, 0 if all values of one are equal."""
+    ranks = [np.unique(values, return_inverse=True)[1].astype(float) for values in (first, second)]
+    centred = [rank - rank.mean() for rank in ranks]
+    size = math.sqrt(float(centred[0] @ centred[0]) * float(centred[1] @ centred[1]))
+    return float(centred[0] @ centred[1]) / size if size else 0.0
 
 
 @functools.cache
