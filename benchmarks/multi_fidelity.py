@@ -6,9 +6,9 @@ Usage: python benchmarks/multi_fidelity.py lcbench|real [--problems dev|NAME,NAM
 Ours, every installed peer (``peers/``) and the oracles (``oracles.py``) are compared; ``--json`` keeps the runs, for
 ``report.py``.
 
-The budget is that of 20 mean full trainings, or of 5 for each of several workers: in epochs for LCBench with one worker,
-else in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real trainings, says. The
-strategies see this time pass. A training that is resumed does not pay again; one that diverges ends.
+The budget is that of 20 mean full trainings, or of 5 for each of several workers: in epochs for LCBench with one
+worker, else in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real trainings,
+says. The strategies see this time pass. A training that is resumed does not pay again; one that diverges ends.
 
 Normalised regret = (best known - best so far) / (best known - median of random), at most 2.
 """

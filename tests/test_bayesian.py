@@ -216,3 +216,18 @@ def test_early_stopping_beside_the_judging_model_is_an_error(strategy):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(hpo.InvalidArgument, match=message):
         hpo.Bayesian(**arguments)
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)])
+def test_equal_losses_stop_no_training_and_lead_nowhere(strategy):
+    """A surrogate of them would know nothing: it would compare nothing with nothing, in the corners of the space."""
+
+    def trained(strategy):
+        tuner = hpo.Tuner(TWO, LOSS, strategy=strategy, max_trials=12, seed=0)
+        for trial in tuner:
+            for epoch in range(trial.start_epoch + 1, 10):
+                if trial.report(epoch, {"loss": 0.5}):
+                    break
+        return [(trial.params, trial.epochs) for trial in tuner.trials]
+
+    assert trained(strategy) == trained(hpo.Random())

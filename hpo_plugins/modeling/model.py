@@ -226,7 +226,7 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
 def fit_model(
     history: History, last: int | None, scale_of: Callable[[FloatArray], Scale] = LogScale.of
 ) -> Model | None:
-    """Return the surrogate of a study given everything known, None if too little is.
+    """Return the surrogate of a study given everything known, None if too little is, or if all losses are equal.
 
     Args:
         history: The study.
@@ -235,7 +235,7 @@ def fit_model(
     """
     observed = observe(history, last)
     encoder = InputEncoder(history.space)
-    if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
+    if np.isfinite(observed.loss).sum() < 2 or (observed.loss == observed.loss[0]).all() or not encoder.columns:
         return None
     points = encoder.snap(known_points(history))
     return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder, scale_of), encoder)
