@@ -170,7 +170,7 @@ def test_stop_reasons_give_the_forecast(pause):
         assert " at epoch 27, best is " in trial.stop_reason
         assert "expected " in trial.stop_reason
         assert "probability to win " in trial.stop_reason
-    assert sum(t.epochs for t in tuner.trials) < 0.6 * 20 * 27
+    assert sum(t.epochs for t in tuner.trials) < 0.75 * 20 * 27
     assert tuner.best_trial.value < 0.1
     assert all(t.attempts == 1 for t in tuner.trials) is not pause
 
@@ -218,16 +218,26 @@ def test_bad_arguments_are_named(arguments, message):
         hpo.Bayesian(**arguments)
 
 
-@pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)])
-def test_equal_losses_stop_no_training_and_lead_nowhere(strategy):
-    """A surrogate of them would know nothing: it would compare nothing with nothing, in the corners of the space."""
+@pytest.mark.parametrize(
+    "strategy", [hpo.Bayesian(), hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)]
+)
+def test_equal_losses_do_not_lead_into_corners(strategy):
+    """The surrogate of them knows nothing, and is least sure in corners."""
+    space = {name: hpo.Continuous(0.0, 1.0) for name in "abcdef"}
+    tuner = hpo.Tuner(space, LOSS, strategy=strategy, max_trials=20, seed=0)
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, 10):
+            if trial.report(epoch, {"loss": 0.5}):
+                break
+    assert len(tuner.trials) == 20
+    assert not {0.0, 1.0} & {value for trial in tuner.trials for value in trial.params.values()}
 
-    def trained(strategy):
-        tuner = hpo.Tuner(TWO, LOSS, strategy=strategy, max_trials=12, seed=0)
-        for trial in tuner:
-            for epoch in range(trial.start_epoch + 1, 10):
-                if trial.report(epoch, {"loss": 0.5}):
-                    break
-        return [(trial.params, trial.epochs) for trial in tuner.trials]
 
-    assert trained(strategy) == trained(hpo.Random())
+@pytest.mark.parametrize("pause", [False, True])
+def test_a_first_training_that_learns_nothing_is_not_trained_in_full(pause):
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=50, pause=pause), max_trials=8, seed=0)
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, 51):
+            if trial.report(epoch, {"loss": 2.3 if trial.number == 0 else bowl(trial.params) + 1 / epoch}):
+                break
+    assert tuner.trials[0].epochs < 10
