@@ -221,7 +221,7 @@ def test_bad_arguments_are_named(arguments, message):
 @pytest.mark.parametrize(
     "strategy", [hpo.Bayesian(), hpo.Bayesian(max_resource=9), hpo.Bayesian(max_resource=9, pause=True)]
 )
-def test_equal_losses_do_not_lead_into_corners(strategy):
+def test_equal_losses_stop_no_training_and_do_not_lead_into_corners(strategy):
     """The surrogate of them knows nothing, and is least sure in corners."""
     space = {name: hpo.Continuous(0.0, 1.0) for name in "abcdef"}
     tuner = hpo.Tuner(space, LOSS, strategy=strategy, max_trials=20, seed=0)
@@ -229,7 +229,7 @@ def test_equal_losses_do_not_lead_into_corners(strategy):
         for epoch in range(trial.start_epoch + 1, 10):
             if trial.report(epoch, {"loss": 0.5}):
                 break
-    assert len(tuner.trials) == 20
+    assert sum(trial.epochs == 9 for trial in tuner.trials) >= 16
     assert not {0.0, 1.0} & {value for trial in tuner.trials for value in trial.params.values()}
 
 

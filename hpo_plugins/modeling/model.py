@@ -136,6 +136,11 @@ class Model:
         return self._fit.mean is not None
 
     @property
+    def knows_nothing(self) -> bool:
+        """Whether all losses are equal, and those of more than two trials: two may be trainings that learn nothing."""
+        return bool(np.ptp(self.y) == 0) and len(np.unique(self.observed.trial)) > 2
+
+    @property
     def best(self) -> float:
         """The smallest standardised loss observed."""
         return float(self.y[np.isfinite(self.observed.loss)].min())
@@ -221,8 +226,7 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0
-    knows_little = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
-    cautious = knows_little or bool(np.ptp(model.y) == 0)
+    cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
     optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
     return optimizer.run(model.points[model.incumbents(5)], excluded)
 
@@ -334,7 +338,7 @@ def suggest(history: History, seed: int, last: int | None = None, n_initial: int
     n_initial = n_initial or (N_INITIAL if last is None else N_INITIAL_CURVES)
     needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
     model = fit_model(history, last) if known >= needed else None
-    if model is None or (known < n_initial and not model.has_prior_mean):
+    if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
         return initial_configuration(history, seed, curves=last is not None)
     proposals = model.propose(model.running(), model.points)
     return history.space.decode(proposals[0]) if len(proposals) else random_configuration(history, seed)

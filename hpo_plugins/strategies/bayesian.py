@@ -115,7 +115,7 @@ class Bayesian(Strategy):
     @single_threaded
     def _most_valuable(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
         model, random_configuration = _fit(history, self.max_resource), modeling.initial_design.random_configuration
-        if model is None:  # fewer than two results: all failed, or are still to come
+        if model is None or model.knows_nothing:  # fewer than two results, or all are equal
             paused = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
             return Start(random_configuration(history, seed)) if may_start else Resume(paused[0]) if paused else None
         freeze_thaw = modeling.freeze_thaw
@@ -153,7 +153,7 @@ class Bayesian(Strategy):
     @single_threaded
     def _judge(self, history: History, number: int) -> Decision | None:
         model = _fit(history, self.max_resource)
-        if model is None:
+        if model is None or model.knows_nothing:
             return None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_resume=self.pause)
