@@ -85,7 +85,7 @@ def main() -> None:
     text = README.read_text()
     for suite, paths in suites.items():
         found = results.read(paths)
-        methods = [name for name in found.methods if not arguments.methods or name in arguments.methods]
+        methods = [name for name in found.ranked() if not arguments.methods or name in arguments.methods]
         content = tables(found, methods, each=arguments.each)
         if arguments.print:
             print(content, end="\n\n")

@@ -79,6 +79,10 @@ class Results:
         """The methods, in their order."""
         return list(dict.fromkeys(run.method for run in self.runs))
 
+    def ranked(self) -> list[str]:
+        """Return the methods, the one with the smallest mean regret at the end first."""
+        return sorted(self.methods, key=self._final)
+
     @property
     def problems(self) -> list[str]:
         """The problems, in their order."""
@@ -170,7 +174,7 @@ class Results:
         return "-".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
 
     def _complete(self) -> list[str]:
-        return [name for name in self.methods if len(self.of(name)) == len(self.problems)]
+        return [name for name in self.ranked() if len(self.of(name)) == len(self.problems)]
 
     def _final(self, method: str) -> float:
         return float(np.mean([curve[-1] for curve in self.by_problem(method).values()]))
