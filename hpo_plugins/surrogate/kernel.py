@@ -178,8 +178,8 @@ def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArra
     if layout.curves:
         k += h.time * _matern(np.abs(z1[:, -1:] - z2[:, -1]) / h.time_scale)
         k += h.trend * ((z1[:, :-1] - 0.5) @ (z2[:, :-1] - 0.5).T)
-        if (z1[:, -1] < 1).any() and (z2[:, -1] < 1).any():
-            k += h.own * _own_deviation(z1, z2, h.own_scale).value
+        own = _own_deviation(z1, z2, h.own_scale)
+        k[own.rows, own.columns] += h.own * own.value
     return k
 
 
@@ -240,7 +240,7 @@ def covariance_with_backward(layout: Layout, theta: FloatArray, x: FloatArray) -
         time = _TimeTerm(_matern(lag), _matern_factor(lag) * lag * lag)
         k += h.time * time.value
         own = _own_deviation(z, z, h.own_scale)
-        k += h.own * own.value
+        k[own.rows, own.columns] += h.own * own.value
         centred = z[:, :-1] - 0.5
         k += h.trend * (centred @ centred.T)
     k.flat[:: len(k) + 1] += h.noise
@@ -248,18 +248,34 @@ def covariance_with_backward(layout: Layout, theta: FloatArray, x: FloatArray) -
 
 
 class _TimeTerm(NamedTuple):
-    """A term of the epoch without its variance: its value, and its derivative by the logarithm of its length scale."""
+    """The term that all curves have in common, without its variance: its value, and its derivative by log l_t."""
 
     value: FloatArray
     by_log_scale: FloatArray
 
 
-def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _TimeTerm:
+class _OwnTerm(NamedTuple):
+    """A training's own deviation without its variance: the entries of the covariance that are not zero.
+
+    Attributes:
+        rows: Their rows.
+        columns: Their columns.
+        value: Their values.
+        by_log_scale: Their derivatives by log l_o.
+    """
+
+    rows: IntArray
+    columns: IntArray
+    value: FloatArray
+    by_log_scale: FloatArray
+
+
+def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _OwnTerm:
     """Return the term of each training's own deviation: observations of equal configurations are of one training."""
-    lag = np.abs(z1[:, -1:] - z2[:, -1]) / scale
-    same = _training_keys(z1)[:, None] == _training_keys(z2)
-    weight = same * np.outer(1 - z1[:, -1], 1 - z2[:, -1])
-    return _TimeTerm(weight * _matern(lag), weight * _matern_factor(lag) * lag * lag)
+    rows, columns = np.nonzero(_training_keys(z1)[:, None] == _training_keys(z2))
+    t1, t2 = z1[rows, -1], z2[columns, -1]
+    lag, weight = np.abs(t1 - t2) / scale, (1 - t1) * (1 - t2)
+    return _OwnTerm(rows, columns, weight * _matern(lag), weight * _matern_factor(lag) * lag * lag)
 
 
 class _Backward(NamedTuple):
@@ -272,7 +288,7 @@ class _Backward(NamedTuple):
     main: FloatArray
     factor: FloatArray
     time: _TimeTerm | None
-    own: _TimeTerm | None
+    own: _OwnTerm | None
 
     def gradient(self, q: FloatArray) -> FloatArray:
         """Return the derivative of log p(y) by ``theta``, from Q, without an n x n matrix per hyperparameter."""
@@ -292,7 +308,8 @@ class _Backward(NamedTuple):
             by_z[:, :-1] += 2 * h.trend * q_centred
             tail = [h.time * np.vdot(q, self.time.value), h.time * np.vdot(q, self.time.by_log_scale)]
             tail.append(h.trend * np.vdot(centred, q_centred))
-            tail += [h.own * np.vdot(q, self.own.value), h.own * np.vdot(q, self.own.by_log_scale)]
+            q_own = q[self.own.rows, self.own.columns]
+            tail += [h.own * np.vdot(q_own, self.own.value), h.own * np.vdot(q_own, self.own.by_log_scale)]
         _, by_log_a, by_log_b = warp_derivatives(layout, h, self.x)
         warped = by_z[:, layout.warped]
         return np.concatenate([*parts, (warped * by_log_a).sum(axis=0), (warped * by_log_b).sum(axis=0), tail])
