@@ -39,7 +39,7 @@ from hpo_plugins.space import FloatArray, Params
 from hpo_plugins.surrogate.acquisition import probability_of_improvement
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior, fit
-from hpo_plugins.surrogate.kernel import Layout
+from hpo_plugins.surrogate.hyperparameters import Layout
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer
 from hpo_plugins.surrogate.prior_mean import PriorMean
 from hpo_plugins.surrogate.threads import single_threaded

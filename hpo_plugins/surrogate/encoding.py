@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Space
-from hpo_plugins.surrogate.kernel import IntArray, Layout
+from hpo_plugins.surrogate.hyperparameters import IntArray, Layout
 
 
 class InputEncoder:

@@ -29,9 +29,8 @@ from scipy.linalg import lapack
 from scipy.optimize import minimize
 
 from hpo_plugins.space import FloatArray
+from hpo_plugins.surrogate.hyperparameters import Hyperparameters, Layout
 from hpo_plugins.surrogate.kernel import (
-    Hyperparameters,
-    Layout,
     covariance,
     covariance_gradient,
     covariance_with_backward,

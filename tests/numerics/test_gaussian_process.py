@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from hpo_plugins.surrogate.gp import Posterior, cholesky, fit, log_posterior
-from hpo_plugins.surrogate.kernel import MEAN_VARIANCE, Layout, covariance, warp
+from hpo_plugins.surrogate.hyperparameters import Layout
+from hpo_plugins.surrogate.kernel import MEAN_VARIANCE, covariance, warp
 
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 WARPED = np.array([0, 1, 3])
