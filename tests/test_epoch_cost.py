@@ -52,15 +52,15 @@ def test_costs_of_new_configurations_are_predicted():
 
 def test_slow_epochs_are_avoided_when_seconds_count():
     """Two kinds of trainings, equally good, one ten times slower: most epochs go to the fast one."""
-    clock = [0.0]
 
-    def slow_epochs(cost):
+    def slow_epochs(cost, seed):
+        clock = [0.0]
         tuner = hpo.Tuner(
             {"x": hpo.Continuous(0, 1), "slow": hpo.Categorical([False, True])},
             hpo.Minimize("loss"),
             strategy=hpo.Bayesian(max_resource=27, pause=True, cost=cost),
             max_trials=30,
-            seed=0,
+            seed=seed,
         )
         session_of(tuner).clock = lambda: clock[0]
         count = {True: 0, False: 0}
@@ -76,7 +76,9 @@ def test_slow_epochs_are_avoided_when_seconds_count():
             trial.end()
         return count[True] / (count[True] + count[False])
 
-    assert slow_epochs("auto") == slow_epochs("seconds") < slow_epochs("epochs")
+    assert slow_epochs("auto", 0) == slow_epochs("seconds", 0)
+    mean = {cost: np.mean([slow_epochs(cost, seed) for seed in range(4)]) for cost in ("seconds", "epochs")}
+    assert mean["seconds"] < 0.9 * mean["epochs"]
 
 
 @pytest.mark.parametrize(("paces", "counts"), [([2.0, 2.1, 2.2, 2.4], False), ([1.0, 2.0, 2.0, 3.0], True)])
