@@ -35,6 +35,7 @@ import ours
 import real_tasks
 from interfaces import Ask, Clock, Problem, Searcher, Trial
 from numpy.typing import NDArray
+from oracles import best_score
 from scipy.stats import spearmanr
 from simulator import Simulation
 
@@ -87,12 +88,6 @@ def recorded(problem: Problem, method: str, part: float, seed: int) -> list[dict
     return [row for row in trained.values() if row["reported"]]
 
 
-def ends(problem: Problem, configurations: list[dict[str, Any]]) -> list[float]:
-    """Return the best score of each full training."""
-    scores = [problem.train(params).score for params in configurations]
-    return [max(float(score[epoch]) for epoch in range(problem.epochs)) for score in scores]
-
-
 def record(path: Path) -> None:
     """Write all records."""
     found = []
@@ -106,7 +101,7 @@ def record(path: Path) -> None:
                 new = [space.decode(np.clip(point, 0, 1)) for point in rows["U"][chosen]]
             else:
                 new = [space.decode(rng.random(len(space))) for _ in range(N_NEW)]
-            new_ends = ends(problem, new)
+            new_ends = [best_score(problem, params) for params in new]
             for method in RECORDED_WITH:
                 for part in PARTS:
                     for seed in SEEDS:
@@ -114,7 +109,7 @@ def record(path: Path) -> None:
                         found.append({
                             "suite": suite, "name": name, "method": method, "part": part, "seed": seed,
                             "epochs": problem.epochs, "best": problem.best, "median": problem.median,
-                            "trials": trials, "ends": ends(problem, [row["params"] for row in trials]),
+                            "trials": trials, "ends": [best_score(problem, row["params"]) for row in trials],
                             "new": new, "new_ends": new_ends,
                         })  # fmt: skip
             print(suite, name, flush=True)

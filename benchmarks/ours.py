@@ -64,10 +64,7 @@ def ours(strategy: Callable[[int], Any]) -> Searcher:
 MULTI_FIDELITY: dict[str, Searcher] = {
     "bayesian, pause": ours(lambda epochs: hpo.Bayesian(max_resource=epochs, pause=True)),
     "bayesian, stop": ours(lambda epochs: hpo.Bayesian(max_resource=epochs)),
-    "bayesian, pause, seconds": ours(lambda epochs: hpo.Bayesian(max_resource=epochs, pause=True, cost="seconds")),
-    "bayesian, stop, seconds": ours(lambda epochs: hpo.Bayesian(max_resource=epochs, cost="seconds")),
     "hyperband": ours(lambda epochs: hpo.Hyperband(max_resource=epochs)),
-    "hyperband from 3": ours(lambda epochs: hpo.Hyperband(min_resource=3, max_resource=epochs)),
     "hyperband, pause": ours(lambda epochs: hpo.Hyperband(max_resource=epochs, pause=True)),
     "hyperband, random": ours(lambda epochs: hpo.Hyperband(max_resource=epochs, search="random")),
     "bayesian, full": ours(lambda _: hpo.Bayesian()),

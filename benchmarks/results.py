@@ -11,7 +11,6 @@ Notation
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import platform
@@ -272,9 +271,7 @@ def measure(
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
         jobs = {
-            method: [
-                pool.submit(functools.partial(run, method, problem, seed)) for problem in problems for seed in seeds
-            ]
+            method: [pool.submit(run, method, problem, seed) for problem in problems for seed in seeds]
             for method in methods
         }
         for method, running in jobs.items():

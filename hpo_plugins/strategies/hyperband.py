@@ -259,18 +259,20 @@ def _results(history: History, rung: int) -> dict[int, float]:
         if trial.state is not TrialState.FAILED
         and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
         and len(trial.curve)
-        and (loss := trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)) is not None
+        and (loss := _loss_at(history, trial, rung)) is not None
     }
+
+
+def _loss_at(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
+    """Return the loss of the last validation up to a rung, or of the first one, if that came after the rung."""
+    return trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)
 
 
 def _losses_at(history: History, first: int, second: int) -> Iterator[tuple[float, float]]:
     """Yield the losses at two epochs of every trial that has reached both."""
     for trial in history:
         if trial.state is not TrialState.FAILED and trial.curve.reached(second):
-            losses = [
-                trial.curve.loss(max(epoch, trial.curve.epochs[0]), at=history.objective.at)
-                for epoch in (first, second)
-            ]
+            losses = [_loss_at(history, trial, epoch) for epoch in (first, second)]
             if losses[0] is not None and losses[1] is not None:
                 yield losses[0], losses[1]
 
