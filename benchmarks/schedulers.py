@@ -23,8 +23,10 @@ import real_tasks
 from interfaces import Curve
 from lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
+from hpo_plugins.strategies.hyperband import MIN_CORRELATION, N_PAIRS
 
 ETA = 3
 TRAININGS = 20
@@ -119,7 +121,20 @@ def in_full(replay: Replay) -> None:
         replay.train(number, 0, replay.last)
 
 
-def stopping(replay: Replay, brackets: Callable[[int], Iterator[int]], n_compared: int, least: int = 1) -> None:
+def says_something(first: list[float], second: list[float | None]) -> bool:
+    """Return whether the ranks at the first rung say something about those at the second: as in ``Hyperband``."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=False) if b is not None][: ETA * N_PAIRS]
+    return len(pairs) >= N_PAIRS and spearmanr(pairs).statistic >= MIN_CORRELATION
+
+
+def stopping(
+    replay: Replay,
+    brackets: Callable[[int], Iterator[int]],
+    n_compared: int,
+    least: int = 1,
+    *,
+    first_must_say: bool = False,
+) -> None:
     """Stop each training at the first rung of its bracket at which it is not among the best third.
 
     Args:
@@ -127,7 +142,9 @@ def stopping(replay: Replay, brackets: Callable[[int], Iterator[int]], n_compare
         brackets: Assigns them to brackets.
         n_compared: At how many rungs the first to come do not continue before there are three.
         least: The first rung.
+        first_must_say: Whether it judges only if it says something about the second.
     """
+    second: list[float | None] = []  # by training, its value at the second rung
     epochs = rungs(least, replay.last)
     seen: list[list[float]] = [[] for _ in epochs]
     for number, bracket in zip(range(len(replay.values)), brackets(len(epochs)), strict=False):
@@ -136,6 +153,10 @@ def stopping(replay: Replay, brackets: Callable[[int], Iterator[int]], n_compare
             value, at = replay.train(number, at, epoch), epoch
             rank = 1 + sum(other > value for other in seen[k])
             seen[k].append(value)
+            if k == 1:
+                second += [None] * (number - len(second)) + [value]
+            if first_must_say and k == 0 and value > -math.inf and not says_something(seen[0], second):
+                continue
             at_least = 0 if k < n_compared and len(seen[k]) < ETA else 1
             if value == -math.inf or (k >= bracket and rank > max(at_least, len(seen[k]) // ETA)):
                 break
@@ -159,6 +180,7 @@ RULES: dict[str, Callable[[Replay], None]] = {
     "in turn, the first continues": lambda r: stopping(r, in_turn, 0),
     "in order, the first continues": lambda r: stopping(r, in_order, 0),
     "in order, comparison first": lambda r: stopping(r, in_order, 2),
+    "in order, the first rung must say something": lambda r: stopping(r, in_order, 2, first_must_say=True),
     "in turn, comparison first": lambda r: stopping(r, in_turn, 2),
     "27 in the first, then in turn": lambda r: stopping(r, in_turn_later, 2),
     "in order from 3, comparison first": lambda r: stopping(r, in_order, 2, least=3),
@@ -209,12 +231,12 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=40)
     arguments = parser.parse_args()
     families = recorded()
-    print(f"{'rule':38}", *(f"{family:>28}" for family in families))
+    print(f"{'rule':44}", *(f"{family:>28}" for family in families))
     for name, rule in RULES.items():
         rows = [
             np.mean([mean_regrets(rule, task, arguments.orders) for task in ts], axis=0) for ts in families.values()
         ]
-        print(f"{name:38}", *("  ".join(f"{value:.3f}" for value in row).rjust(28) for row in rows), flush=True)
+        print(f"{name:44}", *("  ".join(f"{value:.3f}" for value in row).rjust(28) for row in rows), flush=True)
 
 
 if __name__ == "__main__":
