@@ -111,4 +111,4 @@ def test_storages_agree_on_any_writes(writes, tmp_path_factory):
     assert one.acquisitions == other.acquisitions
     assert [tuple(r) for r in one.reports] == [tuple(r) for r in other.reports]
     assert sorted(map(shown, one.trials)) == sorted(map(shown, other.trials))
-    stores[1]._database.engine.dispose()
+    stores[1]._database.close()

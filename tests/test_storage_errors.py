@@ -10,7 +10,7 @@ import pytest
 from support import store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import engine
+from hpo_plugins.storage import engine, retry
 
 
 def open_at(storage):
@@ -55,7 +55,7 @@ def test_damaged_file(tmp_path):
     tuner = open_at(tmp_path / "a.db")
     for _ in range(50):
         tuner.ask()
-    store_of(tuner)._database.engine.dispose()
+    store_of(tuner)._database.close()
     data = bytearray((tmp_path / "a.db").read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     (tmp_path / "a.db").write_bytes(data)
@@ -65,14 +65,35 @@ def test_damaged_file(tmp_path):
 
 def test_locked_file(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.0)
     tuner = open_at(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(hpo.StorageError, match="database is locked. Another program has held it"):
+    with pytest.raises(hpo.StorageError, match="database is locked. Another program holds it"):
         tuner.ask()
     other.execute("ROLLBACK")
     other.close()
     assert tuner.ask().number == 0
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced by another file"])
+def test_file_that_vanishes_is_noticed_at_the_next_report(what, tmp_path, caplog):
+    path = tmp_path / "a.db"
+    tuner = open_at(path)
+    trial = tuner.ask()
+    trial.report(1, {"loss": 1.0})
+    path.rename(tmp_path / "moved.db")
+    if what != "deleted":
+        open_at(path)
+    assert not trial.report(2, {"loss": 0.5})  # the training goes on
+    assert f"a.db was {what} while it was in use, and nothing is recorded any more. Put the file" in caplog.text
+    with pytest.raises(hpo.StorageError, match=what):
+        tuner.ask()
+    assert path.exists() == (what != "deleted")  # no new file was made
+    if what == "deleted":
+        (tmp_path / "moved.db").replace(path)
+        trial.report(3, {"loss": 0.4})
+        assert list(tuner.trials[0].curve) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +121,7 @@ def test_full_disk_keeps_reports_and_lets_trainings_continue(tmp_path):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=sys.argv[1], seed=0)
     trial = tuner.ask()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
     answers = [trial.report(epoch, {"loss": 1 / epoch}) for epoch in range(1, 3001)]
     assert answers == [False] * 3000
     try:
@@ -119,8 +140,9 @@ def test_full_disk_keeps_reports_and_lets_trainings_continue(tmp_path):
     assert list(curve) == list(range(1, len(curve) + 1))
 
 
-def test_password_is_not_shown():
+def test_password_is_not_shown(monkeypatch):
     pytest.importorskip("psycopg", reason="needs a driver to get as far as connecting")
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.0)
     with pytest.raises(hpo.StorageError) as caught:
         open_at("postgresql+psycopg://user:secret@127.0.0.1:1/none")
     assert "secret" not in str(caught.value)

@@ -7,13 +7,10 @@ report counts once per epoch, and a worker whose acquisition was refused checks 
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
 from hpo_plugins.errors import StorageError
 
@@ -22,8 +19,6 @@ logger = logging.getLogger("hpo_plugins")
 MAX_OUTAGE_SECONDS = 300.0
 """How long calls wait during an outage."""
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 2.0
-
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Unreachable(StorageError):
@@ -49,8 +44,9 @@ class Outage:
         now = time.monotonic()
         if self._since is None:
             self._since, self._pause = now, _MIN_PAUSE
-            logger.warning("waiting for up to %.0f s: %s", MAX_OUTAGE_SECONDS, error)
-        if now - self._since > MAX_OUTAGE_SECONDS:
+            if MAX_OUTAGE_SECONDS:
+                logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", MAX_OUTAGE_SECONDS, error)
+        if now - self._since >= MAX_OUTAGE_SECONDS:
             return False
         threading.Event().wait(self._pause)
         self._pause = min(2 * self._pause, _MAX_PAUSE)
@@ -62,22 +58,3 @@ class Outage:
             self.ended = time.monotonic()
             logger.warning("%s is back after %.1f s", self._database, self.ended - self._since)
             self._since = None
-
-
-def retrying(method: Method) -> Method:
-    """Make a method of a store try again while its database is unreachable."""
-
-    @functools.wraps(method)
-    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        outage: Outage = self._database.outage
-        while True:
-            try:
-                result = method(self, *arguments, **keywords)
-            except Unreachable as error:
-                if not outage.wait(error):
-                    raise
-            else:
-                outage.end()
-                return result
-
-    return cast("Method", call)

@@ -1,4 +1,4 @@
-"""The tables of a database that holds studies, and the statements that every report executes."""
+"""The tables of a database that holds studies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import sqlalchemy as sa
 
-from hpo_plugins.records import ReportRow, TrialRow, TrialState
+from hpo_plugins.records import ReportRow, TrialRow
 
 SCHEMA_VERSION = 5
 
@@ -80,25 +80,3 @@ OF_STUDIES = (trials, reports, claims)
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
 REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]
-# What every report executes is built once: building a statement takes longer than executing it.
-_THIS_STUDY = studies.c.id == sa.bindparam("this_study")
-NEXT_REVISION = studies.update().where(_THIS_STUDY).values(revision=studies.c.revision + 1)
-ADVANCE = NEXT_REVISION.returning(studies.c.revision)
-REVISION = sa.select(studies.c.revision).where(_THIS_STUDY)
-_REPORT_VALUES = {
-    name: sa.bindparam(f"this_{name}", type_=reports.c[name].type) for name in ("study", "revision", *ReportRow._fields)
-}
-APPEND_REPORT = (
-    reports.insert()
-    .from_select(
-        list(_REPORT_VALUES),
-        sa.select(*_REPORT_VALUES.values()).where(
-            trials.c.study == _REPORT_VALUES["study"],
-            trials.c.number == _REPORT_VALUES["number"],
-            trials.c.attempts == _REPORT_VALUES["attempt"],
-            trials.c.state == TrialState.RUNNING.value,
-        ),
-    )
-    .execution_options(preserve_rowcount=True)
-)  # PostgreSQL's insertions have none otherwise
-"""Appends a report if the trial's lease is held: then one row is selected, otherwise none."""

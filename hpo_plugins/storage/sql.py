@@ -40,8 +40,9 @@ class SqlStorage:
         self.database = target if isinstance(target, Database) else Database(target)
         with self.database.translate_errors("opened"):
             self._check_path()
-            self._create_tables()
-            self._check_version()
+        if not self.database.read(_has_tables):
+            self.database.write(_create_tables)
+        self._check_version(self.database.read(_version))
 
     def _check_path(self) -> None:
         path = self.database.path
@@ -56,20 +57,7 @@ class SqlStorage:
                 f"storage cannot be created: the directory {path.parent} does not exist. Create it first."
             )
 
-    def _create_tables(self) -> None:
-        with self.database.engine.connect() as connection:
-            if sa.inspect(connection).has_table(schema.meta.name):
-                return
-        with self.database.write() as connection:
-            if connection.dialect.name == "postgresql":  # else several first processes create the same tables
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-            schema.metadata.create_all(connection)
-            if connection.execute(schema.VERSION).first() is None:
-                connection.execute(schema.meta.insert().values(key="schema", value=str(schema.SCHEMA_VERSION)))
-
-    def _check_version(self) -> None:
-        with self.database.engine.connect() as connection:
-            version = int(connection.execute(schema.VERSION).scalar_one())
+    def _check_version(self, version: int) -> None:
         if version < schema.SCHEMA_VERSION:
             raise StorageError(
                 f"{self.database} was written by an older version of hpo-plugins (format {version}; this one reads "
@@ -83,21 +71,18 @@ class SqlStorage:
 
     def names(self) -> list[str]:
         """Return the names of the studies."""
-        with self.database.read() as connection:
-            return list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
+        return self.database.read(_names)
 
     def open(self, name: str, definition: Definition | None) -> SqlStudyStore:
         """Return the study, created if it is new."""
-        found = self._find(name)
+        found = self.database.read(_find, name)
         if found is None and definition is not None:
             try:
-                with self.database.write() as connection:
-                    values = {"name": name, "definition": json.dumps(definition), "revision": 0, "acquisitions": 0}
-                    connection.execute(schema.studies.insert().values(values))
+                self.database.write(_insert, name, json.dumps(definition))
             except StorageError as error:
                 if not isinstance(error.__cause__, IntegrityError):  # else another process has just created it
                     raise
-            found = self._find(name)
+            found = self.database.read(_find, name)
         if found is None:
             known = ", ".join(map(repr, self.names())) or "none"
             raise StudyNotFound(f"No study {name!r} in {self.database}. Its studies: {known}.")
@@ -110,10 +95,7 @@ class SqlStorage:
             StudyNotFound: There is no such study.
         """
         study = self.open(name, None).study
-        with self.database.write() as connection:
-            for table in schema.OF_STUDIES:
-                connection.execute(table.delete().where(table.c.study == study))
-            connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
+        self.database.write(_delete, study)
 
     def copy(self, name: str, target: SqlStorage, new_name: str) -> None:
         """Copy a study, as it is now, to another storage or name; its checkpoint files stay where they are.
@@ -130,24 +112,8 @@ class SqlStorage:
         study = self.open(name, None).study
         if new_name in target.names():
             raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
-        with self.database.read() as source, target.database.write() as connection:
-            row = source.execute(sa.select(schema.studies).where(schema.studies.c.id == study)).one()
-            values = dict(row._mapping) | {"name": new_name}
-            del values["id"]
-            insertion = schema.studies.insert().values(values).returning(schema.studies.c.id)
-            copied = connection.execute(insertion).scalar_one()
-            for table in schema.OF_STUDIES:
-                rows = source.execute(sa.select(table).where(table.c.study == study))
-                for part in rows.partitions(_CHUNK_SIZE):
-                    new = [dict(each._mapping) | {"study": copied} for each in part]
-                    connection.execute(table.insert(), new)
-
-    def _find(self, name: str) -> tuple[int, Definition] | None:
-        with self.database.read() as connection:
-            row = connection.execute(
-                sa.select(schema.studies.c.id, schema.studies.c.definition).where(schema.studies.c.name == name)
-            ).one_or_none()
-        return None if row is None else (row.id, json.loads(row.definition))
+        with self.database.stream() as source:
+            target.database.write(_copy, source, study, new_name)
 
     def checkpoint_root(self, name: str) -> str:
         """Return the folder beside a SQLite file, or one in the working directory for a server."""
@@ -158,3 +124,51 @@ class SqlStorage:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
         return SqlStorage, (self.database,)
+
+
+def _has_tables(connection: sa.Connection) -> bool:
+    return sa.inspect(connection).has_table(schema.meta.name)
+
+
+def _create_tables(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":  # else several first processes create the same tables
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+    schema.metadata.create_all(connection)
+    if connection.execute(schema.VERSION).first() is None:
+        connection.execute(schema.meta.insert().values(key="schema", value=str(schema.SCHEMA_VERSION)))
+
+
+def _version(connection: sa.Connection) -> int:
+    return int(connection.execute(schema.VERSION).scalar_one())
+
+
+def _names(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
+
+
+def _find(connection: sa.Connection, name: str) -> tuple[int, Definition] | None:
+    columns = schema.studies.c.id, schema.studies.c.definition
+    row = connection.execute(sa.select(*columns).where(schema.studies.c.name == name)).one_or_none()
+    return None if row is None else (row.id, json.loads(row.definition))
+
+
+def _insert(connection: sa.Connection, name: str, definition: str) -> None:
+    values = {"name": name, "definition": definition, "revision": 0, "acquisitions": 0}
+    connection.execute(schema.studies.insert().values(values))
+
+
+def _delete(connection: sa.Connection, study: int) -> None:
+    for table in schema.OF_STUDIES:
+        connection.execute(table.delete().where(table.c.study == study))
+    connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
+
+
+def _copy(connection: sa.Connection, source: sa.Connection, study: int, new_name: str) -> None:
+    row = source.execute(sa.select(schema.studies).where(schema.studies.c.id == study)).one()
+    values = dict(row._mapping) | {"name": new_name}
+    del values["id"]
+    copied = connection.execute(schema.studies.insert().values(values).returning(schema.studies.c.id)).scalar_one()
+    for table in schema.OF_STUDIES:
+        rows = source.execute(sa.select(table).where(table.c.study == study))
+        for part in rows.partitions(_CHUNK_SIZE):
+            connection.execute(table.insert(), [dict(each._mapping) | {"study": copied} for each in part])
