@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
-from hpo_plugins.history import Curve, History
+from hpo_plugins.history import Curve, History, Ranking
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 
@@ -107,3 +107,42 @@ def test_metrics_keep_what_json_lacks():
 def test_bad_objectives_are_named(make, message):
     with pytest.raises(hpo.InvalidArgument, match=message):
         make()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(-3, 3).map(float)), max_size=40),
+    st.lists(st.integers(-3, 3).map(float), max_size=4),
+)
+def test_ranking_equals_its_slow_twin(changes, others):
+    twin = {}
+    ranking = Ranking(twin.get, others)
+    for trial, number in changes:
+        twin[trial] = number
+        ranking.update([trial])
+        known = {each: value for each, value in twin.items() if value is not None}
+        assert len(ranking) == len(known) + len(others)
+        for each in range(6):
+            assert ranking.of(each) == known.get(each)
+            rest = sorted([*others, *(value for other, value in known.items() if other != each)])
+            assert list(ranking.without([each])) == rest
+            assert ranking.smallest(but=each) == min(rest, default=None)
+        assert ranking.rank(0.0) == 1 + sum(value < 0 for value in [*others, *known.values()])
+
+
+def test_ranking_follows_reports_and_ends():
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0)
+    trials = [tuner.ask() for _ in range(3)]
+    history = tuner._loop.history()
+
+    def best():
+        return history.ranking("best", history.loss)
+
+    for number, trial in enumerate(trials):
+        assert len(best()) == number
+        trial.report(1, {"loss": float(number)})
+        trial.report(2, {"loss": -float(number)})
+        assert best().of(number) == -float(number)
+    trials[2].report(3, {"loss": -9.0})
+    assert list(best().without([])) == [-9.0, -1.0, 0.0]
+    trials[2].fail("no")
+    assert list(best().without([])) == [-1.0, 0.0]

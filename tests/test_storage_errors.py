@@ -10,7 +10,7 @@ import pytest
 from support import store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import engine, retry
+from hpo_plugins.storage import retry, sqlite
 
 
 def open_at(storage):
@@ -64,7 +64,7 @@ def test_damaged_file(tmp_path):
 
 
 def test_locked_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.01)
     monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.0)
     tuner = open_at(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)

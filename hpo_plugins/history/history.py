@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from array import array
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from hpo_plugins.history.incumbent import Incumbent
 from hpo_plugins.history.parents import ParentTrials
+from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
@@ -77,6 +79,8 @@ class History(Sequence[TrialHistory]):
         self._incumbent = Incumbent(self._rank)
         self._final_incumbent = Incumbent(self._final_rank)
         self._ended: list[tuple[float, int]] = []  # (ended_at, number), ascending
+        self._changes = array("q")  # numbers of trials, in the order in which they changed, repeats in a row once
+        self._rankings: dict[Hashable, tuple[Ranking, int]] = {}  # with the changes that it has followed
 
     def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]  # no slices: numbers only
         """Return one trial by its number."""
@@ -180,6 +184,8 @@ class History(Sequence[TrialHistory]):
         """Note that the reports of a trial have changed."""
         self._records.pop(number, None)
         self._incumbent.mark_changed(number)
+        if not self._changes or self._changes[-1] != number:
+            self._changes.append(number)
 
     # Questions.
 
@@ -206,6 +212,22 @@ class History(Sequence[TrialHistory]):
             final: Whether only trials that have ended count.
         """
         return (self._final_incumbent if final else self._incumbent).get()
+
+    def ranking(
+        self, key: Hashable, number_of: Callable[[int], float | None], others: Callable[[], Iterable[float]] = tuple
+    ) -> Ranking:
+        """Return all trials in the order of a number, which is computed for trials that have changed only.
+
+        Args:
+            key: Identifies what trials are ranked by.
+            number_of: Returns the number of a trial, None if the trial does not count. It must depend on nothing but
+                the trial's row and reports.
+            others: Returns what is ranked beside the trials; called once.
+        """
+        ranking, followed = self._rankings.get(key) or (Ranking(number_of, others()), 0)
+        ranking.update(set(self._changes[max(followed - 1, 0) :]))  # the last one may have changed again
+        self._rankings[key] = ranking, len(self._changes)
+        return ranking
 
     def final_losses(self) -> Iterator[float]:
         """Yield the losses of the trials that have ended, with all their folds, in the order in which they ended."""

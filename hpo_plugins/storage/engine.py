@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import sqlite3
 import threading
 import time
 import weakref
@@ -25,15 +23,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
+from hpo_plugins.storage import sqlite
 from hpo_plugins.storage.retry import Outage, Unreachable
 
 T = TypeVar("T")
-
-LOCK_TIMEOUT = 60.0
-"""Seconds that a process waits for another's write to a SQLite file before it says so."""
-_MIN_LOCK_PAUSE, _MAX_LOCK_PAUSE = 0.0005, 0.005
-"""Seconds between two attempts to begin a write. SQLite's own waits grow to 100 ms, so that of 32 processes that report
-as fast as they can, some wait for more than a second while others never do."""
 
 
 class Database:
@@ -256,7 +249,7 @@ def engine_of(url: sa.URL) -> sa.Engine:
     try:
         if url.get_backend_name() != "sqlite":
             return sa.create_engine(url, pool_pre_ping=True)
-        engine = sa.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
+        engine = sa.create_engine(url, connect_args={"timeout": sqlite.LOCK_TIMEOUT})
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name
@@ -265,60 +258,9 @@ def engine_of(url: sa.URL) -> sa.Engine:
         raise StorageError(
             f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}."
         ) from error
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "connect", sqlite.configure)
+    sa.event.listen(engine, "begin", sqlite.begin)
     return engine
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # sqlite3 would begin transactions by itself, too late
-    _use_write_ahead_log(connection)
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _use_write_ahead_log(connection: Any) -> None:
-    """Turn on the write-ahead log.
-
-    If several processes create one file at the same time, SQLite refuses all but one at once, whatever their timeout.
-    """
-    until = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get("hpo_write", False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    # A transaction that reads first and writes later fails at once if another process wrote in between.
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute("PRAGMA busy_timeout=0")
-    try:
-        _begin_immediately(driver)
-    finally:
-        driver.execute(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
-
-
-def _begin_immediately(driver: Any) -> None:
-    """Begin a write as soon as no other process writes."""
-    until, pause = time.monotonic() + LOCK_TIMEOUT, _MIN_LOCK_PAUSE
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(random.uniform(0.5, 1.0) * pause)  # noqa: S311 - so that processes do not keep step
-            pause = min(1.5 * pause, _MAX_LOCK_PAUSE)
-        else:
-            return
 
 
 _LASTING = ("password", "does not exist", "pg_hba", "host name", "resolve host", "name or service not known")

@@ -30,20 +30,20 @@ def judge_fold(history: History, number: int, fold: int, factor: int) -> Decisio
         count //= factor
     if count != 1:
         return None
-    results = {
-        trial.row.number: loss
-        for trial in history
-        if trial.row.fold > fold and (loss := history.loss(trial.row.number)) is not None
-    }
-    own = results.pop(number)
-    rank, total = 1 + sum(loss < own for loss in results.values()), len(results) + 1
+    results = history.ranking(
+        ("fold", fold), lambda trial: history.loss(trial) if history[trial].row.fold > fold else None
+    )
+    own = results.of(number)
+    if own is None:
+        return None
+    rank, total = results.rank(own), len(results)
     promoted = max(1, total // factor)
     if rank <= promoted:
         return None
-    value_of = history.objective.loss
+    value_of, best = history.objective.loss, results.smallest(but=number)
     continues = "the best one continues" if promoted == 1 else f"the best {promoted} continue"
     return Decision(
         TrialState.STOPPED,
         f"not among the best after fold {fold}: the mean {value_of(own):.6g} is rank {rank} of {total}, and "
-        f"{continues} (best {value_of(min(results.values())):.6g})",
+        f"{continues} (best {value_of(own if best is None else best):.6g})",
     )

@@ -50,9 +50,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, chain, islice
+from itertools import accumulate, islice
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -60,7 +60,7 @@ import numpy as np
 from hpo_plugins import modeling
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import History, ParentTrial, TrialHistory
+from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.space.sobol import draw
@@ -141,16 +141,17 @@ class Hyperband(Strategy):
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the paused trial that is now among the best at its rung, highest rung first, else a new trial."""
         if self.pause:
-            paused = [trial for trial in history if trial.state is TrialState.PAUSED]
+            unfinished = (history[number] for number in sorted(history.unfinished))
+            paused = [trial for trial in unfinished if trial.state is TrialState.PAUSED]
             for rung in reversed(self.rungs(0)):
                 waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
                     continue
                 results = _results(history, rung)
-                best = min(waiting, key=lambda trial: (results[trial.row.number], trial.row.number))
-                rank = 1 + sum(loss < results[best.row.number] for loss in results.values())
-                if rank <= self._promoted(len(results), at_least=0 if may_start else 1):
-                    return Resume(best.row.number)
+                losses = [(results.of(trial.row.number), trial.row.number) for trial in waiting]
+                loss, number = min((math.inf if loss is None else loss, number) for loss, number in losses)
+                if results.rank(loss) <= self._promoted(len(results), at_least=0 if may_start else 1):
+                    return Resume(number)
         return super().next_action(history, seed, may_start=may_start)
 
     def _rung_of(self, trial: TrialHistory) -> int | None:
@@ -170,13 +171,16 @@ class Hyperband(Strategy):
         if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
             return None
         results = _results(history, rung)
-        own = results.pop(number)
-        rank, count = 1 + sum(loss < own for loss in results.values()), len(results) + 1
+        own = results.of(number)
+        if own is None:
+            return None
+        rank, count = results.rank(own), len(results)
         promoted = self._promoted(count, at_least=0 if self.pause or self._can_wait(history, rung) else 1)
         if rank <= promoted:
             return None
         value_of = history.objective.loss
-        best = f" (best {value_of(min(results.values())):.6g})" if results else ""
+        smallest = results.smallest(but=number)
+        best = "" if smallest is None else f" (best {value_of(smallest):.6g})"
         outcomes = {0: "more results are needed before any continues", 1: "the best one continues"}
         outcome = outcomes.get(promoted, f"the best {promoted} continue")
         return Decision(
@@ -242,25 +246,31 @@ class Hyperband(Strategy):
         return "\n".join(lines)
 
 
-def _results(history: History, rung: int) -> dict[int, float]:
-    """Return by number the loss at a rung of every trial that has reached it, or completed before it.
+def _results(history: History, rung: int) -> Ranking:
+    """Return the losses at a rung of all trials that have reached it, or completed before it.
 
     The loss is that of the last validation up to the rung, or of the first one, if that came after the rung.
 
-    The trials of identical parents (``warm_start``) are results like any other; their numbers are negative.
+    The trials of identical parents (``warm_start``) are results like any other.
     """
-    parents = [trial for parent in history.parents if parent.identical for trial in parent.trials]
-    trials: Iterable[tuple[int, TrialHistory | ParentTrial]] = chain(
-        enumerate(history), enumerate(parents, start=-len(parents))
+    return history.ranking(
+        ("rung", rung),
+        lambda number: _result(history, history[number], rung),
+        lambda: [
+            loss
+            for parent in history.parents
+            for trial in parent.trials
+            if parent.identical and (loss := _result(history, trial, rung)) is not None
+        ],
     )
-    return {
-        number: loss
-        for number, trial in trials
-        if trial.state is not TrialState.FAILED
-        and (trial.curve.reached(rung) or trial.state is TrialState.COMPLETED)
-        and len(trial.curve)
-        and (loss := _loss_at(history, trial, rung)) is not None
-    }
+
+
+def _result(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
+    """Return the loss of a trial at a rung, None if it is no result there."""
+    counts = trial.curve.reached(rung) or trial.state is TrialState.COMPLETED
+    if trial.state is TrialState.FAILED or not counts or not len(trial.curve):
+        return None
+    return _loss_at(history, trial, rung)
 
 
 def _loss_at(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:

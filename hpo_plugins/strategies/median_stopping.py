@@ -15,9 +15,8 @@ Differs from Vizier in: the current value is compared, as in SageMaker, instead 
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import ClassVar
 
 from hpo_plugins._validation import whole_number
@@ -56,12 +55,16 @@ class MedianRule(StoppingRule):
         current = history[number].curve.loss(epoch, at="last")
         if current is None or epoch < self.min_epochs:
             return None
-        identical = (trial.curve for parent in history.parents if parent.identical for trial in parent.trials)
-        before = chain(identical, (trial.curve for trial in islice(history, number)))
-        averages = [mean for curve in before if (mean := curve.running_mean(epoch)) is not None]
+        ranking = history.ranking(
+            ("running mean", epoch),
+            lambda trial: history[trial].curve.running_mean(epoch),
+            lambda: _means(history, epoch),
+        )
+        averages = ranking.without(range(number, len(history)))
         if len(averages) < self.min_trials:
             return None
-        median = statistics.median(averages)
+        half = len(averages) // 2
+        median = averages[half] if len(averages) % 2 else (averages[half - 1] + averages[half]) / 2
         if not current > median:
             return None
         value, middle = history.objective.loss(current), history.objective.loss(median)
@@ -70,3 +73,11 @@ class MedianRule(StoppingRule):
             f"median rule: {value:.6g} at epoch {epoch} is worse than {middle:.6g}, the median of the running "
             f"averages of {len(averages)} earlier trials",
         )
+
+
+def _means(history: History, epoch: int) -> Iterator[float]:
+    """Yield the running averages of the identical parents' trials."""
+    for parent in history.parents:
+        for trial in parent.trials:
+            if parent.identical and (mean := trial.curve.running_mean(epoch)) is not None:
+                yield mean
