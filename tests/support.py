@@ -21,7 +21,8 @@ def history_of(tuner):
 
 
 def expire_lease(tuner, number, attempt=1, **fields):
-    """Let the lease of a trial expire, as if its worker had been silent for too long."""
+    """Let the lease of a trial expire, as if its worker, on another machine, had been silent for too long."""
+    fields = {"worker": "elsewhere/1/x", **fields}
     assert store_of(tuner).update(number, attempt, lease_until=1.0, **fields)
 
 

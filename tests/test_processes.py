@@ -1,5 +1,6 @@
 """Several processes on one study: exact budgets, shared work, dead workers."""
 
+import itertools
 import json
 import os
 import signal
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
+from support import expire_lease, history_of, session_of
 
 import hpo_plugins as hpo
 from hpo_plugins.coordination import heartbeat
@@ -18,6 +21,7 @@ from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.study.config import StudyConfig
 
+X = {"x": hpo.Continuous(0, 1)}
 WORKER = """
 import json, sys
 import hpo_plugins as hpo
@@ -102,12 +106,14 @@ def test_killed_worker_loses_no_report_and_no_trial(worker, tmp_path):
 
 @pytest.fixture
 def make_coordinator(tmp_path):
-    """Coordinators on one study, as two processes would have them."""
+    """Coordinators on one study, as processes on other machines would have them."""
+    numbers = itertools.count()
     study = StudyConfig(hpo.space.Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"), hpo.Random(), None, 0, 2)
 
     def make(lease_seconds=1e-9):
         store = open_storage(tmp_path / "a.db").open("a", study.to_json())
-        session = StudySession(study, store, Checkpoints(tmp_path), LeaseTerms(retries=1, seconds=lease_seconds))
+        terms, worker = LeaseTerms(retries=1, seconds=lease_seconds), f"elsewhere/1/{next(numbers)}"
+        session = StudySession(study, store, Checkpoints(tmp_path), terms, worker=worker)
         session._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
         return Coordinator(session)
 
@@ -141,7 +147,7 @@ def test_trial_whose_workers_die_fails(make_coordinator):
     assert ask(last).number == 1
     record = last.session.refresh().record(0)
     assert record.state is hpo.TrialState.FAILED
-    assert record.error == "its worker died 2 times, and retries=1"
+    assert record.error == "its worker died 2 times without a new checkpoint, and retries=1"
 
 
 def test_decision_of_a_dead_worker_stands(make_coordinator):
@@ -244,3 +250,62 @@ h.Tuner({'y': h.Integer(0, 9)}, h.Minimize('loss'), max_trials=2, storage=sys.ar
     assert not trial.report(1, {"loss": 1.0})
     trial.end()
     assert [t.params.keys() for t in tuner.trials] == [{"x"}]
+
+
+def test_expired_lease_of_a_living_process_is_watched_first(tmp_path, monkeypatch):
+    """The clock has jumped, or the machine slept: no worker of this machine has had the time to renew its lease."""
+    first, second, third = (hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", seed=0) for _ in range(3))
+    assert first.ask().number == 0
+    monkeypatch.setattr(heartbeat.os, "getpid", os.getppid)
+    expire_lease(first, 0, worker=(living := heartbeat.worker_name()))
+    monkeypatch.undo()
+    assert second.ask().number == 1
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    assert second.ask().number == 0  # it was not renewed although there was time
+    expire_lease(first, 0, 2, worker=living.replace("/" + living.rpartition("/")[2], "/1-of-a-dead-process"))
+    assert third.ask().number == 0  # its process ID was given to another process
+
+
+def test_trial_that_an_earlier_tuner_of_the_process_has_lost_goes_on_at_once(tmp_path):
+    first, second = (hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", seed=0) for _ in range(2))
+    assert (first.ask().number, second.ask().number) == (0, 1)
+    del session_of(first).leases[0]
+    assert second.ask().number == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
+@pytest.mark.parametrize("form", ["for trial in tuner: train(trial)", "tuner.run(train)", "train(tuner.ask())"])
+def test_sigterm_gives_the_trial_back(form, tmp_path):
+    script = f"""import signal, sys, hpo_plugins as hpo
+tuner = hpo.Tuner({{"x": hpo.Continuous(0, 1)}}, hpo.Minimize("loss"), storage=sys.argv[1], seed=0)
+def train(trial):
+    trial.report(1, {{"loss": 1.0}})
+    trial.save(lambda path: path.write_text("state"))
+    signal.raise_signal(signal.SIGTERM)
+    print("unreachable")
+{form}"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.db"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
+    tuner = hpo.Tuner.load(tmp_path / "a.db")
+    row = history_of(tuner)[0].row
+    assert (row.lease_until, row.failed_attempts) == (None, 0)
+    assert tuner.ask().start_epoch == 1
+
+
+def test_only_losses_without_a_new_checkpoint_count_towards_retries(tmp_path):
+    def ask():
+        return hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", retries=1, seed=0).ask()
+
+    for attempt in range(1, 6):
+        trial = ask()
+        assert (trial.number, trial.attempt) == (0, attempt)
+        trial.report(attempt, {"loss": 1.0})
+        trial.save(lambda path: path.write_text("state"))
+        expire_lease(hpo.Tuner.load(tmp_path / "a.db"), 0, attempt)
+    assert ask().number == 0
+    expire_lease(hpo.Tuner.load(tmp_path / "a.db"), 0, 6)
+    assert ask().number == 1
+    assert "without a new checkpoint" in hpo.Tuner.load(tmp_path / "a.db").trials[0].error

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import logging
 import sqlite3
@@ -202,6 +203,59 @@ def test_lost_storage_costs_no_training_and_no_report(tmp_path, caplog):
     assert not trial.report(3, {"loss": 1.0})
     trial.end()
     assert hpo.Tuner.load(tmp_path / "a.db").trials[0].curve == {1: 3.0, 2: 2.0, 3: 1.0}
+
+
+@contextlib.contextmanager
+def out_of_order(path, table):
+    """The storage refuses writes to a table."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TRIGGER no BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    connection.close()
+    try:
+        yield
+    finally:
+        with sqlite3.connect(path) as connection:
+            connection.execute("DROP TRIGGER no")
+        connection.close()
+
+
+@pytest.mark.parametrize("end", [lambda t: t.end(), lambda t: t.fail("no luck"), lambda t: t._lease.release()])
+def test_end_that_cannot_be_written_is_written_before_the_next_trial(end, tmp_path):
+    path = tmp_path / "a.db"
+    tuner = hpo.Tuner(X, LOSS, strategy=hpo.Random(), max_trials=2, storage=path, seed=0)
+    trial = tuner.ask()
+    trial.report(1, {"loss": 1.0})
+    with out_of_order(path, "hpo_trials"), pytest.raises(hpo.StorageError):
+        end(trial)
+    following = tuner.ask()
+    state = tuner.trials[0].state
+    assert (following.number, state) in [(1, "completed"), (1, "failed"), (0, "running")]
+    assert tuner.trials[0].attempts == 1 + (state == "running")
+
+
+def test_loop_goes_on_after_an_end_that_could_not_be_written(tmp_path):
+    path = tmp_path / "a.db"
+    tuner = hpo.Tuner(X, LOSS, strategy=hpo.Random(), max_trials=2, storage=path, seed=0)
+    with pytest.raises(hpo.StorageError), contextlib.ExitStack() as trouble:
+        for trial in tuner:
+            trial.report(1, {"loss": 1.0})
+            trouble.enter_context(out_of_order(path, "hpo_trials"))
+    for trial in tuner:
+        trial.report(1, {"loss": 1.0})
+    assert [(t.state, t.attempts) for t in tuner.trials] == [("completed", 1)] * 2
+
+
+@pytest.mark.parametrize("loss", [float("nan"), 1.0])
+def test_decision_that_cannot_be_written_is_kept(loss, tmp_path, caplog):
+    path = tmp_path / "a.db"
+    strategy = hpo.Bayesian(max_resource=9) if loss != loss else Thawing()
+    tuner = hpo.Tuner(X, LOSS, strategy=strategy, max_trials=1, storage=path, seed=0)
+    trial = tuner.ask()
+    trial.report(1, {"loss": 1.0})
+    with out_of_order(path, "hpo_trials"):
+        assert trial.report(2, {"loss": loss})
+    trial.end()
+    assert tuner.trials[0].state == ("failed" if loss != loss else "paused")
 
 
 class Thawing(hpo.Random):

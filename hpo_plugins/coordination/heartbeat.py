@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import secrets
@@ -20,8 +21,8 @@ logger = logging.getLogger("hpo_plugins")
 
 
 def worker_name() -> str:
-    """Return a unique name for this process: where it runs, its process ID, and a random part."""
-    return f"{_process_namespace()}/{os.getpid()}/{secrets.token_hex(4)}"
+    """Return a unique name for this process: where it runs, its process ID, when it started, and a random part."""
+    return f"{_this_process(os.getpid())}-{secrets.token_hex(4)}"
 
 
 def is_dead(worker: str) -> bool:
@@ -29,18 +30,55 @@ def is_dead(worker: str) -> bool:
 
     False if that cannot be known: the worker runs elsewhere, or its process ID was given to another process.
     """
-    namespace, _, pid = worker.rpartition("/")[0].rpartition("/")
+    return _find(worker) is False
+
+
+def is_alive(worker: str) -> bool:
+    """Return whether a worker is known to be alive: its process runs on this machine.
+
+    False if that cannot be known: the worker runs elsewhere, or the system does not tell when a process has started.
+    """
+    return _find(worker) is True
+
+
+def is_here(worker: str) -> bool:
+    """Return whether a worker's name is one of this process."""
+    return worker.rpartition("-")[0] == _this_process(os.getpid())
+
+
+def _find(worker: str) -> bool | None:
+    """Return whether a worker's process runs, None if that cannot be known."""
+    place, _, rest = worker.rpartition("/")
+    namespace, _, pid = place.rpartition("/")
     if namespace != _process_namespace() or not pid.isdigit() or sys.platform == "win32":  # there, os.kill would kill
-        return False
+        return None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
-        return True
-    except OSError:
         return False
-    return False
+    except (OSError, OverflowError):  # another user's
+        return None
+    started, now = rest.rpartition("-")[0], _started_at(int(pid))
+    if not started or not now:
+        return None
+    return started == now  # else the process ID was given to another process
 
 
+def _started_at(pid: int) -> str:
+    """Return when a process was started, in the system's ticks since its boot, "" if the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+@functools.lru_cache(maxsize=1)
+def _this_process(pid: int) -> str:
+    """Return what identifies this process: where it runs, its process ID and when it started."""
+    return f"{_process_namespace()}/{pid}/{_started_at(pid)}"
+
+
+@functools.cache
 def _process_namespace() -> str:
     """Return what identifies a set of process IDs: the host, its boot, and the container's namespace."""
     parts = [socket.gethostname()]

@@ -65,14 +65,15 @@ def _abandoned(session: StudySession) -> Assignment | None:
         row = history[number].row
         if row.state is not TrialState.RUNNING or not session.is_abandoned(row):
             continue
-        failed_attempts = row.failed_attempts + (row.lease_until is not None)
+        is_lost = row.lease_until is not None and row.worker != session.worker
+        failed_attempts = row.failed_attempts + is_lost
         is_saved = row.start_epoch == history[number].last_epoch
         if row.decision is not None and (row.decision is not TrialState.PAUSED or is_saved):
             finish(session, row, Decision(row.decision, row.stop_reason or ""))
         elif (reason := session.termination_reason()) is not None:
             finish(session, row, Decision(TrialState.STOPPED, reason))
         elif failed_attempts > retries:
-            reason = f"its worker died {failed_attempts} times, and retries={retries}"
+            reason = f"its worker died {failed_attempts} times without a new checkpoint, and retries={retries}"
             finish(session, row, Decision(TrialState.FAILED, reason))
         else:
             return _another_attempt(session, row, failed_attempts)

@@ -6,12 +6,14 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hpo_plugins.coordination.forks import watch_forks
-from hpo_plugins.coordination.heartbeat import Heartbeat, is_dead, release_at_exit, worker_name
+from hpo_plugins.coordination.heartbeat import Heartbeat, is_alive, is_dead, is_here, release_at_exit, worker_name
+from hpo_plugins.coordination.sigterm import exit_on_sigterm
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
@@ -32,6 +34,9 @@ class Lease(Protocol):
 
     def release(self) -> None:
         """Give the trial back."""
+
+    def release_quietly(self) -> None:
+        """Give the trial back, and raise nothing."""
 
     def before_fork(self) -> None:
         """Let a forked child report to the trial."""
@@ -77,6 +82,7 @@ class StudySession:
     Attributes:
         history: The history as of the last read or write.
         leases: The leases held by this process, by trial number.
+        unended: What ends the trials whose end could not be written, by trial number; they are held no longer.
         is_stopping: Whether this process is to start no more trials.
         lock: Held by whoever decides.
         clock: Tells how long trainings take, in seconds.
@@ -101,10 +107,13 @@ class StudySession:
         self.worker = worker or worker_name()
         self.history = config.new_history(checkpoints.root)
         self.leases: dict[int, Lease] = {}
+        self.unended: dict[int, Callable[[], object]] = {}
         self.is_stopping = False
         self.lock = threading.RLock()
         self._given_worker = worker
         self._warned: set[str] = set()
+        self._acquired = threading.local()
+        self._expired: dict[int, tuple[float, float]] = {}  # trial: lease_until, and since when it is seen unchanged
         self._storage = storage
         self.clock = clock
         self._read_at = clock()
@@ -112,6 +121,7 @@ class StudySession:
         # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
         self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
+        _sessions[self.worker] = self
         watch_forks(self)
 
     # The history.
@@ -201,10 +211,31 @@ class StudySession:
 
     def hold(self, lease: Lease) -> None:
         """Keep a lease: renew it while this process lives, and release it when the process exits."""
-        self.leases[lease.number] = lease
         if self.store.outlives_process:
             release_at_exit(self)
+            exit_on_sigterm()
             self._heartbeat.start()
+        self._acquired.lease = lease
+        self.leases[lease.number] = lease
+
+    def begin_acquisition(self) -> None:
+        """Note that this thread acquires a trial, which an interrupt may keep from ever reaching the user."""
+        self._acquired.lease = None
+
+    def abandon_acquisition(self) -> None:
+        """Release what this thread has acquired since ``begin_acquisition``, and raise nothing."""
+        lease, self._acquired.lease = getattr(self._acquired, "lease", None), None
+        if lease is not None:
+            lease.release_quietly()
+
+    def write_ends(self) -> None:
+        """Write the ends of trials that could not be written before.
+
+        Raises:
+            StorageError: They still cannot be written.
+        """
+        for end in list(self.unended.values()):
+            end()
 
     def lease_seconds(self) -> float:
         """Return how long a lease of this process lasts."""
@@ -228,13 +259,29 @@ class StudySession:
             return True
         if row.worker == self.worker:  # an interrupt came between its acquisition and its lease
             return True
+        if is_here(row.worker):  # of an earlier tuner, such as before a cell of a notebook was run again
+            return not _is_held_here(row)
+        if row.lease_until >= self.history.now:
+            return False
+        if is_alive(row.worker):  # the clock may have jumped, or the machine was suspended: it has time to renew
+            return self._is_expired_for(self.terms.seconds, row)
         # While the storage was unreachable, nobody could renew a lease.
-        was_unreachable = time.monotonic() - self.store.reachable_since <= self.terms.seconds
-        return row.lease_until < self.history.now and not was_unreachable
+        return time.monotonic() - self.store.reachable_since > self.terms.seconds
+
+    def _is_expired_for(self, seconds: float, row: TrialRow) -> bool:
+        """Return whether an expired lease was not renewed while this process watched it for some seconds."""
+        now, until = time.monotonic(), row.lease_until or 0.0
+        known, since = self._expired.get(row.number, (math.nan, now))
+        if known != until:
+            since = now
+        self._expired[row.number] = until, since
+        return now - since > seconds
 
     def release_all(self) -> None:
         """Release every lease, at the end of the process."""
         with self.lock:
+            if self.unended:
+                self.write_ends()
             for lease in list(self.leases.values()):
                 lease.release()
 
@@ -263,7 +310,9 @@ class StudySession:
         """Become another worker in a forked child, with nothing held."""
         self.store = self.store.after_fork()
         self.worker = worker_name()
+        _sessions[self.worker] = self
         self.leases = {}
+        self.unended = {}
         self.lock = threading.RLock()
         self._is_consistent = False
         self._heartbeat = Heartbeat(self._renew, self.terms.seconds / 4)
@@ -281,3 +330,19 @@ def _reopen(
     config: StudyConfig, store: StudyStore, checkpoints: Checkpoints, terms: LeaseTerms, worker: str | None
 ) -> StudySession:
     return StudySession(config, store, checkpoints, terms, worker=worker)
+
+
+_sessions: weakref.WeakValueDictionary[str, StudySession] = weakref.WeakValueDictionary()
+
+
+def _is_held_here(row: TrialRow) -> bool:
+    """Return whether another session of this process holds a trial, or is about to."""
+    session = _sessions.get(row.worker)
+    if session is None:
+        return False
+    if not session.lock.acquire(blocking=False):  # it may be acquiring the trial now
+        return True
+    try:
+        return row.number in session.leases
+    finally:
+        session.lock.release()

@@ -240,7 +240,8 @@ class Training:
         with session.lock:
             try:
                 lease.write_reports()  # a checkpoint must not be ahead of the reports
-                is_saved = lease.update(checkpoint=path, start_epoch=epoch)
+                # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
+                is_saved = lease.update(checkpoint=path, start_epoch=epoch, failed_attempts=0)
             except StorageError as error:
                 session.checkpoints.discard(path)
                 self._fail_to_save(error)

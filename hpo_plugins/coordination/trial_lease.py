@@ -12,6 +12,7 @@ import functools
 import logging
 import math
 import secrets
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hpo_plugins.coordination.completion import SilenceGuard, final_decision, finish
@@ -77,6 +78,7 @@ class TrialLease:
         self.is_refused = False
         self._is_given_back = False
         self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
+        self._unwritten_decision: Decision | None = None
         self.training = Training(self, row.fold, row.start_epoch, row.phases)
         self.folds = TrialFolds(self, row)
 
@@ -111,6 +113,7 @@ class TrialLease:
                 "next(iter(tuner)). Train it in the body of: for trial in tuner: ...; or take one trial with "
                 "trial = tuner.ask(), and end it with trial.end()."
             )
+        self._take_back()
         if not self.is_held() and not self._visit():
             logger.warning("trial %d has ended or was taken over: this %s was ignored", self.number, what)
             return False
@@ -153,7 +156,7 @@ class TrialLease:
             logger.warning("trial %d: epoch %d is not written yet: %s", self.number, epoch, error)
 
     def write_reports(self) -> None:
-        """Write the reports that are waiting, oldest first, and judge each epoch."""
+        """Write the reports that are waiting, oldest first, and judge each epoch; then a decision that is waiting."""
         while self._unwritten:
             report, value = self._unwritten[0]
             revision = self.session.store.report(report)
@@ -174,6 +177,12 @@ class TrialLease:
                 self.must_stop, self.decision = True, trial.row.decision
             if value is not None and not self.must_stop:
                 self._judge(report, value)
+        self._write_decision()
+
+    def _write_decision(self) -> None:
+        if (decision := self._unwritten_decision) is not None:
+            self.update(decision=decision.state, stop_reason=decision.reason)
+            self._unwritten_decision = None
 
     def _judge(self, report: ReportRow, value: float) -> None:
         decision = judge_epoch(self.session, report, value)
@@ -185,17 +194,22 @@ class TrialLease:
             self.decide(decision)
 
     def decide(self, decision: Decision) -> None:
-        """Stop the training, and write what becomes of the trial when the attempt ends."""
+        """Stop the training, and write what becomes of the trial when the attempt ends.
+
+        If the storage fails, the decision is written before the attempt ends.
+        """
         self.must_stop, self.decision = True, decision.state
         if not self.is_refused:
-            self.update(decision=decision.state, stop_reason=decision.reason)
+            self._unwritten_decision = decision
+            self._write_decision()
 
     def refuse(self, error: InvalidReport) -> None:
         """Let the trial end FAILED, even if the user's code or a library catches the error."""
         if not self.is_refused:
             self.is_refused = True
+            self._unwritten_decision = Decision(TrialState.FAILED, f"{type(error).__name__}: {error}")
             with contextlib.suppress(StorageError):
-                self.update(decision=TrialState.FAILED, stop_reason=f"{type(error).__name__}: {error}")
+                self._write_decision()
 
     def cannot_pause(self, reason: str) -> None:
         """Stop a trial for good that was to be paused."""
@@ -212,13 +226,14 @@ class TrialLease:
 
     def end(self) -> None:
         """End the trial as it was decided; see ``Trial.end``."""
-        with self.session.lock:
+        with self.session.lock, self._deferring(self.end):
+            self._take_back()
             if self._close() is None:
                 return
             self.folds.end_all()
             row = self.session.history[self.number].row
-            decision = final_decision(self.session, self.number, (self.folds.current or self.training).why_incomplete())
-            finish(self.session, row, decision)
+            reason = (self.folds.current or self.training).why_incomplete()
+            finish(self.session, row, final_decision(self.session, self.number, reason))
             self._forget()
             if self._silence is not None:
                 self._silence.check(self.session, self.number)
@@ -230,7 +245,8 @@ class TrialLease:
             return False
         terms = self.session.terms
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        with self.session.lock:
+        with self.session.lock, self._deferring(functools.partial(self.fail, error)):
+            self._take_back()
             if (row := self._close()) is None:
                 return False
             if self._silence is not None:
@@ -249,11 +265,42 @@ class TrialLease:
 
     def release(self) -> None:
         """Give the trial back: the next worker that asks continues it, and no failed attempt is counted."""
-        with self.session.lock:
+        with self.session.lock, self._deferring(self.release):
             if self.is_held():
                 self.write_reports()
                 self.update(lease_until=None)
                 self._forget()
+
+    def release_quietly(self) -> None:
+        """Give the trial back while another error is under way: a failure to do so is logged."""
+        try:
+            self.release()
+        except StorageError as error:
+            logger.warning("trial %d could not be released: %s", self.number, error)
+
+    @contextlib.contextmanager
+    def _deferring(self, end: Callable[[], object]) -> Iterator[None]:
+        """Hold the trial no longer if its end cannot be written: this process tries again before its next trial.
+
+        The lease is not renewed meanwhile: what cannot be written must not keep other workers waiting for ever.
+        """
+        try:
+            yield
+        except StorageError:
+            self._forget()
+            self.session.unended[self.number] = functools.partial(self._end_later, end)
+            raise
+
+    def _end_later(self, end: Callable[[], object]) -> None:
+        self._take_back()
+        end()
+
+    def _take_back(self) -> None:
+        """Hold the trial again whose end could not be written, to end it or to train it on."""
+        if self.number in self.session.unended and self.number not in self.session.leases:
+            del self.session.unended[self.number]
+            self.session.leases[self.number] = self
+            self.is_over = False
 
     def give_back(self) -> None:
         """Release the trial because its loop was left before it was trained; training it later is an error."""

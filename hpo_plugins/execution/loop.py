@@ -50,26 +50,31 @@ class TrialLoop:
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
+        session = self.coordinator.session
         is_left = False
         self._begin()
         try:
-            while (lease := self._wait_for_lease()) is not None:
+            while True:
+                session.begin_acquisition()
                 try:
-                    yield self._publish(lease)
-                except GeneratorExit:
-                    RANK_ZERO.end(self._published)
-                    is_left = True  # nothing may be called while the exit of the loop is watched
-                    if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
+                    if (lease := self._wait_for_lease()) is None:
+                        break
+                    try:
+                        yield self._publish(lease)
+                    except GeneratorExit:
+                        RANK_ZERO.end(self._published)
+                        is_left = True  # nothing may be called while the exit of the loop is watched
+                        if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
+                            return
+                        if _caller() is frame:
+                            loop_exit.watch(frame, handled, functools.partial(self._leave_loop, lease))
+                        else:  # closed from elsewhere, long after its loop
+                            self._leave_loop(lease, None)
                         return
-                    if _caller() is frame:
-                        loop_exit.watch(frame, handled, functools.partial(self._leave_loop, lease))
-                    else:  # closed from elsewhere, long after its loop
-                        self._leave_loop(lease, None)
-                    return
-                except KeyboardInterrupt:  # before the trial reached the user
-                    lease.release()
+                    lease.end()
+                except BaseException:  # before the trial reached the user, or while it was ended
+                    session.abandon_acquisition()
                     raise
-                self._end(lease)
             RANK_ZERO.end(self._published)
         finally:
             if not is_left:
@@ -91,8 +96,13 @@ class TrialLoop:
     def acquire(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now."""
         self.look()
+        self.coordinator.session.begin_acquisition()
         lease = self.coordinator.acquire()
         return None if lease is None else Trial(lease, on_end=self.look)
+
+    def abandon_acquisition(self) -> None:
+        """Release the trial of an ``acquire`` that was interrupted."""
+        self.coordinator.session.abandon_acquisition()
 
     def history(self) -> History:
         """Return the history, up to date with the storage."""
@@ -127,18 +137,23 @@ class TrialLoop:
 
     def run_worker(self, train: Train) -> None:
         """Train trials in this process until the search is over."""
+        session = self.coordinator.session
         try:
-            while (lease := self._wait_for_lease()) is not None:
+            while True:
+                session.begin_acquisition()
                 try:
-                    train(self._publish(lease))
-                except Exception as error:
-                    if not lease.fail(error):
-                        raise
-                except BaseException as interrupt:
-                    self._leave(lease, interrupt)
+                    if (lease := self._wait_for_lease()) is None:
+                        break
+                    try:
+                        train(self._publish(lease))
+                    except Exception as error:
+                        if not lease.fail(error):
+                            raise
+                    else:
+                        lease.end()
+                except BaseException:
+                    session.abandon_acquisition()
                     raise
-                else:
-                    self._end(lease)
         finally:
             RANK_ZERO.end(self._published)
 
@@ -182,13 +197,6 @@ class TrialLoop:
         trial = Trial(lease)
         RANK_ZERO.publish(self._published, trial, lease)
         return trial
-
-    def _end(self, lease: TrialLease) -> None:
-        try:
-            lease.end()
-        except KeyboardInterrupt:
-            lease.release()
-            raise
 
     def _leave_loop(self, lease: TrialLease, error: BaseException | None) -> None:
         self._leave(lease, error)

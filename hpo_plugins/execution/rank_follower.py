@@ -66,6 +66,9 @@ class RankFollower(TrialLoop):
             "tuner.ask() works on rank 0 only. Loop over the tuner: for trial in tuner: ..., on every rank."
         )
 
+    def abandon_acquisition(self) -> None:
+        """Do nothing: rank 0 acquires."""
+
     def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
         """Train rank 0's trials."""
         self.run_worker(train)

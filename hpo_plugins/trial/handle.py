@@ -94,7 +94,11 @@ class TrainingHandle(ABC):
                 or another training has reported the epoch.
             MetricNotFound: No epoch had the objective's metric so far, and ``objective_follows`` is false.
         """
-        return self._training.report(epoch, metrics, objective_follows=objective_follows)
+        try:
+            return self._training.report(epoch, metrics, objective_follows=objective_follows)
+        except (KeyboardInterrupt, SystemExit):  # the trial goes back at once, also where no loop is left by it
+            self._lease.release_quietly()
+            raise
 
     # Phases, for callbacks.
 

@@ -91,7 +91,11 @@ class Trial(TrainingHandle):
 
     def end(self) -> None:
         """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
-        self._lease.end()
+        try:
+            self._lease.end()
+        except (KeyboardInterrupt, SystemExit):
+            self._lease.release_quietly()
+            raise
         self._on_end()
 
     def fail(self, error: BaseException | str) -> None:

@@ -212,7 +212,11 @@ class Tuner(StudyResults):
         Raises:
             StorageError: The storage cannot be reached.
         """
-        return self._loop.acquire()
+        try:
+            return self._loop.acquire()
+        except BaseException:  # also an interrupt while the trial is on its way to the caller
+            self._loop.abandon_acquisition()
+            raise
 
     @property
     def done(self) -> bool:
