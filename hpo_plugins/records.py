@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from hpo_plugins.errors import InvalidReport
 from hpo_plugins.space import Params
 
+MAX_EPOCH = 2**53
+"""The last epoch that can be reported: every storage and every float holds it exactly."""
+
 
 class TrialState(StrEnum):
     """The state of a trial."""

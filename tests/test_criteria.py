@@ -196,10 +196,12 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    from hpo_plugins.storage import engine
+    from hpo_plugins.storage import engine, sql_study
 
     clock = Clock()
-    monkeypatch.setattr(engine.Database, "now", lambda self: engine.sa.literal(clock.now, engine.sa.Float(53)))
+    this_now = engine.sa.bindparam("this_now", type_=engine.sa.Float(53))
+    monkeypatch.setattr(engine.Database, "now", lambda self: this_now)
+    monkeypatch.setattr(sql_study, "time", clock)
     return clock
 
 

@@ -13,6 +13,7 @@ from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
+from hpo_plugins.study.stored import config_from_storage
 from hpo_plugins.study.warm_start import parents_from_json
 
 Target = str | os.PathLike[str] | Storage
@@ -52,6 +53,7 @@ def open_study(
     definition = config.to_json()
     store = storage.open(name, definition)
     if (stored := store.definition) is not definition:
+        config_from_storage(stored, name, target)
         config = replace(
             config,
             seed=stored["seed"] if keeps_seed else config.seed,
@@ -91,7 +93,7 @@ def load_study(
         (name,) = names
     store = storage.open(name, None)
     checkpoints = Checkpoints(_root(storage, name, checkpoint_dir))
-    config = StudyConfig.from_json(store.definition)
+    config = config_from_storage(store.definition, name, target)
     return name, StudySession(config, store, checkpoints, LeaseTerms(), storage=storage)
 
 

@@ -6,13 +6,13 @@ import logging
 import math
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hpo_plugins.coordination.forks import watch_forks
-from hpo_plugins.coordination.heartbeat import Heartbeat, is_alive, is_dead, is_here, release_at_exit, worker_name
+from hpo_plugins.coordination.heartbeat import Heartbeat, release_at_exit, worker_name
+from hpo_plugins.coordination.lease_watch import LeaseWatch, register
 from hpo_plugins.coordination.sigterm import exit_on_sigterm
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
@@ -20,6 +20,7 @@ from hpo_plugins.objective import Objective
 from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
+from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.protocol import LEASE_SECONDS
 from hpo_plugins.study.config import StudyConfig
 
@@ -113,7 +114,7 @@ class StudySession:
         self._given_worker = worker
         self._warned: set[str] = set()
         self._acquired = threading.local()
-        self._expired: dict[int, tuple[float, float]] = {}  # trial: lease_until, and since when it is seen unchanged
+        self._watch = LeaseWatch()
         self._storage = storage
         self.clock = clock
         self._read_at = clock()
@@ -121,7 +122,7 @@ class StudySession:
         # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
         self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
-        _sessions[self.worker] = self
+        register(self)
         watch_forks(self)
 
     # The history.
@@ -133,7 +134,10 @@ class StudySession:
                 self.history = self.config.new_history(self.checkpoints.root)
             changes = self.store.changes(self.history.revision)
             self._is_consistent = False
-            self.history.apply(changes)
+            try:
+                self.history.apply(changes)
+            except InvalidArgument as error:
+                raise damaged(self.store.where, "it", error) from error
             self._is_consistent = True
             self._read_at = self.clock()
             return self.history
@@ -253,29 +257,7 @@ class StudySession:
 
     def is_abandoned(self, row: TrialRow) -> bool:
         """Return whether nobody trains a running trial any more: its worker has released it, or is dead."""
-        if row.number in self.leases:
-            return False
-        if row.lease_until is None or is_dead(row.worker):
-            return True
-        if row.worker == self.worker:  # an interrupt came between its acquisition and its lease
-            return True
-        if is_here(row.worker):  # of an earlier tuner, such as before a cell of a notebook was run again
-            return not _is_held_here(row)
-        if row.lease_until >= self.history.now:
-            return False
-        if is_alive(row.worker):  # the clock may have jumped, or the machine was suspended: it has time to renew
-            return self._is_expired_for(self.terms.seconds, row)
-        # While the storage was unreachable, nobody could renew a lease.
-        return time.monotonic() - self.store.reachable_since > self.terms.seconds
-
-    def _is_expired_for(self, seconds: float, row: TrialRow) -> bool:
-        """Return whether an expired lease was not renewed while this process watched it for some seconds."""
-        now, until = time.monotonic(), row.lease_until or 0.0
-        known, since = self._expired.get(row.number, (math.nan, now))
-        if known != until:
-            since = now
-        self._expired[row.number] = until, since
-        return now - since > seconds
+        return row.number not in self.leases and self._watch.is_abandoned(row, self)
 
     def release_all(self) -> None:
         """Release every lease, at the end of the process."""
@@ -310,7 +292,7 @@ class StudySession:
         """Become another worker in a forked child, with nothing held."""
         self.store = self.store.after_fork()
         self.worker = worker_name()
-        _sessions[self.worker] = self
+        register(self)
         self.leases = {}
         self.unended = {}
         self.lock = threading.RLock()
@@ -330,19 +312,3 @@ def _reopen(
     config: StudyConfig, store: StudyStore, checkpoints: Checkpoints, terms: LeaseTerms, worker: str | None
 ) -> StudySession:
     return StudySession(config, store, checkpoints, terms, worker=worker)
-
-
-_sessions: weakref.WeakValueDictionary[str, StudySession] = weakref.WeakValueDictionary()
-
-
-def _is_held_here(row: TrialRow) -> bool:
-    """Return whether another session of this process holds a trial, or is about to."""
-    session = _sessions.get(row.worker)
-    if session is None:
-        return False
-    if not session.lock.acquire(blocking=False):  # it may be acquiring the trial now
-        return True
-    try:
-        return row.number in session.leases
-    finally:
-        session.lock.release()

@@ -12,11 +12,16 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
+_looked_in: int | None = None  # the process whose handler was looked at: that takes longer than the rest of a turn
+
 
 def exit_on_sigterm() -> None:
     """Let SIGTERM raise SystemExit in this process, unless the user or a library handles it already."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    global _looked_in  # noqa: PLW0603 - one handler per process
+    if _looked_in == os.getpid() or threading.current_thread() is not threading.main_thread():
+        return
+    _looked_in = os.getpid()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _exit)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo_plugins.coordination.phases import Phase, Phases
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound, StorageError
-from hpo_plugins.records import TrialState, plain_metrics
+from hpo_plugins.records import MAX_EPOCH, TrialState, plain_metrics
 from hpo_plugins.storage.checkpoints import SaveTimer, Write
 
 if TYPE_CHECKING:
@@ -189,10 +189,12 @@ class Training:
         """
         try:
             number = epoch.__index__()
-        except AttributeError:
+        except (AttributeError, TypeError):
             number = 0
-        if isinstance(epoch, bool) or number < 1:
-            raise InvalidReport(f"epoch must be a whole number from 1 on (completed epochs), but got epoch={epoch!r}.")
+        if isinstance(epoch, bool) or not 1 <= number <= MAX_EPOCH:
+            raise InvalidReport(
+                f"epoch must be a whole number from 1 to 2**53 (completed epochs), but got epoch={epoch!r}."
+            )
         if number < self.epoch or number <= self._others_epoch:
             raise InvalidReport(
                 f"epoch must not go backwards, but got epoch={number} after epoch={self.epoch} in "

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history.incumbent import Incumbent
 from hpo_plugins.history.parents import ParentTrials
 from hpo_plugins.history.ranking import Ranking
@@ -113,15 +114,33 @@ class History(Sequence[TrialHistory]):
     # Changes.
 
     def apply(self, changes: Changes) -> None:
-        """Apply what has changed in the storage; applying a change twice changes nothing."""
+        """Apply what has changed in the storage; applying a change twice changes nothing.
+
+        Raises:
+            InvalidArgument: What is stored contradicts itself or the space.
+        """
         for row in sorted(changes.trials, key=lambda row: row.number):
+            self._check_trial(row)
             self.put_trial(row)
         for report in changes.reports:
+            if report.number >= len(self):
+                raise InvalidArgument(f"a report is of trial {report.number}, which does not exist")
             self.put_report(report)
         self.revision = max(self.revision, changes.revision)
         self.acquisitions = max(self.acquisitions, changes.acquisitions)
         self.now = changes.now
         self.runtime = changes.runtime
+
+    def _check_trial(self, row: TrialRow) -> None:
+        """Raise InvalidArgument if a stored trial has no place in this history."""
+        if row.number > len(self):
+            raise InvalidArgument(f"trial {row.number} is there, but trial {len(self)} is not")
+        if row.number < len(self):
+            return
+        try:
+            self.space.checked(row.params)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"the configuration of trial {row.number} is not of this space: {error}") from error
 
     def up_to_fold(self, fold: int) -> History:
         """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.

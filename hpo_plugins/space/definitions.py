@@ -87,6 +87,14 @@ class DefinitionSpace(Space):
         """Return the name of the configuration's definition."""
         return str(configuration[_TAG])
 
+    def checked(self, configuration: Mapping[str, Any]) -> Params:
+        """Return a configuration with plain values, or raise InvalidArgument with the parameter's name."""
+        name = configuration.get(_TAG)
+        if not isinstance(name, str) or name not in self.definitions:
+            raise InvalidArgument(f"{_TAG} must be one of {list(self.definitions)}, but got {name!r}.")
+        definition = self.definitions[name]
+        return definition.qualify(definition.space.checked(self.params_of(configuration)))
+
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
         """Return the parameters under their unqualified names, in a new dict."""
         prefix = f"{configuration[_TAG]}."

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_plugins._validation import choice, real_number, whole_number
+from hpo_plugins._validation import choice, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
 
 Scale: TypeAlias = Literal["auto", "linear", "log", "reverse_log"]
@@ -103,6 +103,13 @@ class Continuous:
             case _:
                 return _fraction(self.low, self.high, value)
 
+    def checked(self, name: str, value: object) -> float:
+        """Return a value of this parameter as a float, or raise InvalidArgument with the parameter's name."""
+        number = real_number(name, value)
+        if not self.low <= number <= self.high:
+            raise refusal(name, value, f"between {self.low:g} and {self.high:g}")
+        return number
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``parameter_from_json`` reads."""
         return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
@@ -165,6 +172,13 @@ class Integer:
             return _fraction(math.log(self.low - 0.5), math.log(self.high + 0.5), math.log(value))
         return (value - self.low + 0.5) / (self.high - self.low + 1)
 
+    def checked(self, name: str, value: object) -> int:
+        """Return a value of this parameter as an int, or raise InvalidArgument with the parameter's name."""
+        number = whole_number(name, value)
+        if not self.low <= number <= self.high:
+            raise refusal(name, value, f"a whole number between {self.low} and {self.high}")
+        return number
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``parameter_from_json`` reads."""
         return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
@@ -225,6 +239,13 @@ class Categorical:
     def to_unit(self, value: Value) -> float:
         """Return the centre of the value's bin."""
         return (self._keys.index(json.dumps(value)) + 0.5) / len(self.values)
+
+    def checked(self, name: str, value: object) -> Value:
+        """Return one of the values with its own type, or raise InvalidArgument with the parameter's name."""
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, str | int | float | None) and (key := json.dumps(plain)) in self._keys:
+            return self.values[self._keys.index(key)]
+        raise refusal(name, value, f"one of {list(self.values)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``parameter_from_json`` reads."""

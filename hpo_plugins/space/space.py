@@ -121,6 +121,21 @@ class Space(Mapping[str, Parameter]):
                 params[name] = parameter.low if isinstance(parameter, Continuous) else parameter.low + position
         return {name: params[name] for name in self} | self.fixed
 
+    def checked(self, configuration: Mapping[str, Any]) -> Params:
+        """Return a configuration with plain values in the order of the space.
+
+        Raises:
+            InvalidArgument: It is not one of this space; the message names the parameter.
+        """
+        for name in configuration:
+            if name not in self._parameters and name not in self.fixed:
+                raise InvalidArgument(f"{name!r} is not in the space, which has {', '.join(map(repr, self))}.")
+        missing = [name for name in (*self, *self.fixed) if name not in configuration]
+        if missing:
+            raise InvalidArgument(f"{missing[0]!r} is missing.")
+        tuned: Params = {name: parameter.checked(name, configuration[name]) for name, parameter in self.items()}
+        return tuned | {name: configuration[name] for name in self.fixed}
+
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
         """Return the parameters that a training receives, in a new dict."""
         return dict(configuration)

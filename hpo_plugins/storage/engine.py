@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ class Database:
         """Create the engine; it connects when it is first used."""
         self.url = url_of(target)
         self.path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
-        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, UnicodeError)
         with self.translate_errors("opened"):
             self.engine = engine_of(self.url)
         self._errors += (self.engine.dialect.loaded_dbapi.Error,)
@@ -166,14 +165,17 @@ class Database:
             self.engine.dispose()
 
     def now(self) -> Any:
-        """Return the database's clock as an SQL expression, in seconds since 1970."""
+        """Return the database's clock as an SQL expression, in seconds since 1970.
+
+        Of other databases than SQLite and PostgreSQL, it is the value ``this_now``: the clock of the process.
+        """
         match self.engine.dialect.name:
             case "sqlite":
                 return (sa.func.julianday("now") - 2440587.5) * 86400.0
             case "postgresql":
                 return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
             case _:
-                return sa.literal(time.time(), sa.Float(53))
+                return sa.bindparam("this_now", type_=sa.Float(53))
 
     def reopened(self) -> Database:
         """Return the same database with connections of its own."""
@@ -294,6 +296,7 @@ def cure(cause: str) -> str:
 
 _CURES = {
     "not a database": "The file is something else: give another path, or remove it.",
+    "codec": "The file is damaged: restore a copy, or give another path.",
     "malformed": "The file is damaged: restore a copy, or give another path.",
     "readonly": "Make the file and its directory writable, or give another path.",
     "read-only": "Make the file and its directory writable, or give another path.",

@@ -38,6 +38,7 @@ class MemoryStudyStore:
     everything else is derived from the log. So a Ctrl-C at any instant leaves a write complete or not begun.
     """
 
+    where = "The study in memory"
     outlives_process = False
     reachable_since = -math.inf
 

@@ -47,6 +47,10 @@ class StudyStore(Protocol):
     """Whether other processes can continue the study when this one dies, so that leases must expire."""
 
     @property
+    def where(self) -> str:
+        """The study and its storage, for errors."""
+
+    @property
     def reachable_since(self) -> float:
         """When the last outage ended, by ``time.monotonic()``; ``-inf`` if there was none."""
 

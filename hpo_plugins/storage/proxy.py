@@ -93,6 +93,7 @@ def _connect(pid: int, address: Address) -> Any:  # noqa: ARG001 - a forked chil
 class ProxyStudyStore:
     """A study in another process's memory; it connects when it is first used."""
 
+    where = "The study in memory"
     outlives_process = True  # the process that uses the proxy may die without the study
     reachable_since = -math.inf
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from hpo_plugins.errors import StorageError, StudyNotFound
 from hpo_plugins.storage import schema
 from hpo_plugins.storage.checkpoints import folder_name
+from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.sql_study import SqlStudyStore
@@ -139,7 +140,13 @@ def _create_tables(connection: sa.Connection) -> None:
 
 
 def _version(connection: sa.Connection) -> int:
-    return int(connection.execute(schema.VERSION).scalar_one())
+    version = connection.execute(schema.VERSION).scalar_one_or_none()
+    if not str(version).isdecimal():
+        raise StorageError(
+            f"{connection.engine.url.render_as_string()} has tables of hpo-plugins, but no version that can be read: "
+            f"{version!r}. It is damaged: restore a copy, or give another path or database."
+        )
+    return int(str(version))
 
 
 def _names(connection: sa.Connection) -> list[str]:
@@ -149,7 +156,14 @@ def _names(connection: sa.Connection) -> list[str]:
 def _find(connection: sa.Connection, name: str) -> tuple[int, Definition] | None:
     columns = schema.studies.c.id, schema.studies.c.definition
     row = connection.execute(sa.select(*columns).where(schema.studies.c.name == name)).one_or_none()
-    return None if row is None else (row.id, json.loads(row.definition))
+    if row is None:
+        return None
+    try:
+        return row.id, json.loads(row.definition)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(
+            f"Study {name!r} in {connection.engine.url.render_as_string()}", "its definition", error
+        ) from error
 
 
 def _insert(connection: sa.Connection, name: str, definition: str) -> None:

@@ -12,15 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoResultFound
 
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written, encode_metrics
-from hpo_plugins.storage import schema, statements
+from hpo_plugins.storage import statements
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
+from hpo_plugins.storage.rows import reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
-
-_COLUMNS = [column.name for column in schema.TRIAL_COLUMNS]
 
 
 class SqlStudyStore:
@@ -35,6 +34,11 @@ class SqlStudyStore:
         self._name = name
         self._study = study
         self._timed = TimedStatements(database.engine.dialect, database.now())
+
+    @property
+    def where(self) -> str:
+        """The study and its storage, for errors."""
+        return f"Study {self._name!r} in {self._database}"
 
     @property
     def study(self) -> int:
@@ -55,15 +59,16 @@ class SqlStudyStore:
         """Return everything with a revision after ``since``."""
         (revision, acquisitions, now, runtime, last_write), rows, first = self._database.read(self._read_changes, since)
         reports = first if len(first) < _CHUNK_SIZE else chain(first, self._later_reports(first[-1][-1], revision))
-        records = (ReportRow._make(row[:-1]) for row in reports)
+        records = reports_of(reports, self.where)
         runtime += _counted_gap(now, last_write)
-        return Changes(revision, acquisitions, now, [_trial(row) for row in rows], records, runtime)
+        return Changes(revision, acquisitions, now, [trial_of(row, self.where) for row in rows], records, runtime)
 
     def _read_changes(self, connection: sa.Connection, since: int) -> tuple[Any, Sequence[Any], Sequence[Any]]:
         # The study's row is read first: if reads do not share a snapshot, later rows come twice rather than never.
         study = self._execute(connection, self._timed.state).first()
         if study is None:
             raise NoResultFound
+        study = study_of(study, self.where)
         if study[0] <= since:
             return study, (), ()
         trials = self._execute(connection, statements.CHANGED_TRIALS, {"this_since": since}).rows or []
@@ -152,7 +157,7 @@ class SqlStudyStore:
         return Written(revision or 0, self._read_trial(connection, number))
 
     def _read_trial(self, connection: sa.Connection, number: int) -> TrialRow:
-        return _trial(self._execute(connection, statements.TRIAL, {"this_number": number}).first())
+        return trial_of(self._execute(connection, statements.TRIAL, {"this_number": number}).first(), self.where)
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
@@ -213,15 +218,3 @@ class SqlStudyStore:
 
 def _counted_gap(now: float, last_write: float | None) -> float:
     return 0.0 if last_write is None else min(max(now - last_write, 0.0), MAX_COUNTED_GAP)
-
-
-def _trial(row: Sequence[Any]) -> TrialRow:
-    columns = dict(zip(_COLUMNS, row, strict=True))
-    decision = columns["decision"]
-    columns |= {
-        "params": json.loads(columns["params"]),
-        "state": TrialState(columns["state"]),
-        "phases": tuple(json.loads(columns["phases"])),
-        "decision": None if decision is None else TrialState(decision),
-    }
-    return TrialRow(**columns)

@@ -71,7 +71,14 @@ def component_from_json(data: Mapping[str, Any], kind: type) -> Any:
         raise InvalidArgument(
             f"{what} {name!r} is not known to this version of hpo-plugins; it knows {', '.join(sorted(known))}."
         )
-    return known[name](**{key: value for key, value in data.items() if key != "name"})
+    fields = {key: value for key, value in data.items() if key != "name"}
+    names = inspect.signature(known[name]).parameters
+    required = {argument.name for argument in names.values() if argument.default is argument.empty}
+    if missing := sorted(required - fields.keys()):
+        raise InvalidArgument(f"{name} needs the argument {missing[0]!r}.")
+    if unknown := sorted(fields.keys() - names):
+        raise InvalidArgument(f"{name} has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}.")
+    return known[name](**fields)
 
 
 class StoppingRule(Component):

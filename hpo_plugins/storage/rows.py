@@ -1,0 +1,86 @@
+"""Rows as they are read from a database, checked: a file may come from a stranger, or from a damaged disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from hpo_plugins.records import MAX_EPOCH, ReportRow, TrialRow
+from hpo_plugins.storage.damage import damaged
+from hpo_plugins.storage.schema import TRIAL_COLUMNS
+
+MAX_FOLDS = 10_000
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_Counter = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_Epoch = Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)]
+_Report = tuple[
+    _Count, _Count, _Epoch, float | None, str, float, Annotated[int, msgspec.Meta(ge=0, lt=MAX_FOLDS)], str, int
+]
+_Study = tuple[_Counter, _Counter, float, float, float | None]
+_METRICS = msgspec.json.Decoder(dict[str, float | str])
+_NAMES = [str(column.name) for column in TRIAL_COLUMNS]
+
+
+def trial_of(row: Sequence[Any], where: str) -> TrialRow:
+    """Return a trial's row.
+
+    Args:
+        row: The columns ``TRIAL_COLUMNS``.
+        where: The study and its storage, for errors.
+
+    Raises:
+        StorageError: A column has another type, or a value that it cannot have.
+    """
+    columns = dict(zip(_NAMES, row, strict=True))
+    try:
+        columns["params"] = json.loads(columns["params"])
+        columns["phases"] = json.loads(columns["phases"])
+        trial = msgspec.convert(columns, TrialRow)
+    except (ValueError, TypeError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise damaged(where, f"trial {columns['number']!r}", error) from error
+    if not (0 <= trial.number < 2**31 and trial.attempts >= 1 and 0 <= trial.start_epoch <= MAX_EPOCH):
+        raise damaged(where, f"trial {trial.number}", "a number is out of its range")
+    if not 0 <= trial.fold <= (trial.folds or 0) < MAX_FOLDS:
+        raise damaged(where, f"trial {trial.number}", f"fold {trial.fold} of {trial.folds}")
+    return trial
+
+
+def study_of(row: Sequence[Any], where: str) -> tuple[int, int, float, float, float | None]:
+    """Return a study's revision, acquisitions, clock, runtime and time of the last write.
+
+    Args:
+        row: These columns.
+        where: The study and its storage, for errors.
+
+    Raises:
+        StorageError: A column has another type.
+    """
+    try:
+        study: tuple[int, int, float, float, float | None] = msgspec.convert(row, _Study)
+    except msgspec.ValidationError as error:
+        raise damaged(where, "its row", error) from error
+    return study
+
+
+def reports_of(rows: Iterable[Sequence[Any]], where: str) -> Iterator[ReportRow]:
+    """Yield reports.
+
+    Args:
+        rows: The columns ``REPORT_COLUMNS`` and the revision.
+        where: The study and its storage, for errors.
+
+    Raises:
+        StorageError: A column has another type, or a value that it cannot have.
+    """
+    convert, decode, make = msgspec.convert, _METRICS.decode, ReportRow._make
+    for row in rows:
+        try:
+            report = make(convert(row, _Report)[:-1])
+            for value in decode(str(report.metrics)).values():
+                float(value)
+        except (ValueError, TypeError) as error:
+            raise damaged(where, f"a report of trial {row[0]!r}, epoch {row[2]!r}", error) from error
+        yield report
