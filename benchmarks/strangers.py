@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import warnings
 from collections import Counter
@@ -189,6 +190,7 @@ def main() -> None:
         print(f"| {kind} | {' | '.join(cells)} |")
     for line in bad[: arguments.show]:
         print(line)
+    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ Every message has the form ``<name> must be <rule>, but got <name>=<value>. <cur
 
 from __future__ import annotations
 
-import math
 import operator
+import os
+import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -17,16 +18,20 @@ from hpo_plugins.errors import InvalidArgument
 T = TypeVar("T")
 
 
-def whole_number(name: str, value: object, *, at_least: int | None = None, cure: str = "") -> int:
+def whole_number(
+    name: str, value: object, *, at_least: int | None = None, at_most: int | None = None, cure: str = ""
+) -> int:
     """Return ``value`` as an int; integers of numpy and of other libraries count, booleans do not.
 
     Raises:
-        InvalidArgument: It is not a whole number, or is below ``at_least``.
+        InvalidArgument: It is not a whole number, is below ``at_least`` or above ``at_most``.
     """
     number = None if isinstance(value, bool | np.bool_) else _index(value)
     if number is None or (at_least is not None and number < at_least):
         rule = "a whole number" if at_least is None else f"a whole number of at least {at_least}"
         raise refusal(name, value, rule, cure)
+    if at_most is not None and number > at_most:
+        raise refusal(name, value, f"a whole number of at most {at_most}", cure)
     return number
 
 
@@ -39,7 +44,7 @@ def real_number(
         InvalidArgument: It is not a finite number, is below ``at_least``, or is not above ``above``.
     """
     plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
+    if isinstance(plain, bool) or not isinstance(plain, int | float) or not abs(plain) <= sys.float_info.max:
         raise refusal(name, value, "a finite number")
     if at_least is not None and plain < at_least:
         raise refusal(name, value, f"at least {at_least:g}{unit}")
@@ -79,7 +84,26 @@ def non_empty_string(name: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value:
         raise refusal(name, value, "a non-empty string")
+    if not is_text(value):
+        raise refusal(name, value, "text that can be stored, without NUL and lone surrogates")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Return whether every storage can keep a string: it has no NUL, and no surrogate without its pair."""
+    return "\0" not in value and (value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value))
+
+
+def path_like(name: str, value: object) -> str | os.PathLike[str]:
+    """Return ``value``, a path.
+
+    Raises:
+        InvalidArgument: It is not a string or a path object, or contains NUL.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise refusal(name, value, "a path: a non-empty string or a pathlib.Path")
+    return text
 
 
 def refusal(name: str, value: object, rule: str, cure: str = "") -> InvalidArgument:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from hpo_plugins._validation import is_text
 from hpo_plugins.errors import InvalidReport
 from hpo_plugins.space import Params
 
@@ -265,7 +266,7 @@ def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], di
     numbers: dict[str, float] = {}
     left_out: dict[str, str] = {}
     for name, value in metrics.items():
-        if type(name) is not str or not name:
+        if type(name) is not str or not name or not name.isascii() or "\0" in name:
             _name(name)
         if type(value) is float:
             numbers[name] = value
@@ -280,8 +281,8 @@ def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], di
 
 
 def _name(name: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise InvalidReport(f"metrics must have non-empty strings as names, but got {name!r}.")
+    if not isinstance(name, str) or not name or not is_text(name):
+        raise InvalidReport(f"metrics must have non-empty strings that can be stored as names, but got {name!r}.")
 
 
 def _number(name: object, value: Any) -> float:

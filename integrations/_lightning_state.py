@@ -11,6 +11,7 @@ from typing import Any
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._shared import damaged, of_another_model
 
+from hpo_plugins.errors import CheckpointError
 from hpo_plugins.trial import Fold, visit_trial
 
 
@@ -75,10 +76,16 @@ def _generators(trainer: Any) -> Iterator[Any]:
                 yield generator
 
 
-def check(path: Path, number: int, pl_module: Any) -> None:
-    """Raise CheckpointError if a checkpoint is damaged or of another model, before Lightning loads it.
+def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
+    """Raise CheckpointError if a checkpoint is damaged, unsafe or of another model, before Lightning loads it.
 
     Of a model that creates layers later (``configure_model``), the existing layers are compared.
+
+    Args:
+        path: The checkpoint.
+        number: The trial.
+        pl_module: The model.
+        allow_code: Whether it may contain objects whose loading runs code.
     """
     if path.is_dir():  # sharded: read by the training's own strategy
         return
@@ -88,7 +95,15 @@ def check(path: Path, number: int, pl_module: Any) -> None:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            return  # contains objects that only weights_only=False reads
+            if allow_code:
+                return
+            raise CheckpointError(
+                f"The checkpoint of trial {number}, {path}, contains more than tensors and plain values: loading it "
+                f"can run any code: {str(error).strip().splitlines()[0]} If nobody else can have written it, pass "
+                "TrialCallback(trial, allow_code_in_checkpoints=True); or allow the classes by "
+                "torch.serialization.add_safe_globals. To train the trial from the start again: "
+                f"tuner.restart({number})."
+            ) from error
         raise damaged(path, "Lightning", number, error) from error
     there = {name: tuple(value.shape) for name, value in saved.items() if hasattr(value, "shape")}
     here = {name: tuple(value.shape) for name, value in pl_module.state_dict().items() if hasattr(value, "shape")}
@@ -99,13 +114,13 @@ def check(path: Path, number: int, pl_module: Any) -> None:
         raise of_another_model(path, number, difference)
 
 
-def load_weights(path: Path, pl_module: Any) -> None:
+def load_weights(path: Path, pl_module: Any, *, allow_code: bool) -> None:
     """Give a module that trains nothing now the weights of a checkpoint, if it has the same."""
     if path.is_dir():
         return
     import torch
 
-    saved = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]  # written by this trial
+    saved = torch.load(path, map_location="cpu", weights_only=not allow_code)["state_dict"]
     own = pl_module.state_dict()
     if {n: v.shape for n, v in saved.items()} == {n: v.shape for n, v in own.items()}:
         pl_module.load_state_dict(saved)

@@ -25,6 +25,7 @@ from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._shared import handle_of
 
+from hpo_plugins._validation import boolean
 from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency, WorkerError
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
@@ -44,8 +45,9 @@ class _Reporter:
     judged, as soon as the objective is known.
     """
 
-    def __init__(self, trial: TrainingHandle) -> None:
+    def __init__(self, trial: TrainingHandle, *, allow_code_in_checkpoints: bool = False) -> None:
         self._trial = handle_of(trial)
+        self._allow_code = boolean("allow_code_in_checkpoints", allow_code_in_checkpoints)
         publish_address()
         state.allow_trials_in_checkpoints()
         self._metric = trial.objective.metric
@@ -87,7 +89,7 @@ class _Reporter:
         trial = self._trial
         self._check_ranks(trainer, trial)
         if trial.resume_from is not None:
-            state.check(Path(trial.resume_from), trial.trial_number, pl_module)
+            state.check(Path(trial.resume_from), trial.trial_number, pl_module, allow_code=self._allow_code)
         self._loaded, self._random = {}, None
         self._phase = self._begin_phase(trainer, pl_module)
         if self._phase.is_over:
@@ -130,7 +132,7 @@ class _Reporter:
         if (
             path is not None and self._phase.is_over
         ):  # whether or not it was passed on: nothing is trained that needs it
-            state.load_weights(Path(path), pl_module)
+            state.load_weights(Path(path), pl_module, allow_code=self._allow_code)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
@@ -319,9 +321,12 @@ Of several validations within an epoch, the last counts; the sanity check and a 
 
 Args:
     trial: The trial that the tuner yielded, or a fold of it.
+    allow_code_in_checkpoints: Resume also from checkpoints that contain more than tensors and plain values. Whoever can
+        write to the study's folder of checkpoints can then run any code here: loading such a file executes it.
+        Lightning 2.6 wants ``fit(..., weights_only=False)`` as well.
 
 Raises:
-    InvalidArgument: It is neither.
+    InvalidArgument: The trial is neither.
 """
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hpo_plugins.integrations._shared import (
     caller_arguments,
     calling_object,
@@ -177,7 +178,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         trial = self._trial.trial_number
         try:
             with zipfile.ZipFile(path) as archive:
-                state = json.loads(archive.read("state.json"))
+                state = msgspec.structs.asdict(msgspec.json.decode(archive.read("state.json"), type=_State))
                 models = [bytearray(archive.read(f"{number}.ubj")) for number in range(len(archive.namelist()) - 1)]
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
             raise damaged(path, "XGBoost", trial, error) from error
@@ -194,8 +195,18 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         if self._phase.is_over:
             self._trial.state_of_phases[self._phase.number] = state["log"]
         for callback, counted in zip(_early_stopping(self._container), state["early_stopping"], strict=False):
-            for name, value in counted.items():
-                setattr(callback, name, value)
+            for name in counted.keys() & _STOPPING:  # and nothing else that a stranger's file may name
+                setattr(callback, name, counted[name])
+
+
+class _State(msgspec.Struct):
+    """What ``state.json`` of a checkpoint contains."""
+
+    model: Any
+    log: dict[str, dict[str, list[Any]]]
+    learning_rate: float | str | None
+    phases: dict[int, dict[str, Any]]
+    early_stopping: list[dict[str, Any]]
 
 
 def _early_stopping(container: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 import hpo_plugins as hpo
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.sql import SqlStorage
 from hpo_plugins.view import StudyView, insights, words
 from hpo_plugins.view.plots import KINDS
@@ -285,7 +286,7 @@ def copy(storage: str, target: str, name: str | None, new_name: str | None) -> N
     """Copy a study to another storage, or within one to another name; checkpoint files stay where they are."""
     name = hpo.Tuner.load(storage, name).name
     SqlStorage(storage).copy(name, SqlStorage(target), new_name or name)
-    click.echo(f"Copied {name!r} to {new_name or name!r} in {target}.")
+    click.echo(f"Copied {name!r} to {new_name or name!r} in {redacted(target)}.")
 
 
 @main.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
@@ -301,7 +302,7 @@ def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
             f"{len(view.running)} trials of {name!r} are being trained. Stop them, or add --force."
         )
     if not yes:
-        click.confirm(f"Delete {name!r} with {len(view.trials)} trials from {storage}?", abort=True)
+        click.confirm(f"Delete {name!r} with {len(view.trials)} trials from {redacted(storage)}?", abort=True)
     SqlStorage(storage).delete(name)
     click.echo(f"Deleted {name!r}.")
 
@@ -319,7 +320,7 @@ def doctor(storage: str | None) -> None:
     if storage is None:
         return
     names = hpo.studies(storage)
-    click.echo(f"{storage}: {len(names)} studies, can be read")
+    click.echo(f"{redacted(storage)}: {len(names)} studies, can be read")
     for name in names:
         view = _view(storage, name)
         waiting = view.counts.get("waiting", 0)

@@ -12,6 +12,7 @@ from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
 from hpo_plugins.study.stored import config_from_storage
 from hpo_plugins.study.warm_start import parents_from_json
@@ -65,7 +66,8 @@ def open_study(
             given["parents"] = stored["parents"]
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
-    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir), policy)
+    private = getattr(storage, "private_folder", None) if checkpoint_dir is None else None
+    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir), policy, private)
     return StudySession(config, store, checkpoints, terms, storage=storage, clock=clock)
 
 
@@ -88,7 +90,7 @@ def load_study(
         names = storage.names()
         if len(names) != 1:
             raise StudyNotFound(
-                f"name must say which study to load; {target} holds {', '.join(map(repr, names)) or 'none'}."
+                f"name must say which study to load; {redacted(target)} holds {', '.join(map(repr, names)) or 'none'}."
             )
         (name,) = names
     store = storage.open(name, None)
@@ -114,7 +116,7 @@ def _existing(target: Target) -> Storage:
     """Return a storage, without creating its file."""
     if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
         raise StudyNotFound(
-            f"No storage at {os.fspath(target)}: there is no such file. Give the path that the Tuner was given."
+            f"No storage at {redacted(os.fspath(target))}: there is no such file. Give the path that the Tuner was given."
         )
     return open_storage(target)
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.coordination.phases import Phase, Phases
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound, StorageError
 from hpo_plugins.records import MAX_EPOCH, TrialState, plain_metrics
@@ -226,6 +227,10 @@ class Training:
 
     def save(self, write: Write, suffix: str) -> bool:
         """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
+        if not callable(write):
+            raise refusal("write", write, "a function that writes to the path that it is called with")
+        if not isinstance(suffix, str) or not is_text(suffix) or "/" in suffix or "\\" in suffix:
+            raise refusal("suffix", suffix, "the end of a file name, such as '.npz'")
         lease = self.lease
         session, started = lease.session, time.perf_counter()
         with session.lock:

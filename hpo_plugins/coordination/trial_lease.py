@@ -244,7 +244,8 @@ class TrialLease:
             self.release()
             return False
         terms = self.session.terms
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        text = str(error) if not isinstance(error, BaseException) else f"{type(error).__name__}: {error}"
+        text = text.replace("\0", "").encode(errors="backslashreplace").decode()  # what every storage can keep
         with self.session.lock, self._deferring(functools.partial(self.fail, error)):
             self._take_back()
             if (row := self._close()) is None:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_plugins._validation import choice, real_number, refusal, whole_number
+from hpo_plugins._validation import choice, is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
 
 Scale: TypeAlias = Literal["auto", "linear", "log", "reverse_log"]
@@ -115,6 +115,9 @@ class Continuous:
         return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
 
 
+MAX_INTEGER = 2**63
+
+
 @dataclass(frozen=True)
 class Integer:
     """A whole number between two inclusive bounds.
@@ -142,6 +145,8 @@ class Integer:
             object.__setattr__(
                 self, name, whole_number(name, getattr(self, name), cure="Use Continuous for real numbers.")
             )
+            if abs(getattr(self, name)) > MAX_INTEGER:
+                raise refusal(name, getattr(self, name), "a whole number within ±2**63")
         _check_order(self.low, self.high)
         _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log"))
 
@@ -277,6 +282,8 @@ def _category(index: int, value: object) -> Value:
             f"values must be strings, numbers, booleans or None, but got {value!r} at index {index}. "
             "Give each object a name, and look it up in your own code."
         )
+    if isinstance(value, str) and not is_text(value):
+        raise InvalidArgument(f"values must be text that can be stored, but got {value!r} at index {index}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidArgument(f"values must be finite, but got {value!r} at index {index}.")
     return value

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo_plugins._validation import non_empty_string
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.parameters import (
     Categorical,
@@ -45,6 +46,7 @@ class Space(Mapping[str, Parameter]):
         for name, parameter in parameters.items():
             if not isinstance(name, str) or not name:
                 raise InvalidArgument(f"space must have non-empty strings as names, but got {name!r}.")
+            non_empty_string("a parameter's name", name)
             if not isinstance(parameter, Continuous | Integer | Categorical):
                 raise InvalidArgument(
                     f"space[{name!r}] must be Continuous, Integer or Categorical, but got {parameter!r}. "

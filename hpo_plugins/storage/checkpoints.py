@@ -42,19 +42,31 @@ class Checkpoints:
         root: The folder that contains them.
         policy: ``"auto"`` deletes those that are no longer needed, ``"keep"`` deletes none, and ``"pauses"`` is
             ``"auto"`` without checkpoints of running trainings.
+        private: A folder above the root that only this user may enter; None if the root is the user's own choice.
 
     Raises:
         InvalidArgument: ``policy`` is anything else.
     """
 
-    def __init__(self, root: str | os.PathLike[str], policy: CheckpointPolicy = "auto") -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], policy: CheckpointPolicy = "auto", private: Path | None = None
+    ) -> None:
         """Touch no file yet: folders are created when something is saved."""
         self.root = Path(root)
+        self._private = private
         self.policy: CheckpointPolicy = choice("checkpoints", policy, get_args(CheckpointPolicy))
 
     def folder(self, number: int) -> Path:
         """Return the folder of a trial."""
         return self.root / f"trial-{number:05d}"
+
+    def make_folder(self, number: int) -> Path:
+        """Return the folder of a trial, which exists then."""
+        if self._private is not None:
+            self._private.mkdir(mode=0o700, exist_ok=True)
+        folder = self.folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def write(self, number: int, attempt: int, epoch: int, write: Write, suffix: str) -> str:
         """Write a checkpoint, and return its path relative to the root once it is complete and on the disk.
@@ -71,8 +83,7 @@ class Checkpoints:
             OSError: It could not be written; nothing is left of it.
             CheckpointError: ``write`` made no file where it was told to.
         """
-        folder = self.folder(number)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.make_folder(number)
         name = f"{epoch:06d}.{attempt}{suffix}"
         temporary, final = folder / f"part-{name}", folder / f"epoch-{name}"
         remove(temporary)

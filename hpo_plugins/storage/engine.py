@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.storage import sqlite
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Database:
 
     def __str__(self) -> str:
         """Return the path or the URL, without its password."""
-        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
+        return redacted(self.url if self.path is None else self.path)
 
     @contextmanager
     def translate_errors(self, what: str) -> Iterator[None]:
@@ -73,7 +74,9 @@ class Database:
         except NoResultFound as error:
             raise StudyNotFound(f"The study was deleted from {self} meanwhile.") from error
         except self._errors as error:
-            cause = first_line(error)
+            cause = redacted(first_line(error))
+            if self.url.password:
+                cause = cause.replace(str(self.url.password), "***")
             kind = Unreachable if is_outage(error, self.url) else StorageError
             raise kind(f"storage {self} could not be {what}: {cause}. {cure(cause)}") from error
 
@@ -226,6 +229,8 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         raise StorageError(
             "storage must be a path or a URL, but got an empty string. Omit it to keep the study in memory."
         )
+    if "\0" in text:
+        raise StorageError(f"storage must be a path or a URL, but got {redacted(text)!r}, which contains NUL.")
     if text == ":memory:":
         raise StorageError("storage must be a file, but got ':memory:'. Omit storage to keep the study in memory.")
     if "://" not in text:
@@ -234,7 +239,7 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         url = sa.make_url(text)
     except ArgumentError as error:
         raise StorageError(
-            f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {text!r}."
+            f"storage must be a path or a URL like postgresql+psycopg://user@host/db, but got {redacted(text)!r}."
         ) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")

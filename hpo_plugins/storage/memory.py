@@ -180,14 +180,17 @@ class MemoryStorage:
 
     Args:
         clock: Tells the time, in seconds since 1970.
+
+    Attributes:
+        private_folder: The temporary folder of its checkpoints, which only this user may enter.
     """
 
     def __init__(self, clock: Clock = time.time) -> None:
         """Create it without studies."""
         self._clock = clock
         self._studies: dict[str, MemoryStudyStore] = {}
-        self._folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
-        weakref.finalize(self, _remove, self._folder, os.getpid())
+        self.private_folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
+        weakref.finalize(self, _remove, self.private_folder, os.getpid())
 
     def names(self) -> list[str]:
         """Return the names of the studies."""
@@ -205,7 +208,7 @@ class MemoryStorage:
 
     def checkpoint_root(self, name: str) -> str:
         """Return a temporary folder that is deleted with the storage."""
-        return str(self._folder / folder_name(name))
+        return str(self.private_folder / folder_name(name))
 
 
 def _remove(folder: Path, pid: int) -> None:

@@ -16,6 +16,7 @@ from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import Definition
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.sql_study import SqlStudyStore
 
 _SCHEMA_LOCK = 0x68706F
@@ -51,11 +52,11 @@ class SqlStorage:
             return
         if path.is_dir():
             raise StorageError(
-                f"storage must be a file, but {path} is a directory. Add a file name, such as tuning.db."
+                f"storage must be a file, but {redacted(path)} is a directory. Add a file name, such as tuning.db."
             )
         if not path.parent.is_dir():
             raise StorageError(
-                f"storage cannot be created: the directory {path.parent} does not exist. Create it first."
+                f"storage cannot be created: the directory {redacted(path.parent)} does not exist. Create it first."
             )
 
     def _check_version(self, version: int) -> None:
@@ -143,7 +144,7 @@ def _version(connection: sa.Connection) -> int:
     version = connection.execute(schema.VERSION).scalar_one_or_none()
     if not str(version).isdecimal():
         raise StorageError(
-            f"{connection.engine.url.render_as_string()} has tables of hpo-plugins, but no version that can be read: "
+            f"{redacted(connection.engine.url)} has tables of hpo-plugins, but no version that can be read: "
             f"{version!r}. It is damaged: restore a copy, or give another path or database."
         )
     return int(str(version))
@@ -161,9 +162,7 @@ def _find(connection: sa.Connection, name: str) -> tuple[int, Definition] | None
     try:
         return row.id, json.loads(row.definition)
     except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(
-            f"Study {name!r} in {connection.engine.url.render_as_string()}", "its definition", error
-        ) from error
+        raise damaged(f"Study {name!r} in {redacted(connection.engine.url)}", "its definition", error) from error
 
 
 def _insert(connection: sa.Connection, name: str, definition: str) -> None:

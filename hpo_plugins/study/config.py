@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins._validation import real_number, whole_number
+from hpo_plugins._validation import is_text, real_number, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective, objective_from_json
@@ -71,7 +72,10 @@ class StudyConfig:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, whole_number(name, value, at_least=1))
         if self.max_runtime is not None:
-            real_number("max_runtime", self.max_runtime, above=0, unit=" seconds")
+            runtime = real_number("max_runtime", self.max_runtime, above=0, unit=" seconds")
+            object.__setattr__(self, "max_runtime", runtime)
+        if self.notes is not None:
+            object.__setattr__(self, "notes", _checked_notes(self.notes))
         object.__setattr__(self, "stop_when", check_criteria(self.stop_when))
         self.strategy.check(self.space, self.max_trials)
         if self.parents is not None:
@@ -178,6 +182,17 @@ class StudyConfig:
             parents=None if data["parents"] is None else parents_from_json(data["parents"]),
             notes=data["notes"],
         )
+
+
+def _checked_notes(notes: object) -> dict[str, Any]:
+    """Return notes as they are read back, or raise InvalidArgument if they are no JSON."""
+    try:
+        text = json.dumps(notes, allow_nan=False)
+        if isinstance(notes, Mapping) and is_text(json.dumps(notes, ensure_ascii=False)):
+            return dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"notes must be JSON, but got notes={notes!r}: {error}.") from error
+    raise InvalidArgument(f"notes must be a dict of JSON with text that can be stored, but got notes={notes!r}.")
 
 
 def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:

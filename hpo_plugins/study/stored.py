@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from hpo_plugins.errors import HpoError, StorageError
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.config import StudyConfig
 
 Value = str | bool | int | float | None
@@ -108,7 +109,8 @@ def config_from_storage(definition: Any, name: str, storage: object) -> StudyCon
         msgspec.convert(definition, _Definition)
         return StudyConfig.from_json(definition)
     except (msgspec.ValidationError, UnicodeError, HpoError) as error:
+        cause = str(error).rstrip(".")
         raise StorageError(
-            f"The definition of study {name!r} in {storage} cannot be used: {error} It is damaged, or another "
+            f"The definition of study {name!r} in {redacted(storage)} cannot be used: {cause}. It is damaged, or another "
             "version or program has written it. Restore a copy of the storage, or give another name= or storage=."
         ) from error

@@ -46,7 +46,7 @@ class TargetReached(Criterion):
     value: float
 
     def __post_init__(self) -> None:
-        real_number("value", self.value)
+        object.__setattr__(self, "value", real_number("value", self.value))
 
     def met(self, history: History) -> str | None:
         """Compare the best value with the target."""
@@ -84,7 +84,7 @@ class NotImproving(Criterion):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trials", whole_number("trials", self.trials, at_least=1))
-        real_number("min_delta", self.min_delta, at_least=0)
+        object.__setattr__(self, "min_delta", real_number("min_delta", self.min_delta, at_least=0))
 
     def met(self, history: History) -> str | None:
         """Count the trials since the last improvement."""

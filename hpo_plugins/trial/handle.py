@@ -62,9 +62,7 @@ class TrainingHandle(ABC):
     @property
     def checkpoint_dir(self) -> Path:
         """The trial's own folder for checkpoints; it exists."""
-        folder: Path = self._lease.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self._lease.session.checkpoints.make_folder(self.trial_number)
 
     @property
     def can_pause(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.training import Training
+from hpo_plugins.coordination.trial_folds import MAX_FOLDS
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.coordination.visiting import Ticket
 from hpo_plugins.objective import Objective, objective_from_json
@@ -78,7 +79,7 @@ class Trial(TrainingHandle):
         Raises:
             InvalidArgument: ``n`` is not a whole number from 2 on, or another one than before in this study.
         """
-        whole_number("n", n, at_least=2)
+        n = whole_number("n", n, at_least=2, at_most=MAX_FOLDS)
         self._lease.folds.declare(n)
         return self._each_fold(n)
 

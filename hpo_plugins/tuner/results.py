@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.history import History
@@ -96,7 +97,7 @@ class StudyResults:
         """
         from hpo_plugins.view.report import write_report
 
-        write_report(self._view(), path)
+        write_report(self._view(), path_like("path", path))
 
     def curves_dataframe(self) -> pd.DataFrame:
         """Return one row per trial, fold and epoch, with all metrics; pandas must be installed."""

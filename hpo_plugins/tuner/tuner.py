@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpo_plugins._validation import non_empty_string, whole_number
+from hpo_plugins._validation import non_empty_string, path_like, whole_number
 from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.opening import load_study, open_study
 from hpo_plugins.coordination.session import LeaseTerms
@@ -19,6 +19,7 @@ from hpo_plugins.objective import Objective
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.storage import Storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy
+from hpo_plugins.storage.redact import redacted
 from hpo_plugins.strategies import Random, StoppingRule, Strategy
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.termination import Criterion
@@ -125,9 +126,11 @@ class Tuner(StudyResults):
             notes=notes,
         )
         self.name = non_empty_string("name", name)
+        if checkpoint_dir is not None:
+            checkpoint_dir = path_like("checkpoint_dir", checkpoint_dir)
         mode, callbacks = check_mode(progress), check_callbacks(callbacks)
         terms = LeaseTerms(whole_number("retries", retries, at_least=0), retry_on)
-        key = f"{name} in {storage}"
+        key = f"{name} in {redacted(storage)}"
         follower = follow_rank_zero(config, key, checkpoints, terms)
         if follower is not None:
             self._bind(follower)
@@ -176,7 +179,7 @@ class Tuner(StudyResults):
             StorageError: The storage does not exist or cannot be opened.
         """
         name, session = load_study(storage, name, checkpoint_dir)
-        return _attach(name, TrialLoop(Coordinator(session), f"{name} in {storage}"))
+        return _attach(name, TrialLoop(Coordinator(session), f"{name} in {redacted(storage)}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same study in the process that unpickles it."""

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ with warnings.catch_warnings():
     import lightning.pytorch
     import pytorch_lightning
 
+from hpo_plugins.integrations._lightning_state import check  # noqa: E402
 from hpo_plugins.integrations.lightning import TrialCallback  # noqa: E402
 from support import release, save_always  # noqa: E402
 
@@ -337,6 +339,33 @@ def test_killed_training_resumes_from_its_checkpoint(pl, scheduler, data, tmp_pa
         model = deep_model(pl, scheduler, seed=1)
         fit_deep(pl, model, data, [TrialCallback(trial)], trial.resume_from)
     assert same_weights(model, expected)
+
+
+class Crafted:
+    """What a stranger puts into a checkpoint: loading it by pickle runs code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_checkpoint_that_runs_code_is_refused_unless_allowed(pl, data, tmp_path):
+    tuner = pausing(storage=tmp_path / "a.db")
+    trial = tuner.ask()
+    model = deep_model(pl, "cycle", 0)
+    fit_deep(pl, model, data, [TrialCallback(trial)])
+    trial.end()
+    (checkpoint,) = (tmp_path / "a.db.checkpoints").rglob("epoch-*")
+    content = torch.load(checkpoint, weights_only=False)
+    torch.save(content | {"greeting": Crafted(tmp_path / "executed")}, checkpoint)
+    trial = tuner.ask()
+    with pytest.raises(hpo.CheckpointError, match="can run any code: .*allow_code_in_checkpoints=True"):
+        fit_deep(pl, deep_model(pl, "cycle", 0), data, [TrialCallback(trial)], trial.resume_from)
+    assert not (tmp_path / "executed").exists()
+    check(checkpoint, 0, model, allow_code=True)  # then it is for Lightning: fit(..., weights_only=False)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_omitted_ckpt_path_is_an_error_that_says_so(pl, data):
