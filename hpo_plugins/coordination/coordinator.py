@@ -17,8 +17,19 @@ from hpo_plugins.storage.checkpoints import Checkpoints
 
 logger = logging.getLogger("hpo_plugins")
 
-_MAX_DECISION, _MAX_DOUBLINGS = 0.2, 4
-"""Bounds of the random wait after a refused acquisition: in seconds, and doublings of it."""
+_MAX_REFUSED = 2
+"""After so many refusals in a row, a process decides while no other one writes: each acquisition makes the decisions of
+all others that are under way void, and of 32 processes some would not be lucky for minutes."""
+_MAX_EXCLUSIVE = 0.02
+"""Seconds that a decision may take for that: the others' reports wait for it."""
+_MAX_PAUSE = 0.2
+
+
+class _Refused:
+    """Another process was faster."""
+
+
+_REFUSED = _Refused()
 
 
 class Coordinator:
@@ -32,6 +43,7 @@ class Coordinator:
         """Read nothing yet."""
         self.session = session
         self._silence = SilenceGuard()
+        self._decision_seconds = 0.0  # of the last decision
 
     def acquire(self) -> TrialLease | None:
         """Return a lease on the next trial to train, or None if there is nothing to train now.
@@ -44,24 +56,35 @@ class Coordinator:
         session, refused = self.session, 0
         self._silence.raise_error()
         while True:
-            started = session.clock()
+            is_exclusive = refused >= _MAX_REFUSED and self._decision_seconds < _MAX_EXCLUSIVE
             with session.lock:
                 session.write_ends()
-                history = session.refresh()
-                if session.is_full():
-                    return None
-                try:
-                    assignment = next_assignment(session)
-                except StaleView:
-                    continue
-                if assignment is None:
-                    return None
-                written = session.store.acquire(assignment, history.acquisitions)
-                if session.apply(written, is_acquisition=True) or is_acquired(session, assignment):
-                    return self._lease(assignment.number)
+                found = session.exclusively(self._acquire) if is_exclusive else self._acquire()
+                if isinstance(found, int):
+                    return self._lease(found)
+            if found is None:
+                return None
             # Another process has acquired a trial in the meantime: decide again, and not all at once.
             refused += 1
-            _back_off(refused, session.clock() - started)
+            threading.Event().wait(random.random() * min(self._decision_seconds, _MAX_PAUSE))  # noqa: S311
+
+    def _acquire(self) -> int | _Refused | None:
+        """Return the trial that was acquired, None if there is none to train now, or that another one was faster."""
+        session = self.session
+        history = session.refresh()
+        if session.is_full():
+            return None
+        started = session.clock()
+        try:
+            assignment = next_assignment(session)
+        except StaleView:
+            return _REFUSED
+        self._decision_seconds = session.clock() - started
+        if assignment is None:
+            return None
+        written = session.store.acquire(assignment, history.acquisitions)
+        is_ours = session.apply(written, is_acquisition=True) or is_acquired(session, assignment)
+        return assignment.number if is_ours else _REFUSED
 
     def _lease(self, number: int) -> TrialLease:
         row = self.session.history[number].row
@@ -120,16 +143,3 @@ class Coordinator:
     def __reduce__(self) -> tuple[Any, ...]:
         """Coordinate the same study in the process that unpickles it."""
         return Coordinator, (self.session,)
-
-
-def _back_off(refused: int, seconds: float) -> None:
-    """Wait for a random time after an assignment was refused.
-
-    Each acquisition makes the decisions of all others that are under way void. Of 32 processes that decided again at
-    once, most did so in vain, again and again.
-
-    Args:
-        refused: How often in a row.
-        seconds: How long the decision took.
-    """
-    threading.Event().wait(random.random() * min(seconds, _MAX_DECISION) * 2 ** min(refused, _MAX_DOUBLINGS))  # noqa: S311

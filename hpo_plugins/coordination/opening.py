@@ -116,7 +116,8 @@ def _existing(target: Target) -> Storage:
     """Return a storage, without creating its file."""
     if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
         raise StudyNotFound(
-            f"No storage at {redacted(os.fspath(target))}: there is no such file. Give the path that the Tuner was given."
+            f"No storage at {redacted(os.fspath(target))}: there is no such file. Give the path that the Tuner "
+            "was given."
         )
     return open_storage(target)
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from hpo_plugins.coordination.forks import watch_forks
 from hpo_plugins.coordination.heartbeat import Heartbeat, release_at_exit, worker_name
@@ -24,6 +24,7 @@ from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.protocol import LEASE_SECONDS
 from hpo_plugins.study.config import StudyConfig
 
+T = TypeVar("T")
 logger = logging.getLogger("hpo_plugins")
 
 
@@ -141,6 +142,14 @@ class StudySession:
             self._is_consistent = True
             self._read_at = self.clock()
             return self.history
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Return ``work()`` while no other process writes to the study; what it writes takes place as a whole."""
+        try:
+            return self.store.exclusively(work)
+        except BaseException:
+            self._is_consistent = False  # the history may contain what was not written after all
+            raise
 
     def apply(self, written: Written | None, *, is_acquisition: bool = False) -> bool:
         """Apply a write of this process to the history, and return whether it took place.

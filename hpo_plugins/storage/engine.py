@@ -120,6 +120,8 @@ class Database:
         # One frame, without context managers of our own: a Ctrl-C at any instant ends in the except clause, and a
         # transaction that nobody knows of, which would hold SQLite's lock, ends with its connection.
         with self._lock:
+            if self._held and self._held[0].in_transaction():  # within another write
+                return work(self._held[0], *arguments)
             try:
                 with self.translate_errors("opened" if not self._is_open else "written" if is_write else "read"):
                     self._check_file()

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written
@@ -21,6 +21,7 @@ from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.proxy import Address, ProxyStudyStore, serve
 
+T = TypeVar("T")
 Clock: TypeAlias = Callable[[], float]
 
 
@@ -139,6 +140,10 @@ class MemoryStudyStore:
     def claim(self, key: str, owner: str) -> bool:
         """Return whether ``owner`` is the first that claims ``key``."""
         return self._claims.setdefault(key, owner) == owner
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Return ``work()``: its acquisition may still be refused, which costs microseconds here."""
+        return work()
 
     def before_fork(self) -> None:
         """Serve this study: a forked child's copy of it would go its own way."""

@@ -21,10 +21,12 @@ two runs of a script adds that much and no more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 60.0
 """A worker that has not renewed its leases for this long loses them."""
@@ -90,6 +92,12 @@ class StudyStore(Protocol):
         Args:
             key: What only one is to do, such as to pass on the end of a trial.
             owner: Who asks; one that asks again gets the same answer.
+        """
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Return ``work()``, if possible while no other process writes to the study.
+
+        What it writes takes place as a whole, or not at all if it raises.
         """
 
     def before_fork(self) -> None:

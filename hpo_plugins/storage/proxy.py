@@ -12,13 +12,15 @@ import math
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.managers import BaseManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hpo_plugins.errors import StorageError
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
 from hpo_plugins.storage.protocol import Definition
+
+T = TypeVar("T")
 
 
 class Address(NamedTuple):
@@ -139,6 +141,10 @@ class ProxyStudyStore:
         """Return whether ``owner`` is the first that claims ``key``."""
         is_first: bool = self._call("claim", key, owner)
         return is_first
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Return ``work()``: its acquisition may still be refused."""
+        return work()
 
     def before_fork(self) -> None:
         """Do nothing: the child opens its own connection."""

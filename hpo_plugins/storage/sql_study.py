@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import NoResultFound
@@ -17,6 +17,8 @@ from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
 from hpo_plugins.storage.rows import reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
+
+T = TypeVar("T")
 
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
@@ -180,6 +182,15 @@ class SqlStudyStore:
         if first is None:
             self._execute(connection, statements.CLAIM, claim)
         return first is None or first[0] == claim["this_owner"]
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Return ``work()`` from one transaction that holds the study's row."""
+
+        def locked(connection: sa.Connection) -> T:
+            self._execute(connection, statements.LOCK_STUDY)
+            return work()
+
+        return self._database.write(locked, is_patient=False)
 
     def before_fork(self) -> None:
         """Do nothing: the child opens its own connections."""

@@ -111,6 +111,7 @@ def config_from_storage(definition: Any, name: str, storage: object) -> StudyCon
     except (msgspec.ValidationError, UnicodeError, HpoError) as error:
         cause = str(error).rstrip(".")
         raise StorageError(
-            f"The definition of study {name!r} in {redacted(storage)} cannot be used: {cause}. It is damaged, or another "
-            "version or program has written it. Restore a copy of the storage, or give another name= or storage=."
+            f"The definition of study {name!r} in {redacted(storage)} cannot be used: {cause}. It is damaged, or "
+            "another program or version has written it. Restore a copy of the storage, or give another name= or "
+            "storage=."
         ) from error
