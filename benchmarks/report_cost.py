@@ -219,7 +219,7 @@ print(json.dumps([len(trials), seconds, cpu, base, peak()]))
 def build(path: Path, trials: int) -> None:
     """Write a file of finished trials: one through the library, and its rows, with other figures, as the others."""
     tuner = hpo.Tuner(SPACE, hpo.Minimize(METRIC), storage=path, seed=0)
-    trial = tuner.ask()
+    trial, space = tuner.ask(), tuner.space
     for epoch in range(1, EPOCHS + 1):
         trial.report(epoch, {"train-logloss": 1 / epoch, METRIC: 1 / epoch})
     trial.end()
@@ -231,7 +231,7 @@ def build(path: Path, trials: int) -> None:
         curve = [report._asdict() for report in connection.execute(sa.select(curves).order_by(curves.c.revision))]
         step = EPOCHS + 2  # revisions a trial: the hand-out, the reports, the end
         for number in range(1, trials):
-            params = {"learning_rate": draw.random(), "max_depth": draw.randint(1, 10)}
+            params = space.decode([draw.random() for _ in space])
             own = {"number": number, "params": json.dumps(params), "revision": (number + 1) * step}
             connection.execute(rows.insert(), row | own)
             connection.execute(curves.insert(), [_other(report, number, step, draw) for report in curve])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -60,10 +60,11 @@ class SqlStudyStore:
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
         (revision, acquisitions, now, runtime, last_write), rows, first = self._database.read(self._read_changes, since)
-        reports = first if len(first) < _CHUNK_SIZE else chain(first, self._later_reports(first[-1][-1], revision))
-        records = reports_of(reports, self.where)
+        reports: Iterable[ReportRow] = reports_of(first, self.where)
+        if len(first) == _CHUNK_SIZE:
+            reports = chain(reports, self._later_reports(first[-1][-1], revision))
         runtime += _counted_gap(now, last_write)
-        return Changes(revision, acquisitions, now, [trial_of(row, self.where) for row in rows], records, runtime)
+        return Changes(revision, acquisitions, now, [trial_of(row, self.where) for row in rows], reports, runtime)
 
     def _read_changes(self, connection: sa.Connection, since: int) -> tuple[Any, Sequence[Any], Sequence[Any]]:
         # The study's row is read first: if reads do not share a snapshot, later rows come twice rather than never.
@@ -80,11 +81,11 @@ class SqlStudyStore:
         values = {"this_since": since, "this_until": until, "this_limit": _CHUNK_SIZE}
         return self._execute(connection, statements.CHANGED_REPORTS, values).rows or []
 
-    def _later_reports(self, since: int, until: int) -> Iterator[Any]:
+    def _later_reports(self, since: int, until: int) -> Iterator[ReportRow]:
         """Yield the rest of a large study, chunk by chunk."""
         while True:
             rows = self._database.read(self._read_reports, since, until)
-            yield from rows
+            yield from reports_of(rows, self.where)
             if len(rows) < _CHUNK_SIZE:
                 return
             since = rows[-1][-1]
