@@ -132,7 +132,7 @@ def use(path: Path) -> str:
         if tuner.best_trial is not None:
             str(tuner.best_trial.value)
         while not tuner.done and (trial := tuner.ask()) is not None:
-            trial.report(max(trial.start_epoch, 9), {"loss": 1.0})
+            trial.report(max(trial.start_epoch, 9), {tuner.objective.metric: 1.0})
             trial.end()
     return "read"
 

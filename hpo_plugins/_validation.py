@@ -85,13 +85,13 @@ def non_empty_string(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise refusal(name, value, "a non-empty string")
     if not is_text(value):
-        raise refusal(name, value, "text that can be stored, without NUL and lone surrogates")
+        raise refusal(name, value, "text that can be stored, without lone surrogates")
     return value
 
 
 def is_text(value: str) -> bool:
-    """Return whether every storage can keep a string: it has no NUL, and no surrogate without its pair."""
-    return "\0" not in value and (value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value))
+    """Return whether a string can be stored: it has no surrogate without its pair."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def path_like(name: str, value: object) -> str | os.PathLike[str]:

@@ -266,7 +266,7 @@ def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], di
     numbers: dict[str, float] = {}
     left_out: dict[str, str] = {}
     for name, value in metrics.items():
-        if type(name) is not str or not name or not name.isascii() or "\0" in name:
+        if type(name) is not str or not name or not name.isascii():
             _name(name)
         if type(value) is float:
             numbers[name] = value
@@ -281,8 +281,10 @@ def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], di
 
 
 def _name(name: object) -> None:
-    if not isinstance(name, str) or not name or not is_text(name):
-        raise InvalidReport(f"metrics must have non-empty strings that can be stored as names, but got {name!r}.")
+    if not isinstance(name, str) or not name:
+        raise InvalidReport(f"metrics must have non-empty strings as names, but got {name!r}.")
+    if not is_text(name):
+        raise InvalidReport(f"metrics must have names without lone surrogates, but got {name!r}.")
 
 
 def _number(name: object, value: Any) -> float:

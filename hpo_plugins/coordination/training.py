@@ -194,7 +194,7 @@ class Training:
             number = 0
         if isinstance(epoch, bool) or not 1 <= number <= MAX_EPOCH:
             raise InvalidReport(
-                f"epoch must be a whole number from 1 to 2**53 (completed epochs), but got epoch={epoch!r}."
+                f"epoch must be a whole number from 1 on (completed epochs), at most 2**53, but got epoch={epoch!r}."
             )
         if number < self.epoch or number <= self._others_epoch:
             raise InvalidReport(

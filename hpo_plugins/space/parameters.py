@@ -115,7 +115,8 @@ class Continuous:
         return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
 
 
-MAX_INTEGER = 2**63
+MAX_INTEGER = 10**300
+"""What floats can interpolate; SageMaker's bounds have up to 256 digits."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Integer:
                 self, name, whole_number(name, getattr(self, name), cure="Use Continuous for real numbers.")
             )
             if abs(getattr(self, name)) > MAX_INTEGER:
-                raise refusal(name, getattr(self, name), "a whole number within ±2**63")
+                raise refusal(name, getattr(self, name), "a whole number of at most 300 digits")
         _check_order(self.low, self.high)
         _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log"))
 

@@ -43,7 +43,7 @@ def trial_of(row: Sequence[Any], where: str) -> TrialRow:
         raise damaged(where, f"trial {columns['number']!r}", error) from error
     if not (0 <= trial.number < 2**31 and trial.attempts >= 1 and 0 <= trial.start_epoch <= MAX_EPOCH):
         raise damaged(where, f"trial {trial.number}", "a number is out of its range")
-    if not 0 <= trial.fold <= (trial.folds or 0) < MAX_FOLDS:
+    if trial.folds in (0, 1) or not 0 <= trial.fold <= (trial.folds or 0) < MAX_FOLDS:
         raise damaged(where, f"trial {trial.number}", f"fold {trial.fold} of {trial.folds}")
     return trial
 

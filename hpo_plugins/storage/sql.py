@@ -151,7 +151,10 @@ def _version(connection: sa.Connection) -> int:
 
 
 def _names(connection: sa.Connection) -> list[str]:
-    return list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
+    names = list(connection.execute(sa.select(schema.studies.c.name).order_by(schema.studies.c.id)).scalars())
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise damaged(str(redacted(connection.engine.url)), "the table of studies", f"a name is {wrong[0]!r}")
+    return names
 
 
 def _find(connection: sa.Connection, name: str) -> tuple[int, Definition] | None:

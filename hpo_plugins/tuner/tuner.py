@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpo_plugins._validation import non_empty_string, path_like, whole_number
+from hpo_plugins._validation import non_empty_string, path_like, refusal, whole_number
 from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.opening import load_study, open_study
 from hpo_plugins.coordination.session import LeaseTerms
@@ -126,6 +126,8 @@ class Tuner(StudyResults):
             notes=notes,
         )
         self.name = non_empty_string("name", name)
+        if "\0" in name:
+            raise refusal("name", name, "a string without NUL")
         if checkpoint_dir is not None:
             checkpoint_dir = path_like("checkpoint_dir", checkpoint_dir)
         mode, callbacks = check_mode(progress), check_callbacks(callbacks)
