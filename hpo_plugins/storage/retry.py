@@ -44,8 +44,7 @@ class Outage:
         now = time.monotonic()
         if self._since is None:
             self._since, self._pause = now, _MIN_PAUSE
-            if MAX_OUTAGE_SECONDS:
-                logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", MAX_OUTAGE_SECONDS, error)
+            logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", MAX_OUTAGE_SECONDS, error)
         if now - self._since >= MAX_OUTAGE_SECONDS:
             return False
         threading.Event().wait(self._pause)
