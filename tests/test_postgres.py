@@ -181,3 +181,24 @@ def test_clock_of_the_worker_does_not_matter(postgres_url, tmp_path, monkeypatch
     other = tuner_for(postgres_url, tmp_path)
     assert other.ask().number == 1
     assert abs(other.trials[0].started_at - clock()) < 600
+
+
+def test_report_that_waits_while_the_trial_is_taken_over_is_refused(postgres_url, tmp_path):
+    """One statement takes the revision and appends the report: it must not see the trial as it was before the wait."""
+    tuner = tuner_for(postgres_url, tmp_path)
+    trial, answers = tuner.ask(), []
+    trial.report(1, {"loss": 1.0})
+    engine = sa.create_engine(postgres_url)
+    with engine.connect() as other:
+        other.execute(schema.studies.update().values(revision=schema.studies.c.revision + 1))
+        other.execute(schema.trials.update().values(attempts=2))
+        report = threading.Thread(target=lambda: answers.append(trial.report(2, {"loss": 0.5})))
+        report.start()
+        with engine.connect() as watcher:
+            while not watcher.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one():
+                watcher.rollback()
+        other.commit()
+        report.join()
+        assert answers == [True]
+        assert other.execute(sa.select(schema.reports.c.epoch)).scalars().all() == [1]
+    engine.dispose()

@@ -13,10 +13,10 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
@@ -27,6 +27,7 @@ from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
 
 T = TypeVar("T")
+Mode: TypeAlias = Literal["read", "write", "at once"]
 
 
 class Database:
@@ -57,9 +58,10 @@ class Database:
         self.outage = Outage(str(self))
         self._lock = threading.RLock()
         self._held: list[sa.Connection] = []  # the connection that short transactions share, if it is open
+        self._at_once: list[sa.Connection] = []  # one whose statements are transactions of their own
         self._is_open = False  # whether it has answered
         self._file: tuple[int, int] | None = None
-        weakref.finalize(self, _dispose, self.engine, self._held, os.getpid())
+        weakref.finalize(self, _dispose, self.engine, (self._held, self._at_once), os.getpid())
         _databases.add(self)
 
     def __str__(self) -> str:
@@ -91,7 +93,7 @@ class Database:
         Raises:
             StorageError: The database cannot be reached or written.
         """
-        return self._patiently(is_patient, True, work, arguments)
+        return self._patiently(is_patient, "write", work, arguments)
 
     def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """Return ``work(connection, *arguments)`` from a transaction that reads one state of the data.
@@ -103,12 +105,20 @@ class Database:
         Raises:
             StorageError: The database cannot be reached or read.
         """
-        return self._patiently(True, False, work, arguments)
+        return self._patiently(True, "read", work, arguments)
 
-    def _patiently(self, is_patient: bool, is_write: bool, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def write_at_once(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Return ``work(connection, *arguments)``, which executes one statement: it is committed as it ends.
+
+        Raises:
+            StorageError: The database cannot be reached or written.
+        """
+        return self._patiently(True, "at once", work, arguments)
+
+    def _patiently(self, is_patient: bool, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         while True:
             try:
-                result = self._transact(is_write, work, arguments)
+                result = self._transact(mode, work, arguments)
             except Unreachable as error:
                 if not (is_patient and self.outage.wait(error)):
                     raise
@@ -116,18 +126,23 @@ class Database:
                 self.outage.end()
                 return result
 
-    def _transact(self, is_write: bool, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _transact(self, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         # One frame, without context managers of our own: a Ctrl-C at any instant ends in the except clause, and a
         # transaction that nobody knows of, which would hold SQLite's lock, ends with its connection.
         with self._lock:
             if self._held and self._held[0].in_transaction():  # within another write
                 return work(self._held[0], *arguments)
             try:
-                with self.translate_errors("opened" if not self._is_open else "written" if is_write else "read"):
+                with self.translate_errors("opened" if not self._is_open else "read" if mode == "read" else "written"):
                     self._check_file()
+                    if mode == "at once":
+                        if not self._at_once:
+                            connection = self.engine.connect()
+                            self._at_once.append(connection.execution_options(isolation_level="AUTOCOMMIT"))
+                        return work(self._at_once[0], *arguments)
                     if not self._held:
                         self._held.append(self.engine.connect())
-                    connection = self._held[0].execution_options(hpo_write=is_write)
+                    connection = self._held[0].execution_options(hpo_write=mode == "write")
                     with connection.begin():
                         result = work(connection, *arguments)
                     if not self._is_open:
@@ -135,6 +150,7 @@ class Database:
                     return result
             except BaseException:
                 _close(self._held)
+                _close(self._at_once)
                 raise
 
     def _check_file(self) -> None:
@@ -167,6 +183,7 @@ class Database:
         """Close the connections; the next use opens new ones."""
         with self._lock:
             _close(self._held)
+            _close(self._at_once)
             self.engine.dispose()
 
     def now(self) -> Any:
@@ -198,8 +215,9 @@ _inherited: list[Any] = []
 def _after_fork() -> None:
     """Keep a parent's connections open and unused in a forked child: closing one would end it in the parent, too."""
     for database in list(_databases):
-        _inherited.extend(database._held)  # noqa: SLF001
-        database._held.clear()  # noqa: SLF001
+        for held in (database._held, database._at_once):  # noqa: SLF001
+            _inherited.extend(held)
+            held.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -214,9 +232,10 @@ def _close(held: list[sa.Connection]) -> None:
             connection.close()
 
 
-def _dispose(engine: sa.Engine, held: list[sa.Connection], pid: int) -> None:
+def _dispose(engine: sa.Engine, connections: Sequence[list[sa.Connection]], pid: int) -> None:
     if pid == os.getpid():
-        _close(held)
+        for held in connections:
+            _close(held)
     engine.dispose(close=pid == os.getpid())  # a forked child must not close its parent's connections
 
 

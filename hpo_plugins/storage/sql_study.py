@@ -118,12 +118,16 @@ class SqlStudyStore:
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""
+        if self._database.engine.dialect.name == "postgresql":
+            return self._database.write_at_once(self._report_at_once, report)
         return self._database.write(self._report, report)
 
+    def _report_at_once(self, connection: sa.Connection, report: ReportRow) -> int | None:
+        row = self._execute(connection, statements.REPORT_AT_ONCE, _report_values(report)).first()
+        return None if row is None else int(row[0])
+
     def _report(self, connection: sa.Connection, report: ReportRow) -> int | None:
-        values = {f"this_{name}": value for name, value in zip(ReportRow._fields, report, strict=True)}
-        if not isinstance(report.metrics, str):
-            values["this_metrics"] = encode_metrics(report.metrics)
+        values = _report_values(report)
         # Reports do not count as work: renewals are frequent enough, and every report would pay for it.
         revision = self._take_revision(connection, self._timed.advance_only)
         is_written = self._execute(connection, statements.APPEND_REPORT, values | {"this_revision": revision}).rowcount
@@ -226,6 +230,13 @@ class SqlStudyStore:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it."""
         return SqlStudyStore, (self._database, self._name, self._study, self.definition)
+
+
+def _report_values(report: ReportRow) -> dict[str, Any]:
+    values = {f"this_{name}": value for name, value in zip(ReportRow._fields, report, strict=True)}
+    if not isinstance(report.metrics, str):
+        values["this_metrics"] = encode_metrics(report.metrics)
+    return values
 
 
 def _counted_gap(now: float, last_write: float | None) -> float:

@@ -104,6 +104,22 @@ APPEND_REPORT = Statement(
 """Appends a report if the trial's lease is held: then one row is selected, otherwise none."""
 
 
+def _report_at_once() -> Statement:
+    taken = studies.update().where(_IS_STUDY).values(revision=studies.c.revision + 1).returning(studies.c.revision)
+    revision = taken.cte("taken")
+    values = {name: value for name, value in _REPORT_VALUES.items() if name != "revision"}
+    row = sa.select(*values.values(), revision.c.revision).where(*_IS_HELD, trials.c.state == TrialState.RUNNING.value)
+    # Locked, the trial's row is read as it is after the wait for the study's, not as it was when the statement began.
+    row = row.with_for_update(read=True, of=trials)
+    appended = reports.insert().from_select([*values, "revision"], row).returning(reports.c.revision).cte("appended")
+    return Statement(sa.select(appended.c.revision))
+
+
+REPORT_AT_ONCE = _report_at_once()
+"""Takes a revision and appends a report in one statement, for PostgreSQL: then the study's row, which all reports wait
+for, is not locked while the client's process waits for a core."""
+
+
 @functools.cache
 def update_trial(fields: frozenset[str], states: tuple[TrialState, ...] = UNFINISHED) -> Statement:
     """Return the statement that rewrites these columns of a trial that an attempt holds.
