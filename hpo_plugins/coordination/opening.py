@@ -15,7 +15,6 @@ from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folde
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
 from hpo_plugins.study.stored import config_from_storage
-from hpo_plugins.study.warm_start import parents_from_json
 
 Target = str | os.PathLike[str] | Storage
 
@@ -54,7 +53,7 @@ def open_study(
     definition = config.to_json()
     store = storage.open(name, definition)
     if (stored := store.definition) is not definition:
-        config_from_storage(stored, name, target)
+        stored_config = config_from_storage(stored, name, target)
         config = replace(
             config,
             seed=stored["seed"] if keeps_seed else config.seed,
@@ -62,7 +61,7 @@ def open_study(
         )
         check_match(stored, given := config.to_json(), name)
         if stored["parents"] != given["parents"]:
-            config = replace(config, parents=parents_from_json(stored["parents"]))
+            config = replace(config, parents=stored_config.parents)
             given["parents"] = stored["parents"]
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)

@@ -16,8 +16,6 @@ from hpo_plugins.records import ReportRow, TrialState
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP
 from hpo_plugins.storage.schema import REPORT_COLUMNS, TRIAL_COLUMNS, claims, reports, studies, trials
 
-UNFINISHED = (TrialState.RUNNING, TrialState.PAUSED)
-
 
 class Statement:
     """A statement with named values that is compiled when it is first executed, and executed by the driver itself.
@@ -121,15 +119,14 @@ for, is not locked while the client's process waits for a core."""
 
 
 @functools.cache
-def update_trial(fields: frozenset[str], states: tuple[TrialState, ...] = UNFINISHED) -> Statement:
-    """Return the statement that rewrites these columns of a trial that an attempt holds.
+def update_trial(fields: frozenset[str]) -> Statement:
+    """Return the statement that rewrites these columns of an unfinished trial that an attempt holds.
 
     Args:
         fields: The columns; their values are those of the same names.
-        states: The states in which the trial may be.
     """
-    held = (*_IS_HELD, sa.or_(*(trials.c.state == state.value for state in states)))
-    return Statement(trials.update().where(*held).values(_columns(fields)))
+    unfinished = sa.or_(*(trials.c.state == state.value for state in (TrialState.RUNNING, TrialState.PAUSED)))
+    return Statement(trials.update().where(*_IS_HELD, unfinished).values(_columns(fields)))
 
 
 def _columns(names: Iterable[str]) -> dict[str, Any]:
