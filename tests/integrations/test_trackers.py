@@ -189,6 +189,7 @@ def runs(tmp_path_factory):
     search(WandbCallback("digits", mode="offline", dir=folder))
     assert wandb.run is own
     own.finish()
+    wandb.teardown()  # its service process writes the files, and a run that is finished may not be on the disk yet
     found = {}
     for path in folder.rglob("*.wandb"):
         records = list(records_of(path))
