@@ -48,13 +48,13 @@ def test_configurations_go_to_the_cube_and_back(name, params):
     assert SPACE.definition_of(configuration) == name
     assert SPACE.params_of(configuration) == SPACE.definitions[name].space.fixed | params
     point = SPACE.encode(configuration)
-    assert point.shape == (4,)
+    assert point.shape == (5,)  # the fixed value is a parameter of one value
     assert SPACE.decode(point) == configuration
     assert Space.key(SPACE.decode(point)) == Space.key(configuration)
 
 
 def test_coordinates_of_other_definitions_rest():
-    assert list(SPACE.encode(A.qualify({"x": 0.0}))) == [0.25, 0.0, 0.5, 0.5]
+    assert list(SPACE.encode(A.qualify({"x": 0.0}))) == [0.25, 0.0, 0.5, 0.5, 0.5]
 
 
 def test_json_round_trip():
@@ -73,7 +73,7 @@ def test_finite_unions_are_counted_one_after_the_other():
     found = [union.at_index(index) for index in range(5)]
     assert len({Space.key(configuration) for configuration in found}) == 5
     assert [union.definition_of(configuration) for configuration in found] == ["a", "a", "b", "b", "b"]
-    with pytest.raises(hpo.InvalidArgument, match="index must be below 5"):
+    with pytest.raises(hpo.InvalidArgument, match="index must be from 0 to 4"):
         union.at_index(5)
 
 

@@ -151,10 +151,15 @@ def write_ranges(space: Space) -> dict[str, Any]:
     """Return a space as ``ParameterRanges``; categories that are numbers become strings.
 
     Raises:
-        InvalidArgument: Two categories are the same string.
+        InvalidArgument: Two categories are the same string, or a parameter is conditional.
     """
     lists: dict[str, list[dict[str, Any]]] = {}
     for name, parameter in space.items():
+        if parameter.when is not None:
+            raise InvalidArgument(
+                f"{name!r} must not be conditional, since the service has no conditions, but has "
+                f"when={parameter.when!r}. Export one tuner for each case."
+            )
         if isinstance(parameter, Categorical):
             values = [write_value(value) for value in parameter.values]
             if len(set(values)) < len(values):

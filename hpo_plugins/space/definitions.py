@@ -2,20 +2,21 @@
 
 Together they form one space, the disjoint union of their spaces. A configuration of it names the definition that it
 belongs to, and has that definition's parameters under qualified names: ``{"definition": "forest", "forest.depth": 3}``.
+So it is a space whose parameters are conditional on the definition.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Objective, objective_from_json
-from hpo_plugins.space.parameters import Categorical, FloatArray, Parameter, Params, Value
+from hpo_plugins.space.base import Params, Value
+from hpo_plugins.space.categorical import Categorical
+from hpo_plugins.space.conditions import When
+from hpo_plugins.space.parameters import Parameter
 from hpo_plugins.space.space import Space
 
 _TAG = "definition"
@@ -41,6 +42,16 @@ class TrainingDefinition:
         """Return the configuration of the union that stands for ``params`` in this definition."""
         return {_TAG: self.name} | {f"{self.name}.{name}": value for name, value in params.items()}
 
+    def qualified(self) -> dict[str, Parameter]:
+        """Return the parameters under their qualified names, active in this definition only; fixed ones too."""
+        parameters: dict[str, Parameter] = dict(self.space)
+        parameters |= {name: Categorical([value]) for name, value in self.space.fixed.items()}
+        found: dict[str, Parameter] = {}
+        for name, parameter in parameters.items():
+            own = {} if parameter.when is None else {f"{self.name}.{n}": v for n, v in parameter.when.items()}
+            found[f"{self.name}.{name}"] = replace(parameter, when=When({_TAG: self.name, **own}))
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``space_from_json`` reads."""
         return {"name": self.name, "space": self.space.to_json(), "objective": self.objective.to_json()}
@@ -48,9 +59,6 @@ class TrainingDefinition:
 
 class DefinitionSpace(Space):
     """The union of the spaces of several definitions.
-
-    Its unit cube has one coordinate for the definition and one for each parameter of every definition; the
-    coordinates of the other definitions are 1/2.
 
     Raises:
         InvalidArgument: Two definitions have the same name, or some are minimised and others maximised.
@@ -70,59 +78,21 @@ class DefinitionSpace(Space):
             )
         parameters: dict[str, Parameter] = {_TAG: Categorical(list(self.definitions))}
         for definition in definitions:
-            parameters |= {f"{definition.name}.{name}": parameter for name, parameter in definition.space.items()}
+            parameters |= definition.qualified()
         super().__init__(parameters)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild the union: hashes of strings differ between processes."""
         return DefinitionSpace, (list(self.definitions.values()),)
 
-    @functools.cached_property
-    def size(self) -> int | None:
-        """The number of configurations of all definitions, None if infinite."""
-        sizes = [definition.space.size for definition in self.definitions.values()]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
-
     def definition_of(self, configuration: Mapping[str, Value]) -> str | None:
         """Return the name of the configuration's definition."""
         return str(configuration[_TAG])
-
-    def checked(self, configuration: Mapping[str, Any]) -> Params:
-        """Return a configuration with plain values, or raise InvalidArgument with the parameter's name."""
-        name = configuration.get(_TAG)
-        if not isinstance(name, str) or name not in self.definitions:
-            raise InvalidArgument(f"{_TAG} must be one of {list(self.definitions)}, but got {name!r}.")
-        definition = self.definitions[name]
-        return definition.qualify(definition.space.checked(self.params_of(configuration)))
 
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
         """Return the parameters under their unqualified names, in a new dict."""
         prefix = f"{configuration[_TAG]}."
         return {key.removeprefix(prefix): value for key, value in configuration.items() if key != _TAG}
-
-    def encode(self, params: Mapping[str, Any]) -> FloatArray:
-        """Return the point of a configuration, shape ``(d,)``."""
-        units = [parameter.to_unit(params[name]) if name in params else 0.5 for name, parameter in self.items()]
-        return np.array(units, dtype=np.float64)
-
-    def decode(self, point: Sequence[float] | FloatArray) -> Params:
-        """Return the configuration at a point; the first coordinate selects the definition."""
-        units = dict(zip(self, point, strict=True))
-        definition = self.definitions[str(self[_TAG].from_unit(float(units[_TAG])))]
-        return definition.qualify(definition.space.decode([units[f"{definition.name}.{n}"] for n in definition.space]))
-
-    def at_index(self, index: int) -> Params:
-        """Return configuration ``index`` of a finite union, one definition after another.
-
-        Raises:
-            InvalidArgument: There are not that many configurations.
-        """
-        for definition in self.definitions.values():
-            size = definition.space.size
-            if size is None or index < size:
-                return definition.qualify(definition.space.at_index(index))
-            index -= size
-        raise InvalidArgument(f"index must be below {self.size}, the number of configurations.")
 
     def to_json(self) -> Any:
         """Return the JSON form that ``space_from_json`` reads: a list, whereas a single space is a dict."""

@@ -10,29 +10,22 @@ checkpoint formats reject numpy scalars.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hpo_plugins._validation import choice, is_text, real_number, refusal, whole_number
+from hpo_plugins._validation import choice, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
-
-Scale: TypeAlias = Literal["auto", "linear", "log", "reverse_log"]
-Value: TypeAlias = str | int | float | bool | None
-Params: TypeAlias = dict[str, Value]
-FloatArray: TypeAlias = NDArray[np.float64]
+from hpo_plugins.space.base import ParameterBase, Scale
+from hpo_plugins.space.categorical import Categorical
 
 AUTO_LOG_RATIO = 1e3
 """``scale="auto"`` is logarithmic for ranges of three decades or more."""
 
 
-@dataclass(frozen=True)
-class Continuous:
+@dataclass(frozen=True, repr=False)
+class Continuous(ParameterBase):
     """A real number between two inclusive bounds.
 
     Args:
@@ -43,9 +36,12 @@ class Continuous:
             ``"log"`` when the range spans three decades or more (``high / low >= 1000``), ``"reverse_log"`` when
             ``1 - x`` does, and ``"linear"`` otherwise. The rule depends on the bounds alone, so suggestions never
             depend on when a scale was learned.
+        when: Makes the parameter conditional: another parameter's name to a value or a list of values. It is part of a
+            configuration only while each of them has one of its values, as in ``{"optimizer": "sgd"}``.
 
     Raises:
-        InvalidArgument: A bound is not finite, ``low > high``, or the scale does not fit the bounds.
+        InvalidArgument: A bound is not finite, ``low > high``, the scale does not fit the bounds, or ``when`` is no
+            condition.
     """
 
     low: float
@@ -58,6 +54,7 @@ class Continuous:
             object.__setattr__(self, name, real_number(name, getattr(self, name)))
         _check_order(self.low, self.high)
         _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log", "reverse_log"))
+        self._keep_condition()
 
     @property
     def resolved_scale(self) -> Scale:
@@ -110,17 +107,21 @@ class Continuous:
             raise refusal(name, value, f"between {self.low:g} and {self.high:g}")
         return number
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``parameter_from_json`` reads."""
-        return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
+    def value_at(self, position: int) -> float:  # noqa: ARG002
+        """Return the only value of a parameter of size 1."""
+        return self.low
+
+    def position(self, value: float) -> int:  # noqa: ARG002
+        """Return the position of that value."""
+        return 0
 
 
 MAX_INTEGER = 10**300
 """What floats can interpolate; SageMaker's bounds have up to 256 digits."""
 
 
-@dataclass(frozen=True)
-class Integer:
+@dataclass(frozen=True, repr=False)
+class Integer(ParameterBase):
     """A whole number between two inclusive bounds.
 
     Every value x has a bin of the unit interval: bins are equally wide on the linear scale, and span
@@ -131,9 +132,11 @@ class Integer:
         high: The largest value.
         scale: ``"linear"``, ``"log"`` (values > 0), or ``"auto"``: ``"log"`` when ``low > 0`` and
             ``high / low >= 1000``, else ``"linear"``.
+        when: A condition, as in ``Continuous``.
 
     Raises:
-        InvalidArgument: A bound is not a whole number, ``low > high``, or the scale does not fit the bounds.
+        InvalidArgument: A bound is not a whole number, ``low > high``, the scale does not fit the bounds, or ``when``
+            is no condition.
     """
 
     low: int
@@ -150,6 +153,7 @@ class Integer:
                 raise refusal(name, getattr(self, name), "a whole number of at most 300 digits")
         _check_order(self.low, self.high)
         _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log"))
+        self._keep_condition()
 
     @property
     def resolved_scale(self) -> Scale:
@@ -185,81 +189,18 @@ class Integer:
             raise refusal(name, value, f"a whole number between {self.low} and {self.high}")
         return number
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``parameter_from_json`` reads."""
-        return {"kind": self.kind, "low": self.low, "high": self.high, "scale": self.scale}
+    def value_at(self, position: int) -> int:
+        """Return the value at a position, from 0."""
+        return self.low + position
 
-
-@dataclass(frozen=True, eq=False)
-class Categorical:
-    """One of a list of values that have no order.
-
-    Args:
-        values: Strings, numbers, booleans or None; at least one, without duplicates. ``True``, ``1`` and ``1.0`` are
-            three different values, and a value keeps its type.
-
-    Raises:
-        InvalidArgument: The list is empty, or contains a duplicate or a value of another type.
-    """
-
-    values: tuple[Value, ...]
-    kind: ClassVar[str] = "categorical"
-
-    def __init__(self, values: Sequence[Value]) -> None:
-        """Check the values and keep them in their order."""
-        if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-            raise InvalidArgument(f"values must be a list, but got values={values!r}.")
-        object.__setattr__(self, "values", tuple(_category(index, value) for index, value in enumerate(values)))
-        if not self.values:
-            raise InvalidArgument("values must contain at least one value, but got values=[].")
-        seen: set[str] = set()
-        for index, key in enumerate(self._keys):
-            if key in seen:
-                raise InvalidArgument(
-                    f"values must not contain duplicates, but got {self.values[index]!r} at index {index}."
-                )
-            seen.add(key)
-
-    @property
-    def _keys(self) -> tuple[str, ...]:
-        # JSON tells True, 1 and 1.0 apart, which Python's == does not.
-        return tuple(json.dumps(value) for value in self.values)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether the other parameter has the same values, of the same types."""
-        return isinstance(other, Categorical) and self._keys == other._keys
-
-    def __hash__(self) -> int:
-        """Return the hash of what ``==`` compares."""
-        return hash(self._keys)
-
-    @property
-    def size(self) -> int | None:
-        """The number of values."""
-        return len(self.values)
-
-    def from_unit(self, u: float) -> Value:
-        """Return the value whose bin contains ``u``; all bins are equally wide."""
-        return self.values[min(max(math.floor(u * len(self.values)), 0), len(self.values) - 1)]
-
-    def to_unit(self, value: Value) -> float:
-        """Return the centre of the value's bin."""
-        return (self._keys.index(json.dumps(value)) + 0.5) / len(self.values)
-
-    def checked(self, name: str, value: object) -> Value:
-        """Return one of the values with its own type, or raise InvalidArgument with the parameter's name."""
-        plain = value.item() if isinstance(value, np.generic) else value
-        if isinstance(plain, str | int | float | None) and (key := json.dumps(plain)) in self._keys:
-            return self.values[self._keys.index(key)]
-        raise refusal(name, value, f"one of {list(self.values)}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``parameter_from_json`` reads."""
-        return {"kind": self.kind, "values": list(self.values)}
+    def position(self, value: int) -> int:
+        """Return the position of a value."""
+        return value - self.low
 
 
 Parameter: TypeAlias = Continuous | Integer | Categorical
-_KINDS: dict[str, type[Parameter]] = {cls.kind: cls for cls in (Continuous, Integer, Categorical)}
+PARAMETERS = (Continuous, Integer, Categorical)
+_KINDS: dict[str, type[Parameter]] = {cls.kind: cls for cls in PARAMETERS}
 
 
 def parameter_from_json(data: Mapping[str, Any]) -> Parameter:
@@ -274,20 +215,6 @@ def _interpolate(low: float, high: float, u: float) -> float:
 def _fraction(low: float, high: float, value: float) -> float:
     fraction = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved against the same overflow
     return min(max(fraction, 0.0), 1.0)
-
-
-def _category(index: int, value: object) -> Value:
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is not None and not isinstance(value, str | int | float):
-        raise InvalidArgument(
-            f"values must be strings, numbers, booleans or None, but got {value!r} at index {index}. "
-            "Give each object a name, and look it up in your own code."
-        )
-    if isinstance(value, str) and not is_text(value):
-        raise InvalidArgument(f"values must be text that can be stored, but got {value!r} at index {index}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidArgument(f"values must be finite, but got {value!r} at index {index}.")
-    return value
 
 
 def _check_order(low: float, high: float) -> None:

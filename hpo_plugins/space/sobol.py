@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from hpo_plugins.space.parameters import FloatArray, Params
+from hpo_plugins.space.base import FloatArray, Params
 from hpo_plugins.space.space import Space
 
 _BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points

@@ -6,9 +6,7 @@ Notation
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,16 +14,9 @@ import numpy as np
 
 from hpo_plugins._validation import non_empty_string
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.parameters import (
-    Categorical,
-    Continuous,
-    FloatArray,
-    Integer,
-    Parameter,
-    Params,
-    Value,
-    parameter_from_json,
-)
+from hpo_plugins.space.base import FloatArray, Params, Value
+from hpo_plugins.space.conditions import Conditions, typed
+from hpo_plugins.space.parameters import PARAMETERS, Parameter, parameter_from_json
 
 
 class Space(Mapping[str, Parameter]):
@@ -36,7 +27,12 @@ class Space(Mapping[str, Parameter]):
         fixed: Name to value of what is part of every configuration without being tuned. Strategies do not see it.
 
     Raises:
-        InvalidArgument: The mapping is empty, a name is not a string or is also fixed, or a value is not a parameter.
+        InvalidArgument: The mapping is empty, a name is not a string or is also fixed, a value is not a parameter, or a
+            condition cannot be used.
+
+    Attributes:
+        fixed: As given.
+        conditions: Which parameters are active in which configurations.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], fixed: Mapping[str, Value] | None = None) -> None:
@@ -47,12 +43,13 @@ class Space(Mapping[str, Parameter]):
             if not isinstance(name, str) or not name:
                 raise InvalidArgument(f"space must have non-empty strings as names, but got {name!r}.")
             non_empty_string("a parameter's name", name)
-            if not isinstance(parameter, Continuous | Integer | Categorical):
+            if not isinstance(parameter, PARAMETERS):
                 raise InvalidArgument(
                     f"space[{name!r}] must be Continuous, Integer or Categorical, but got {parameter!r}. "
                     "A value that is not tuned stays in your own code."
                 )
         self._parameters = dict(parameters)
+        self.conditions = Conditions(self._parameters)
         self.fixed: Params = dict(fixed or {})
         for name in self.fixed:
             if name in self._parameters:
@@ -91,37 +88,36 @@ class Space(Mapping[str, Parameter]):
         """Show the parameters."""
         return f"Space({self._parameters!r})"
 
-    @functools.cached_property
+    @property
     def size(self) -> int | None:
         """The number of configurations, None if infinite."""
-        sizes = [parameter.size for parameter in self.values()]
-        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+        return self.conditions.size
 
     def decode(self, point: Sequence[float] | FloatArray) -> Params:
         """Return the configuration at a point of the unit cube, shape ``(d,)``."""
-        tuned = {name: parameter.from_unit(float(u)) for (name, parameter), u in zip(self.items(), point, strict=True)}
-        return tuned | self.fixed
+        units = dict(zip(self, point, strict=True))
+        return self.conditions.decode(lambda name: self[name].from_unit(float(units[name]))) | self.fixed
 
     def encode(self, params: Mapping[str, Any]) -> FloatArray:
-        """Return the point of a configuration, shape ``(d,)``, in the unit cube."""
-        return np.array([parameter.to_unit(params[name]) for name, parameter in self.items()], dtype=np.float64)
+        """Return the point of a configuration, shape ``(d,)``, in the unit cube; 1/2 for what is inactive."""
+        inactive = self.conditions.of.keys() - params.keys()
+        units = [0.5 if name in inactive else parameter.to_unit(params[name]) for name, parameter in self.items()]
+        return np.array(units, dtype=np.float64)
 
     def at_index(self, index: int) -> Params:
-        """Return configuration ``index`` of a finite space; the last parameter varies fastest.
+        """Return configuration ``index`` of a finite space.
+
+        The last parameter varies fastest, but a conditional one faster than those that its condition names.
 
         Raises:
-            InvalidArgument: A parameter is continuous.
+            InvalidArgument: A parameter is continuous, or there are not that many configurations.
         """
-        params: Params = {}
-        for name, parameter in reversed(self._parameters.items()):
-            if parameter.size is None:
-                raise InvalidArgument(f"space must be finite, but {name!r} is continuous.")
-            index, position = divmod(index, parameter.size)
-            if isinstance(parameter, Categorical):
-                params[name] = parameter.values[position]
-            else:
-                params[name] = parameter.low if isinstance(parameter, Continuous) else parameter.low + position
-        return {name: params[name] for name in self} | self.fixed
+        if self.size is None:
+            name = next(name for name, parameter in self.items() if parameter.size is None)
+            raise InvalidArgument(f"space must be finite, but {name!r} is continuous.")
+        if not 0 <= index < self.size:
+            raise InvalidArgument(f"index must be from 0 to {self.size - 1}, but got index={index}.")
+        return self.conditions.at_index(index) | self.fixed
 
     def checked(self, configuration: Mapping[str, Any]) -> Params:
         """Return a configuration with plain values in the order of the space.
@@ -129,14 +125,55 @@ class Space(Mapping[str, Parameter]):
         Raises:
             InvalidArgument: It is not one of this space; the message names the parameter.
         """
-        for name in configuration:
+        given = self.checked_part(configuration)
+        for name in self.conditions.order:
+            if name not in given and self.conditions.is_active(name, given):
+                raise InvalidArgument(f"{name!r} is missing.")
+        if missing := [name for name in self.fixed if name not in configuration]:
+            raise InvalidArgument(f"{missing[0]!r} is missing.")
+        return given | {name: configuration[name] for name in self.fixed}
+
+    def checked_part(self, values: Mapping[str, Any]) -> Params:
+        """Return some values of a configuration as plain values, in the order of the space, without fixed ones.
+
+        Raises:
+            InvalidArgument: No configuration of this space has them; the message names the parameter.
+        """
+        for name in values:
             if name not in self._parameters and name not in self.fixed:
                 raise InvalidArgument(f"{name!r} is not in the space, which has {', '.join(map(repr, self))}.")
-        missing = [name for name in (*self, *self.fixed) if name not in configuration]
-        if missing:
-            raise InvalidArgument(f"{missing[0]!r} is missing.")
-        tuned: Params = {name: parameter.checked(name, configuration[name]) for name, parameter in self.items()}
-        return tuned | {name: configuration[name] for name in self.fixed}
+        given = {name: parameter.checked(name, values[name]) for name, parameter in self.items() if name in values}
+        for name in given.keys() & self.conditions.of.keys():
+            for parent in self.conditions.of[name]:
+                if parent in given and not self.conditions.of[name].accepts(parent, given[parent]):
+                    raise InvalidArgument(f"{name!r} is inactive while {parent!r} is {given[parent]!r}.")
+        for name, allowed in self.conditions.required(list(given)).items():  # what is given needs what is not
+            if name in given and typed(given[name]) not in map(typed, allowed):
+                raise InvalidArgument(
+                    f"{', '.join(map(repr, given))} cannot be active at once: {name!r} is {given[name]!r}."
+                )
+        return given
+
+    def complete(self, given: Mapping[str, Value], point: FloatArray) -> Params:
+        """Return a configuration that has the given values, and otherwise those at a point where that is possible.
+
+        Args:
+            given: Values as ``checked_part`` returns them.
+            point: Shape ``(d,)``.
+        """
+        required = self.conditions.required(list(given))
+        units = dict(zip(self, point, strict=True))
+
+        def value_of(name: str) -> Value:
+            if name in given:
+                return given[name]
+            value, u = self[name].from_unit(float(units[name])), float(units[name])
+            allowed = required.get(name)
+            if allowed is None or typed(value) in map(typed, allowed):
+                return value
+            return allowed[min(int(u * len(allowed)), len(allowed) - 1)]
+
+        return self.conditions.decode(value_of) | self.fixed
 
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
         """Return the parameters that a training receives, in a new dict."""

@@ -18,20 +18,26 @@ from hpo_plugins.study.config import StudyConfig
 Value = str | bool | int | float | None
 
 
+_When = dict[str, list[Value]]
+
+
 class _Continuous(msgspec.Struct, tag_field="kind", tag="continuous", forbid_unknown_fields=True):
     low: float
     high: float
     scale: str
+    when: _When | None = None
 
 
 class _Integer(msgspec.Struct, tag_field="kind", tag="integer", forbid_unknown_fields=True):
     low: int
     high: int
     scale: str
+    when: _When | None = None
 
 
 class _Categorical(msgspec.Struct, tag_field="kind", tag="categorical", forbid_unknown_fields=True):
     values: list[Value]
+    when: _When | None = None
 
 
 class _Fixed(msgspec.Struct, tag_field="kind", tag="fixed", forbid_unknown_fields=True):

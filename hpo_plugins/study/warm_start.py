@@ -290,6 +290,9 @@ def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArra
     exact = all(_text(params[name]) == _text(value) for name, value in space.fixed.items())
     units = []
     for name, parameter in space.items():
+        if name not in params and parameter.when is not None:
+            units.append(0.5)
+            continue
         if parameter.size == 1:
             exact &= _text(params[name]) == _text(parameter.from_unit(0.5))
             units.append(0.5)
@@ -305,7 +308,11 @@ def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArra
             return None, False
         exact &= parameter.low <= number <= parameter.high
         units.append(parameter.to_unit(number))  # type: ignore[arg-type]  # of the parameter's type, by _number
-    return np.array(units, dtype=np.float64), exact
+    point = np.array(units, dtype=np.float64)
+    if not space.conditions.of:
+        return point, exact
+    configuration = space.decode(point)
+    return space.encode(configuration), exact and configuration.keys() == params.keys()
 
 
 def _is_of_type(parameter: Parameter | None, value: Value) -> bool:

@@ -6,7 +6,12 @@ Notation
     X        inputs, shape ``(n, m)`` or ``(n, m + 1)`` with the epoch as the last column
 
 A number is one column. A category is one column per value, scaled so that any two values have distance 1. A parameter
-with a single value has no column. Integers and categories are *snapped* to the centre of their bin first, so that the
+with a single value has no column. A parameter that is *inactive*, since its condition is not met, is at 1/2 in the cube
+for all configurations; a number then has a second column of 1/2 (0 while it is active), and all columns of a category
+are 0. So configurations are equally far in it from an inactive one, or nearly so. (Compare the kernel of Swersky,
+Duvenaud, Snoek, Hutter, Osborne, "Raiders of the Lost Architecture: Kernels for Bayesian Optimization in Conditional
+Parameter Spaces", arXiv 1409.4011, 2014.)
+Integers and categories are *snapped* to the centre of their bin first, so that the
 process sees what will be trained (Garrido-Merchan and Hernandez-Lobato, "Dealing with Categorical and Integer-valued
 Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380, 2020).
 """
@@ -14,10 +19,13 @@ Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Space
+from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Space, Value
 from hpo_plugins.surrogate.hyperparameters import IntArray, Layout
 
 
@@ -42,6 +50,7 @@ class InputEncoder:
         numbers: list[int] = []
         self.continuous: list[tuple[int, int]] = []
         self.discrete: list[int] = []
+        self._absent: dict[int, int] = {}
         for index, parameter in enumerate(self.parameters):
             if parameter.size == 1:
                 self._fixed.append(index)
@@ -57,8 +66,23 @@ class InputEncoder:
                 self.continuous.append((index, len(groups) - 1))
             else:
                 self.discrete.append(index)
+            if parameter.when is not None and not isinstance(parameter, Categorical):
+                self._absent[index] = len(groups)
+                groups.append(group)
         self._groups: IntArray = np.array(groups, dtype=np.intp)
         self._numbers: IntArray = np.array(numbers, dtype=np.intp)
+        self._conditions = [
+            (self._index(name), [(self._index(parent), self._centres(parent, when[parent])) for parent in when])
+            for name in space.conditions.order
+            if (when := space.conditions.of.get(name)) is not None
+        ]
+
+    def _index(self, name: str) -> int:
+        return list(self.space).index(name)
+
+    def _centres(self, name: str, values: Sequence[Value]) -> FloatArray:
+        parameter: Any = self.space[name]
+        return _bin_centres(parameter, np.array([parameter.to_unit(value) for value in values]))
 
     @property
     def columns(self) -> int:
@@ -83,7 +107,21 @@ class InputEncoder:
         points[:, self._fixed] = 0.5
         for index in self.discrete:
             points[:, index] = _bin_centres(self.parameters[index], points[:, index])
+        if self._conditions:
+            points[~self.active(points)] = 0.5
         return points
+
+    def active(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Return which parameters are active, shape ``(n, d)``.
+
+        Args:
+            points: Shape ``(n, d)``, with integers and categories at the centres of their bins.
+        """
+        active = np.ones(points.shape, dtype=bool)
+        for index, parents in self._conditions:
+            for parent, centres in parents:
+                active[:, index] &= active[:, parent] & np.isin(points[:, parent], centres)
+        return active
 
     def keys(self, points: FloatArray) -> list[bytes]:
         """Return keys that are equal for points that are the same configuration to seven digits."""
@@ -97,13 +135,16 @@ class InputEncoder:
             log_fidelities: The epochs as log-fidelities in [0, 1], shape ``(n,)``; None if curves are not modelled.
         """
         x = np.zeros((len(points), self.columns + (log_fidelities is not None)))
+        active = self.active(points)
         for index, first in self._first.items():
             parameter = self.parameters[index]
             if isinstance(parameter, Categorical):
                 chosen = np.minimum((points[:, index] * len(parameter.values)).astype(int), len(parameter.values) - 1)
-                x[np.arange(len(points)), first + chosen] = math.sqrt(0.5)
+                x[np.arange(len(points)), first + chosen] = math.sqrt(0.5) * active[:, index]
             else:
                 x[:, first] = points[:, index]
+            if index in self._absent:
+                x[:, self._absent[index]] = 0.5 * ~active[:, index]
         if log_fidelities is not None:
             x[:, -1] = log_fidelities
         return x

@@ -129,6 +129,7 @@ class AcquisitionOptimizer:
         if not self._encoder.continuous:
             return points
         parameters, columns = (np.array(part) for part in zip(*self._encoder.continuous, strict=True))
+        active = self._encoder.active(points)[:, parameters]
 
         def cost(flat: FloatArray) -> tuple[float, FloatArray]:
             moved = points.copy()
@@ -142,6 +143,7 @@ class AcquisitionOptimizer:
             ratio = np.exp(log_ndtr(z) - log_improvement)[:, None]  # h'(z) / h(z)
             gradient = deviation_gradient - ratio * (mean_gradient + z[:, None] * deviation_gradient)
             gradient /= deviation[:, None]
+            gradient[:, columns] *= active
             return -float((np.log(deviation) + log_improvement).sum()), -gradient[:, columns].ravel()
 
         start = points[:, parameters].ravel()

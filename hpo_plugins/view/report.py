@@ -216,7 +216,7 @@ def _parallel(view: StudyView) -> dict[str, Any]:
     Plotly's own parallel coordinates took a browser without a graphics card 8.6 s for 2,000 lines.
     """
     names = most_important(view.history, view.max_resource, MAX_PARALLEL)
-    ranked = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
+    ranked = [trial for trial in view.ranked if not trial.params.keys().isdisjoint(names)]
     chosen = ranked[:: max(1, len(ranked) // MAX_LINES)]
     ends = [max(2, math.ceil(len(chosen) * share)) for share in (0.05, 0.25)] + [len(chosen)]
     groups = [("best", 0, 1), ("best 5 %", 1, ends[0]), ("best 25 %", ends[0], ends[1]), ("others", ends[1], ends[2])]
@@ -226,14 +226,15 @@ def _parallel(view: StudyView) -> dict[str, Any]:
         y: list[Any] = []
         text: list[Any] = []
         for trial in chosen[start:end]:
-            places = [view.space[name].to_unit(trial.params[name]) for name in names]  # type: ignore[arg-type]  # its own value
             x += [*range(len(names)), None]
-            y += [*places, None]
-            text += [f"trial {trial.number}: {trial.value:.5g}, {words.number(trial.params[name])}" for name in names]
+            y += [*view.heights(names, trial), None]
+            values = [words.number(trial.params[name]) if name in trial.params else "" for name in names]
+            text += [f"trial {trial.number}: {trial.value:.5g}, {value}" for value in values]
             text.append("")
         if x:
             traces.append({
-                "type": "scatter", "mode": "lines", "name": group, "x": x, "y": y, "text": text,
+                "type": "scatter", "mode": "lines+markers", "marker": {"size": 4}, "name": group,
+                "x": x, "y": y, "text": text,
                 "line": {"color": color, "width": 3 if group == "best" else 1},
                 "hovertemplate": "%{text}<extra></extra>",
             })  # fmt: skip

@@ -114,6 +114,10 @@ class StudyView:
         parameter = self.space[name]
         return [parameter.to_unit(trial.params[name]) for trial in trials]  # type: ignore[arg-type]  # its own value
 
+    def heights(self, names: Iterable[str], trial: TrialRecord) -> list[float | None]:
+        """Return where in the unit interval a trial has set some parameters, None for those that it does not have."""
+        return [self.places(name, [trial])[0] if name in trial.params else None for name in names]
+
     @property
     def counts(self) -> dict[str, int]:
         """How many trials there are in each state; trials that run, but are trained by nobody, are ``waiting``."""

@@ -23,7 +23,7 @@ def plot(view: StudyView) -> Any:
     names = most_important(view.history, view.max_resource, MAX_PARAMETERS)
     with figure(max(1.0, len(names) / 6)) as drawn:
         axes = drawn.subplots()
-        ranked = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
+        ranked = [trial for trial in view.ranked if not trial.params.keys().isdisjoint(names)]
         if not ranked:
             nothing(axes, "No trial has a value yet.")
             return drawn
@@ -32,10 +32,10 @@ def plot(view: StudyView) -> Any:
         chosen = ranked[:: max(1, len(ranked) // MAX_TRIALS)]
         colors = mpl.colormaps["cividis"](np.linspace(0.95, 0.0, len(chosen)))
         for trial, color in zip(reversed(chosen), reversed(colors), strict=True):
-            heights = [view.space[name].to_unit(trial.params[name]) for name in names]  # type: ignore[arg-type]  # its own value
-            axes.plot(range(len(names)), heights, color=color, linewidth=1.0, alpha=0.7)
-        best = [view.space[name].to_unit(ranked[0].params[name]) for name in names]  # type: ignore[arg-type]  # as above
-        axes.plot(range(len(names)), best, color="#D55E00", linewidth=2.2, label="best")
+            heights = np.array(view.heights(names, trial), dtype=float)
+            axes.plot(range(len(names)), heights, marker=".", color=color, linewidth=1.0, alpha=0.7)
+        best = np.array(view.heights(names, ranked[0]), dtype=float)
+        axes.plot(range(len(names)), best, marker=".", color="#D55E00", linewidth=2.2, label="best")
         for place, name in enumerate(names):
             axes.axvline(place, color="#666666", linewidth=0.8)
             for height in (0.0, 1.0):

@@ -1,0 +1,44 @@
+"""What all kinds of parameters have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo_plugins.space.conditions import When
+
+Scale: TypeAlias = Literal["auto", "linear", "log", "reverse_log"]
+Value: TypeAlias = str | int | float | bool | None
+Params: TypeAlias = dict[str, Value]
+FloatArray: TypeAlias = NDArray[np.float64]
+Condition: TypeAlias = Mapping[str, Value | Sequence[Value]]
+
+
+@dataclass(frozen=True, repr=False)
+class ParameterBase:
+    """A parameter: the condition under which it is active, and its JSON form."""
+
+    when: When | None = field(default=None, kw_only=True)
+    kind: ClassVar[str]
+
+    def _keep_condition(self) -> None:
+        given: Any = self.when
+        if given is not None and not isinstance(given, When):
+            object.__setattr__(self, "when", When(given))
+
+    def __repr__(self) -> str:
+        """Show the arguments; the condition only if there is one."""
+        shown = [f.name for f in fields(self) if f.name != "when"] + ["when"] * (self.when is not None)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form that ``parameter_from_json`` reads."""
+        condition = {} if self.when is None else {"when": self.when.to_json()}
+        return {"kind": self.kind, **self._range_to_json(), **condition}
+
+    def _range_to_json(self) -> Mapping[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "when"}

@@ -1,0 +1,108 @@
+"""Categorical parameters."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hpo_plugins._validation import is_text, refusal
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space.base import Condition, ParameterBase, Value
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Categorical(ParameterBase):
+    """One of a list of values that have no order.
+
+    Args:
+        values: Strings, numbers, booleans or None; at least one, without duplicates. ``True``, ``1`` and ``1.0`` are
+            three different values, and a value keeps its type.
+        when: A condition, as in ``Continuous``.
+
+    Raises:
+        InvalidArgument: The list is empty, or contains a duplicate or a value of another type; or ``when`` is no
+            condition.
+    """
+
+    values: tuple[Value, ...]
+    kind: ClassVar[str] = "categorical"
+
+    def __init__(self, values: Sequence[Value], *, when: Condition | None = None) -> None:
+        """Check the values and keep them in their order."""
+        object.__setattr__(self, "when", when)
+        self._keep_condition()
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+            raise InvalidArgument(f"values must be a list, but got values={values!r}.")
+        object.__setattr__(self, "values", tuple(_category(index, value) for index, value in enumerate(values)))
+        if not self.values:
+            raise InvalidArgument("values must contain at least one value, but got values=[].")
+        seen: set[str] = set()
+        for index, key in enumerate(self._keys):
+            if key in seen:
+                raise InvalidArgument(
+                    f"values must not contain duplicates, but got {self.values[index]!r} at index {index}."
+                )
+            seen.add(key)
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        # JSON tells True, 1 and 1.0 apart, which Python's == does not.
+        return tuple(json.dumps(value) for value in self.values)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other parameter has the same values, of the same types, and the same condition."""
+        return isinstance(other, Categorical) and self._keys == other._keys and self.when == other.when
+
+    def __hash__(self) -> int:
+        """Return the hash of what ``==`` compares."""
+        return hash((self._keys, self.when))
+
+    @property
+    def size(self) -> int | None:
+        """The number of values."""
+        return len(self.values)
+
+    def from_unit(self, u: float) -> Value:
+        """Return the value whose bin contains ``u``; all bins are equally wide."""
+        return self.values[min(max(math.floor(u * len(self.values)), 0), len(self.values) - 1)]
+
+    def to_unit(self, value: Value) -> float:
+        """Return the centre of the value's bin."""
+        return (self.position(value) + 0.5) / len(self.values)
+
+    def value_at(self, position: int) -> Value:
+        """Return the value at a position, from 0."""
+        return self.values[position]
+
+    def position(self, value: Value) -> int:
+        """Return the position of a value."""
+        return self._keys.index(json.dumps(value))
+
+    def checked(self, name: str, value: object) -> Value:
+        """Return one of the values with its own type, or raise InvalidArgument with the parameter's name."""
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, str | int | float | None) and (key := json.dumps(plain)) in self._keys:
+            return self.values[self._keys.index(key)]
+        raise refusal(name, value, f"one of {list(self.values)}")
+
+    def _range_to_json(self) -> dict[str, list[Value]]:
+        return {"values": list(self.values)}
+
+
+def _category(index: int, value: object) -> Value:
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is not None and not isinstance(value, str | int | float):
+        raise InvalidArgument(
+            f"values must be strings, numbers, booleans or None, but got {value!r} at index {index}. "
+            "Give each object a name, and look it up in your own code."
+        )
+    if isinstance(value, str) and not is_text(value):
+        raise InvalidArgument(f"values must be text that can be stored, but got {value!r} at index {index}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArgument(f"values must be finite, but got {value!r} at index {index}.")
+    return value
