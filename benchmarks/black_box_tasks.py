@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,15 @@ def _session() -> tuple[onnxruntime.InferenceSession, dict[str, dict[str, int]]]
 
 
 def log_losses(instance: str, configurations: list[dict[str, Any]]) -> np.ndarray:
-    """Return the surrogate's log loss of each configuration."""
+    """Return the surrogate's log loss of each configuration; by default its booster is ``gbtree``."""
     model, encoding = _session()
-    numbers = [name for name in XGBOOST if name != "impute"]
-    fixed = [0.0, 0.0, 1.0, 10.0]  # rate_drop and skip_drop are dart's; trainsize, repl
-    x = np.array([[c[name] for name in numbers] + fixed for c in configurations], dtype=np.float32)
+    numbers = [name for name in XGBOOST if name != "impute"] + ["rate_drop", "skip_drop"]
+    fixed = [1.0, 10.0]  # trainsize, repl
+    x = np.array([[c.get(name, 0.0) for name in numbers] + fixed for c in configurations], dtype=np.float32)
     categories = [
         [
             encoding["task_id"][instance],
-            encoding["booster"]["gbtree"],
+            encoding["booster"][c.get("booster", "gbtree")],
             encoding["num.impute.selected.cpo"][c["impute"]],
         ]
         for c in configurations
@@ -127,14 +128,20 @@ def optimum(name: str) -> dict[str, float]:
         scores = np.array([problem.score(dict(zip(space, c, strict=True))) for c in itertools.product(*grids)])
         return {"best": float(scores.min()), "median": float(np.median(rng.choice(scores, 1000)))}
     instance = name.partition("/")[2]
+    return offline_optimum(space, lambda configurations: log_losses(instance, configurations))
+
+
+def offline_optimum(space: Space, losses: Callable[[list[dict[str, Any]]], np.ndarray]) -> dict[str, float]:
+    """Return the best score that 20,000 random points and a local search from the best of them find, and the median."""
+    rng = np.random.default_rng(0)
     points = rng.random((20_000, len(space)))
-    scores = log_losses(instance, [space.decode(point) for point in points])
+    scores = losses([space.decode(point) for point in points])
     median = float(np.median(scores[:1000]))
     leaders = np.argsort(scores)[:20]
     points, scores, width = points[leaders], scores[leaders], 0.2
     for _ in range(100):
         moved = points + width * rng.standard_normal(points.shape) * (rng.random(points.shape) < 0.4)
-        found = log_losses(instance, [space.decode(point) for point in np.clip(moved, 0, 1)])
+        found = losses([space.decode(point) for point in np.clip(moved, 0, 1)])
         better = found < scores
         points[better], scores[better], width = np.clip(moved, 0, 1)[better], found[better], width * 0.96
     return {"best": float(scores.min()), "median": median}

@@ -64,6 +64,8 @@ class TrialRecord:
             ``value`` are means over them, and ``metrics`` contains the standard deviations as ``<name>-std``.
         std: The standard deviation of ``value`` over the folds; None without folds.
         seconds: Epoch to the seconds of training up to it, over all attempts; with folds, those of the first.
+        point: Which of the user's own configurations it tries, from 0: those of ``points_to_evaluate``, then those of
+            ``Tuner.enqueue``; None if the strategy has chosen it.
     """
 
     number: int
@@ -84,6 +86,7 @@ class TrialRecord:
     folds: tuple[dict[int, float], ...] = ()
     std: float | None = None
     seconds: Mapping[int, float] = field(default_factory=dict, repr=False)
+    point: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class TrialRow:
         phases: The epoch after which each phase of the current fold began, in the order in which they began; empty if
             there is one phase, from the first epoch.
         phase: How many phases the current attempt has begun, as far as it is stored: 0 may also be the only one.
+        point: Which of the points that users have given it tries, None if its configuration is the strategy's.
     """
 
     number: int
@@ -122,6 +126,7 @@ class TrialRow:
     fold: int = 0
     phases: tuple[int, ...] = ()
     phase: int = 0
+    point: int | None = None
 
 
 class ReportRow(NamedTuple):
@@ -145,6 +150,18 @@ class ReportRow(NamedTuple):
     writer: str = ""
 
 
+class PointRow(NamedTuple):
+    """A configuration that a user has enqueued.
+
+    Attributes:
+        number: Its number among the enqueued ones, from 0.
+        params: Its values, complete or partial.
+    """
+
+    number: int
+    params: Params
+
+
 class Changes(NamedTuple):
     """What has changed in a study since a revision.
 
@@ -155,6 +172,7 @@ class Changes(NamedTuple):
         trials: The rows that have changed.
         reports: The new reports, in the order in which they were written; to be iterated over once.
         runtime: Seconds for which the study has been worked on, up to ``now``.
+        points: What was enqueued, in that order.
     """
 
     revision: int
@@ -163,6 +181,7 @@ class Changes(NamedTuple):
     trials: Sequence[TrialRow]
     reports: Iterable[ReportRow]
     runtime: float = 0.0
+    points: Sequence[PointRow] = ()
 
 
 class Written(NamedTuple):
@@ -178,6 +197,7 @@ class Assignment:
 
     Attributes:
         lease_seconds: How long the lease lasts from the moment it is written.
+        point: Which of the points that users have given a new trial tries.
     """
 
     number: int
@@ -186,6 +206,7 @@ class Assignment:
     failed_attempts: int
     worker: str
     lease_seconds: float
+    point: int | None = None
 
 
 class Metrics(Mapping[int, dict[str, float]]):

@@ -1,4 +1,4 @@
-"""Which trial a free worker trains next: an abandoned one, a new one, or a paused one to be resumed.
+"""Which trial a free worker trains next: an abandoned one, a user's own, a new one, or a paused one to be resumed.
 
 An assignment is decided on one view of the study; the storage refuses it if that view is outdated.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo_plugins.coordination.completion import finish
+from hpo_plugins.coordination.points import next_point
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import CheckpointError
 from hpo_plugins.records import Assignment, TrialRow, TrialState
+from hpo_plugins.space import Params
 from hpo_plugins.strategies import Decision, Resume, Start
 
 
@@ -81,20 +83,32 @@ def _abandoned(session: StudySession) -> Assignment | None:
 
 
 def _suggested(session: StudySession) -> Assignment | None:
-    """Return what the strategy suggests: a new trial, or a paused one to be resumed."""
+    """Return a configuration that the user has given, or what the strategy suggests: a new trial or a paused one."""
     config, history = session.config, session.history
     if session.termination_reason() is None:
         may_start = session.limit_reason() is None
+        if may_start and (point := next_point(session)) is not None:
+            return _new_trial(session, point.params, point.number)
         match config.strategy.next_action(history.up_to_fold(0), config.seed, may_start=may_start):
             case Start(params):
-                return Assignment(
-                    len(history), params, 1, 0, worker=session.worker, lease_seconds=session.lease_seconds()
-                )
+                return _new_trial(session, params)
             case Resume(number):
                 row = history[number].row
                 return _another_attempt(session, row, row.failed_attempts)
     _end_paused(session)
     return None
+
+
+def _new_trial(session: StudySession, params: Params, point: int | None = None) -> Assignment:
+    return Assignment(
+        len(session.history),
+        params,
+        1,
+        0,
+        worker=session.worker,
+        lease_seconds=session.lease_seconds(),
+        point=point,
+    )
 
 
 def _end_paused(session: StudySession) -> None:

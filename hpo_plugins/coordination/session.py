@@ -85,6 +85,7 @@ class StudySession:
         history: The history as of the last read or write.
         leases: The leases held by this process, by trial number.
         unended: What ends the trials whose end could not be written, by trial number; they are held no longer.
+        passed_over: Points, by number, whose configurations have been tried otherwise.
         is_stopping: Whether this process is to start no more trials.
         lock: Held by whoever decides.
         clock: Tells how long trainings take, in seconds.
@@ -113,6 +114,7 @@ class StudySession:
         self.is_stopping = False
         self.lock = threading.RLock()
         self._given_worker = worker
+        self.passed_over: set[int] = set()
         self._warned: set[str] = set()
         self._acquired = threading.local()
         self._watch = LeaseWatch()

@@ -6,10 +6,11 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.points import enqueue
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import StorageError
 from hpo_plugins.execution import loop_exit
@@ -129,6 +130,10 @@ class TrialLoop:
     def is_stopping(self) -> bool:
         """Whether ``stop`` was called in this process."""
         return self.coordinator.session.is_stopping
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Add a configuration that is to be tried before the strategy's next one."""
+        enqueue(self.coordinator.session, params)
 
     def stop(self) -> None:
         """Start no more trials in this process."""

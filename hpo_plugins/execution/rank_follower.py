@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.coordinator import Coordinator
@@ -68,6 +68,9 @@ class RankFollower(TrialLoop):
 
     def abandon_acquisition(self) -> None:
         """Do nothing: rank 0 acquires."""
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Do nothing: rank 0 enqueues."""
 
     def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
         """Train rank 0's trials."""

@@ -23,7 +23,7 @@ from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
-from hpo_plugins.space import FloatArray, Space, Value
+from hpo_plugins.space import FloatArray, Params, Space, Value
 
 
 class History(Sequence[TrialHistory]):
@@ -35,6 +35,7 @@ class History(Sequence[TrialHistory]):
         max_trials: The maximum number of trials, None for no limit.
         checkpoint_root: The folder that stored checkpoint paths are relative to.
         parents: The trials of earlier studies (``warm_start``).
+        points: The configurations that are to be tried first (``points_to_evaluate``).
         last_fold: Makes it a view of the first folds only, up to this one; see ``up_to_fold``.
 
     Attributes:
@@ -42,6 +43,8 @@ class History(Sequence[TrialHistory]):
         acquisitions: How often a trial was acquired by a worker.
         now: The storage's clock when the storage was last read, in seconds since 1970.
         runtime: Seconds for which the study has been worked on, up to ``now``.
+        given_points: The user's own configurations, complete or partial: those to be tried first, then enqueued ones.
+        evaluated_points: Which of them a trial has.
         unfinished: Numbers of the trials that are running or paused.
         with_checkpoint: Numbers of the trials that have a checkpoint.
         last_fold: The last fold that counts, None for all.
@@ -55,6 +58,7 @@ class History(Sequence[TrialHistory]):
         max_trials: int | None = None,
         checkpoint_root: Path | None = None,
         parents: tuple[ParentTrials, ...] = (),
+        points: Sequence[Params] = (),
         *,
         last_fold: int | None = None,
     ) -> None:
@@ -68,6 +72,9 @@ class History(Sequence[TrialHistory]):
         self.acquisitions = 0
         self.now = 0.0
         self.runtime = 0.0
+        self.given_points: list[Params] = list(points)
+        self._n_given = len(points)
+        self.evaluated_points: set[int] = set()
         self.unfinished: set[int] = set()
         self.with_checkpoint: set[int] = set()
         self.n_folds: int | None = None
@@ -122,6 +129,9 @@ class History(Sequence[TrialHistory]):
         for row in sorted(changes.trials, key=lambda row: row.number):
             self._check_trial(row)
             self.put_trial(row)
+        for point in changes.points:
+            if point.number >= len(self.given_points) - self._n_given:
+                self.given_points.append(self.space.checked_part(point.params))
         for report in changes.reports:
             if report.number >= len(self):
                 raise InvalidArgument(f"a report is of trial {report.number}, which does not exist")
@@ -183,6 +193,8 @@ class History(Sequence[TrialHistory]):
         if row.state.is_final and (is_new or not trial.row.state.is_final):
             insort(self._ended, (row.ended_at or 0.0, number))
         trial.row = row
+        if row.point is not None:
+            self.evaluated_points.add(row.point)
         self.n_folds = row.folds if self.n_folds is None else self.n_folds
         self.mark_changed(number)
         self._final_incumbent.mark_changed(number)
@@ -294,6 +306,7 @@ class History(Sequence[TrialHistory]):
                 folds=() if row.folds is None else tuple(folds),
                 std=None if row.folds is None or loss is None else self._std(trial, loss),
                 seconds=trial.folds[0].seconds,
+                point=row.point,
             )
         return self._records[number]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hpo_plugins.history import History
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.transfer import transfer_candidate
 from hpo_plugins.space import Params
-from hpo_plugins.space.sobol import draw
 from hpo_plugins.surrogate.encoding import InputEncoder
 
 N_INITIAL = 8
@@ -37,19 +37,4 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
     if point is None and not curves and not len(history):
         point = np.full(len(space), 0.5)
-    return random_configuration(history, seed) if point is None else space.decode(point)
-
-
-def random_configuration(history: History, seed: int) -> Params:
-    """Return the first random draw, from the trial's own on, that no trial has.
-
-    Args:
-        history: The study; a finite space must have an untried configuration.
-        seed: Its seed.
-    """
-    size, index = history.space.size, len(history)
-    while True:
-        params = draw(history.space, seed, index if size is None else index % size)
-        if not history.has_configuration(params):
-            return params
-        index += 1
+    return untried_draw(history, seed) if point is None else space.decode(point)

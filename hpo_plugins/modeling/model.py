@@ -20,11 +20,11 @@ from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from hpo_plugins.history import History
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.initial_design import (
     N_INITIAL,
     N_INITIAL_CURVES,
     initial_configuration,
-    random_configuration,
 )
 from hpo_plugins.modeling.observations import (
     Observations,
@@ -341,4 +341,4 @@ def suggest(history: History, seed: int, last: int | None = None, n_initial: int
     if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
         return initial_configuration(history, seed, curves=last is not None)
     proposals = model.propose(model.running(), model.points)
-    return history.space.decode(proposals[0]) if len(proposals) else random_configuration(history, seed)
+    return history.space.decode(proposals[0]) if len(proposals) else untried_draw(history, seed)

@@ -63,12 +63,13 @@ def transfer_candidate(history: History, encoder: InputEncoder) -> FloatArray | 
     are judged: one whose last configuration did worse than a draw has no second turn.
     """
     parents = guiding_parents(history)
-    turn, is_draw = divmod(len(history), 2)
+    own = [trial.row.number for trial in history if trial.row.point is None]  # not the user's own configurations
+    turn, is_draw = divmod(len(own), 2)
     if not parents or is_draw:
         return None
     if turn >= len(parents):
-        before = history.loss(2 * (turn - len(parents)))
-        draws = [loss for number in range(1, len(history), 2) if (loss := history.loss(number)) is not None]
+        before = history.loss(own[2 * (turn - len(parents))])
+        draws = [loss for number in own[1::2] if (loss := history.loss(number)) is not None]
         if before is not None and draws and min(draws) < before:
             return None
     points = _best_trials(history, history.parents[parents[turn % len(parents)]]).points

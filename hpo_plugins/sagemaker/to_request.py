@@ -185,6 +185,8 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
                 yield f"{name}={value!r} of {type(strategy).__name__}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
+    if study.points_to_evaluate:
+        yield f"the {len(study.points_to_evaluate)} points_to_evaluate"
     for criterion in study.stop_when:
         if criterion != _service_version(criterion):
             yield f"the arguments of {criterion!r}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo_plugins._validation import non_empty_string
+from hpo_plugins._validation import non_empty_string, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.base import FloatArray, Params, Value
 from hpo_plugins.space.conditions import Conditions, typed
@@ -142,6 +142,8 @@ class Space(Mapping[str, Parameter]):
         for name in values:
             if name not in self._parameters and name not in self.fixed:
                 raise InvalidArgument(f"{name!r} is not in the space, which has {', '.join(map(repr, self))}.")
+            if name in self.fixed and typed(values[name]) != typed(self.fixed[name]):
+                raise refusal(name, values[name], f"{self.fixed[name]!r}, its fixed value")
         given = {name: parameter.checked(name, values[name]) for name, parameter in self.items() if name in values}
         for name in given.keys() & self.conditions.of.keys():
             for parent in self.conditions.of[name]:
@@ -153,6 +155,10 @@ class Space(Mapping[str, Parameter]):
                     f"{', '.join(map(repr, given))} cannot be active at once: {name!r} is {given[name]!r}."
                 )
         return given
+
+    def is_complete(self, given: Mapping[str, Value]) -> bool:
+        """Return whether values as ``checked_part`` returns them are all that a configuration has but fixed ones."""
+        return all(name in given or not self.conditions.is_active(name, given) for name in self)
 
     def complete(self, given: Mapping[str, Value], point: FloatArray) -> Params:
         """Return a configuration that has the given values, and otherwise those at a point where that is possible.

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from hpo_plugins.errors import StudyNotFound
-from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.records import Assignment, Changes, PointRow, ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.space import Params
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.proxy import Address, ProxyStudyStore, serve
@@ -28,7 +29,7 @@ Clock: TypeAlias = Callable[[], float]
 class _Entry(NamedTuple):
     """One write: what was written, and how many acquisitions there were after it."""
 
-    row: TrialRow | ReportRow
+    row: TrialRow | ReportRow | PointRow
     acquisitions: int
 
 
@@ -66,12 +67,15 @@ class MemoryStudyStore:
             runtime = 0.0 if self._began is None else now - self._began  # it is worked on as long as it lives
             trials: dict[int, TrialRow] = {}
             reports: list[ReportRow] = []
+            points: list[PointRow] = []
             for row, _ in self._log[since:]:
                 if isinstance(row, ReportRow):
                     reports.append(row)
+                elif isinstance(row, PointRow):
+                    points.append(row)
                 else:
                     trials[row.number] = row
-            return Changes(len(self._log), self._acquisitions, now, list(trials.values()), reports, runtime)
+            return Changes(len(self._log), self._acquisitions, now, list(trials.values()), reports, runtime, points)
 
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment if there were ``expected`` acquisitions before."""
@@ -91,6 +95,7 @@ class MemoryStudyStore:
                     worker=assignment.worker,
                     lease_until=lease_until,
                     started_at=now,
+                    point=assignment.point,
                 )
             else:
                 row = replace(
@@ -105,6 +110,12 @@ class MemoryStudyStore:
                     phase=0,
                 )
             return self._write(row, acquisitions=expected + 1)
+
+    def enqueue(self, params: Params) -> None:
+        """Append a configuration to be tried."""
+        with self._lock:
+            number = sum(isinstance(entry.row, PointRow) for entry in self._log)
+            self._log.append(_Entry(PointRow(number, params), self._acquisitions))
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
+from hpo_plugins.space import Params
 
 T = TypeVar("T")
 
@@ -67,6 +68,9 @@ class StudyStore(Protocol):
 
         A new attempt clears the decision of the attempt before, and has begun no phase.
         """
+
+    def enqueue(self, params: Params) -> None:
+        """Append a configuration, complete or partial, that is to be tried before those of the strategy."""
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report and return its revision, or None if the trial's lease is lost."""

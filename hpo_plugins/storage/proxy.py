@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hpo_plugins.errors import StorageError
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
+from hpo_plugins.space import Params
 from hpo_plugins.storage.protocol import Definition
 
 T = TypeVar("T")
@@ -117,6 +118,10 @@ class ProxyStudyStore:
         """Write an assignment if there were ``expected`` acquisitions before."""
         written: Written | None = self._call("acquire", assignment, expected)
         return written
+
+    def enqueue(self, params: Params) -> None:
+        """Append a configuration to be tried."""
+        self._call("enqueue", params)
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from hpo_plugins.records import MAX_EPOCH, ReportRow, TrialRow
+from hpo_plugins.records import MAX_EPOCH, PointRow, ReportRow, TrialRow
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.schema import TRIAL_COLUMNS
 
@@ -43,9 +43,28 @@ def trial_of(row: Sequence[Any], where: str) -> TrialRow:
         raise damaged(where, f"trial {columns['number']!r}", error) from error
     if not (0 <= trial.number < 2**31 and trial.attempts >= 1 and 0 <= trial.start_epoch <= MAX_EPOCH):
         raise damaged(where, f"trial {trial.number}", "a number is out of its range")
+    if trial.point is not None and not 0 <= trial.point < 2**31:
+        raise damaged(where, f"trial {trial.number}", f"point {trial.point}")
     if trial.folds in (0, 1) or not 0 <= trial.fold <= (trial.folds or 0) < MAX_FOLDS:
         raise damaged(where, f"trial {trial.number}", f"fold {trial.fold} of {trial.folds}")
     return trial
+
+
+def point_of(row: Sequence[Any], where: str) -> PointRow:
+    """Return a configuration that was enqueued.
+
+    Args:
+        row: Its number and its values.
+        where: The study and its storage, for errors.
+
+    Raises:
+        StorageError: A column has another type.
+    """
+    number, text = row
+    try:
+        return msgspec.convert((number, json.loads(text)), PointRow)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(where, f"point {number!r}", error) from error
 
 
 def study_of(row: Sequence[Any], where: str) -> tuple[int, int, float, float, float | None]:

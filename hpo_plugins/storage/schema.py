@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialRow
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -51,6 +51,7 @@ trials = sa.Table(
     sa.Column("fold", sa.Integer, nullable=False, default=0),
     sa.Column("phases", sa.Text, nullable=False, default="[]"),  # JSON: a list of epochs
     sa.Column("phase", sa.Integer, nullable=False, default=0),
+    sa.Column("point", sa.Integer),
     sa.Index("hpo_trials_revision", "study", "revision"),
 )
 reports = sa.Table(  # a log, appended and read in the order of its key
@@ -75,7 +76,15 @@ claims = sa.Table(
     sa.Column("key", sa.String(256), primary_key=True),
     sa.Column("owner", sa.String(64), nullable=False),
 )
-OF_STUDIES = (trials, reports, claims)
+points = sa.Table(  # configurations that were enqueued
+    "hpo_points",
+    metadata,
+    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+)
+OF_STUDIES = (trials, reports, claims, points)
 """The tables whose rows belong to a study."""
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoResultFound
 
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written, encode_metrics
+from hpo_plugins.space import Params
 from hpo_plugins.storage import statements
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
-from hpo_plugins.storage.rows import reports_of, study_of, trial_of
+from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
 T = TypeVar("T")
@@ -59,23 +60,29 @@ class SqlStudyStore:
 
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
-        (revision, acquisitions, now, runtime, last_write), rows, first = self._database.read(self._read_changes, since)
+        study, rows, first, points = self._database.read(self._read_changes, since)
+        revision, acquisitions, now, runtime, last_write = study
         reports: Iterable[ReportRow] = reports_of(first, self.where)
         if len(first) == _CHUNK_SIZE:
             reports = chain(reports, self._later_reports(first[-1][-1], revision))
         runtime += _counted_gap(now, last_write)
-        return Changes(revision, acquisitions, now, [trial_of(row, self.where) for row in rows], reports, runtime)
+        trials = [trial_of(row, self.where) for row in rows]
+        enqueued = [point_of(row, self.where) for row in points]
+        return Changes(revision, acquisitions, now, trials, reports, runtime, enqueued)
 
-    def _read_changes(self, connection: sa.Connection, since: int) -> tuple[Any, Sequence[Any], Sequence[Any]]:
+    def _read_changes(
+        self, connection: sa.Connection, since: int
+    ) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
         # The study's row is read first: if reads do not share a snapshot, later rows come twice rather than never.
         study = self._execute(connection, self._timed.state).first()
         if study is None:
             raise NoResultFound
         study = study_of(study, self.where)
         if study[0] <= since:
-            return study, (), ()
+            return study, (), (), ()
         trials = self._execute(connection, statements.CHANGED_TRIALS, {"this_since": since}).rows or []
-        return study, trials, self._read_reports(connection, since, study[0])
+        points = self._execute(connection, statements.CHANGED_POINTS, {"this_since": since}).rows or []
+        return study, trials, self._read_reports(connection, since, study[0]), points
 
     def _read_reports(self, connection: sa.Connection, since: int, until: int) -> Sequence[Any]:
         values = {"this_since": since, "this_until": until, "this_limit": _CHUNK_SIZE}
@@ -110,11 +117,21 @@ class SqlStudyStore:
         if assignment.attempt == 1:
             values |= {"new_study": self._study, "new_number": assignment.number}
             values |= {"new_params": json.dumps(assignment.params), "new_phases": "[]"}
-            values |= dict.fromkeys(("new_start_epoch", "new_fold", "new_phase"), 0)
+            values |= dict.fromkeys(("new_start_epoch", "new_fold", "new_phase"), 0) | {"new_point": assignment.point}
             self._execute(connection, self._timed.start, values)
         else:
             self._execute(connection, self._timed.resume, values)
         return Written(revision, self._read_trial(connection, assignment.number))
+
+    def enqueue(self, params: Params) -> None:
+        """Append a configuration to be tried."""
+        self._database.write(self._enqueue, json.dumps(params))
+
+    def _enqueue(self, connection: sa.Connection, params: str) -> None:
+        revision = self._take_revision(connection, self._timed.advance_only)
+        number = self._execute(connection, statements.N_POINTS).first()[0]
+        values = {"this_number": number, "this_revision": revision, "this_params": params}
+        self._execute(connection, statements.ENQUEUE, values)
 
     def report(self, report: ReportRow) -> int | None:
         """Append a report while the lease is held."""

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialState
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP
-from hpo_plugins.storage.schema import REPORT_COLUMNS, TRIAL_COLUMNS, claims, reports, studies, trials
+from hpo_plugins.storage.schema import REPORT_COLUMNS, TRIAL_COLUMNS, claims, points, reports, studies, trials
 
 
 class Statement:
@@ -80,6 +80,18 @@ CHANGED_REPORTS = Statement(
     )
     .order_by(reports.c.revision)
     .limit(_value("limit"))
+)
+_IS_POINT_OF_STUDY = points.c.study == _value("study")
+CHANGED_POINTS = Statement(
+    sa.select(points.c.number, points.c.params)
+    .where(_IS_POINT_OF_STUDY, points.c.revision > _value("since"))
+    .order_by(points.c.number)
+)
+N_POINTS = Statement(sa.select(sa.func.count()).where(_IS_POINT_OF_STUDY))
+ENQUEUE = Statement(
+    points.insert().values(
+        study=_value("study"), number=_value("number"), revision=_value("revision"), params=_value("params")
+    )
 )
 DEFINE = Statement(studies.update().where(_IS_STUDY).values(definition=_value("definition")))
 LOCK_STUDY = Statement(sa.select(studies.c.id).where(_IS_STUDY).with_for_update())
@@ -177,7 +189,7 @@ class TimedStatements:
         self.start = Statement(
             trials.insert().values(
                 attempt
-                | _columns(["study", "number", "params", "start_epoch", "fold", "phases", "phase"])
+                | _columns(["study", "number", "params", "start_epoch", "fold", "phases", "phase", "point"])
                 | {"started_at": now}
             )
         )

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Literal
 from hpo_plugins import _validation, modeling
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.observations import epoch_grid, known_points
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
@@ -114,15 +115,15 @@ class Bayesian(Strategy):
 
     @single_threaded
     def _most_valuable(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
-        model, random_configuration = _fit(history, self.max_resource), modeling.initial_design.random_configuration
+        model = _fit(history, self.max_resource)
         if model is None or model.knows_nothing:  # fewer than two results, or all are equal
             paused = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
-            return Start(random_configuration(history, seed)) if may_start else Resume(paused[0]) if paused else None
+            return Start(untried_draw(history, seed)) if may_start else Resume(paused[0]) if paused else None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, None, may_start=may_start, may_resume=self.pause)
         choice = freeze_thaw.choose(model, options, None, cost=self.cost)
         if choice is None or (not may_start and choice.win_probability < freeze_thaw.MIN_WIN_PROBABILITY):
-            return Start(random_configuration(history, seed)) if may_start else None
+            return Start(untried_draw(history, seed)) if may_start else None
         if choice.training.number is not None:
             return Resume(choice.training.number)
         return Start(history.space.decode(choice.training.point))

@@ -19,7 +19,8 @@ from hpo_plugins.strategies.base import Strategy
 class Grid(Strategy):
     """Try every combination of categorical values.
 
-    Combinations come in the order of the space as it was written; the last parameter varies fastest. The number of
+    Combinations come in the order of the space as it was written; the last parameter varies fastest, a conditional one
+    faster than those that its condition names. The number of
     trials is the number of combinations: leave ``max_trials`` out, or make it equal.
     """
 
@@ -38,8 +39,11 @@ class Grid(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:  # noqa: ARG002
-        """Return combination ``len(history)``."""
-        return history.space.at_index(len(history))
+        """Return the first combination that was not tried."""
+        index = len(history) - len(history.evaluated_points)  # so many are its own; some more are the user's
+        while history.has_configuration(params := history.space.at_index(index)):
+            index += 1
+        return params
 
     def describe(self) -> str:
         """Return what the strategy will do."""

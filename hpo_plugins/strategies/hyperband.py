@@ -61,9 +61,9 @@ from hpo_plugins import modeling
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray, Params, Space
-from hpo_plugins.space.sobol import draw
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
 
@@ -122,9 +122,9 @@ class Hyperband(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the surrogate's choice, or draw ``len(history)`` of the random search."""
+        """Return the surrogate's choice, or what the random search would draw."""
         if self.search == "random":
-            return draw(history.space, seed, len(history))
+            return untried_draw(history, seed)
         return modeling.model.suggest(history, seed, self.max_resource, self._n_initial(history.max_trials))
 
     def _n_initial(self, max_trials: int | None) -> int:

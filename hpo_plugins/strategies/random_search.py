@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpo_plugins.history import History
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.space import Params
-from hpo_plugins.space.sobol import draw
 from hpo_plugins.strategies.base import Strategy
 
 
@@ -23,13 +23,13 @@ from hpo_plugins.strategies.base import Strategy
 class Random(Strategy):
     """Draw configurations at random, evenly spread over the scales of the space.
 
-    Trial n's configuration depends only on the seed and n. In a finite space no configuration is repeated, and the
-    search ends when all have been tried.
+    Trial n's configuration depends only on the seed and n. In a finite space no configuration is repeated, also none
+    that you have given (``points_to_evaluate``), and the search ends when all have been tried.
     """
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return draw ``len(history)``."""
-        return draw(history.space, seed, len(history))
+        """Return draw ``len(history)``; in a finite space, the next one that no trial has."""
+        return untried_draw(history, seed)
 
     def describe(self) -> str:
         """Return what the strategy will do."""

@@ -14,8 +14,9 @@ from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective, objective_from_json
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.space import DefinitionSpace, Space, space_from_json
+from hpo_plugins.space import DefinitionSpace, Params, Space, space_from_json
 from hpo_plugins.strategies import StoppingRule, Strategy, component_from_json
+from hpo_plugins.study.points import checked_points
 from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents, parents_from_json
 
@@ -37,6 +38,7 @@ class StudyConfig:
         max_runtime: In seconds.
         max_parallel: Over all processes.
         stop_when: Termination criteria.
+        points_to_evaluate: Configurations to try first, complete or partial.
         parents: Earlier studies to learn from.
         notes: JSON that is stored with the study and ignored by the search, such as where the study comes from.
 
@@ -53,6 +55,7 @@ class StudyConfig:
     max_runtime: float | None = None
     max_parallel: int | None = None
     stop_when: tuple[Criterion, ...] = ()
+    points_to_evaluate: tuple[Params, ...] = ()
     parents: Parents | None = None
     notes: Mapping[str, Any] | None = None
 
@@ -78,6 +81,8 @@ class StudyConfig:
             object.__setattr__(self, "notes", _checked_notes(self.notes))
         object.__setattr__(self, "stop_when", check_criteria(self.stop_when))
         self.strategy.check(self.space, self.max_trials)
+        points = checked_points(self.space, self.points_to_evaluate, self.max_trials)
+        object.__setattr__(self, "points_to_evaluate", points)
         if self.parents is not None:
             self.parents.check(self.space, self.objective)
 
@@ -107,7 +112,7 @@ class StudyConfig:
     def new_history(self, checkpoint_root: Path | None = None) -> History:
         """Return an empty history of this study, which contains its parents' trials."""
         parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
-        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents)
+        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, self.points_to_evaluate)
 
     def objective_of(self, definition: str | None) -> Objective:
         """Return the objective of a training definition, or the study's."""
@@ -161,6 +166,7 @@ class StudyConfig:
             "max_runtime": self.max_runtime,
             "max_parallel": self.max_parallel,
             "stop_when": [criterion.to_json() for criterion in self.stop_when],
+            "points_to_evaluate": [dict(point) for point in self.points_to_evaluate],
             "parents": None if self.parents is None else self.parents.to_json(),
             "notes": None if self.notes is None else dict(self.notes),
         }
@@ -179,6 +185,7 @@ class StudyConfig:
             max_runtime=data["max_runtime"],
             max_parallel=data["max_parallel"],
             stop_when=tuple(component_from_json(criterion, Criterion) for criterion in data["stop_when"]),
+            points_to_evaluate=tuple(data["points_to_evaluate"]),
             parents=None if data["parents"] is None else parents_from_json(data["parents"]),
             notes=data["notes"],
         )

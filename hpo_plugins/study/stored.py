@@ -96,6 +96,7 @@ class _Definition(msgspec.Struct, forbid_unknown_fields=True):
     max_runtime: float | None
     max_parallel: int | None
     stop_when: list[_Component]
+    points_to_evaluate: list[dict[str, Value]]
     parents: _Parents | None
     notes: dict[str, Any] | None
 

@@ -63,6 +63,9 @@ class Tuner(StudyResults):
         seed: Fixes every suggestion; None draws a seed and stores it with the study.
         storage: Path of a SQLite file, a SQLAlchemy URL, or None to keep the study in memory.
         name: The study's name; a storage can hold many studies.
+        points_to_evaluate: Your own configurations, such as the defaults that you use today: they are tried first, in
+            this order, each once over all processes, and learned from like any other. ``[{"learning_rate": 1e-3}]``
+            may leave parameters to the strategy. They are part of ``max_trials``.
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
@@ -106,6 +109,7 @@ class Tuner(StudyResults):
         seed: int | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
+        points_to_evaluate: Sequence[Mapping[str, Any]] = (),
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
         callbacks: Sequence[TunerCallback] = (),
@@ -122,6 +126,7 @@ class Tuner(StudyResults):
             max_runtime=max_runtime,
             max_parallel=max_parallel,
             stop_when=stop_when,  # type: ignore[arg-type]  # it becomes a tuple
+            points_to_evaluate=points_to_evaluate,  # type: ignore[arg-type]  # it becomes a tuple
             parents=_copy_parents(warm_start),
             notes=notes,
         )
@@ -222,6 +227,21 @@ class Tuner(StudyResults):
         except BaseException:  # also an interrupt while the trial is on its way to the caller
             self._loop.abandon_acquisition()
             raise
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Have a configuration of your own tried next, in this process or another one that works on the study.
+
+        Configurations that were enqueued are tried in that order, after those of ``points_to_evaluate`` and before the
+        strategy's next one.
+
+        Args:
+            params: Name to value; what is left out is the strategy's choice.
+
+        Raises:
+            InvalidArgument: The space has no such configuration, or it was tried or given before.
+            StorageError: The storage cannot be reached.
+        """
+        self._loop.enqueue(params)
 
     @property
     def done(self) -> bool:

@@ -16,7 +16,7 @@ def trial_rows(view: StudyView) -> list[dict[str, Any]]:
         {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
         | ({"std": t.std, "folds": len(t.folds)} if view.history.n_folds else {})
         | {f"params_{name}": value for name, value in t.params.items()}
-        | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts}
+        | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts, "point": t.point}
         | {"started_at": t.started_at, "ended_at": t.ended_at}
         for t in view.trials
     ]

@@ -2,11 +2,12 @@
 
 import pickle
 import threading
+from dataclasses import replace
 
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.records import Assignment, ReportRow, TrialState
+from hpo_plugins.records import Assignment, PointRow, ReportRow, TrialState
 from hpo_plugins.storage import open_storage
 
 
@@ -62,6 +63,17 @@ def test_changes_come_once(store):
     assert later.revision == revision
     assert [row[:4] for row in later.reports] == [(0, 1, 1, 0.5)]
     assert list(later.trials) == []
+
+
+def test_enqueued_configurations_are_numbered_and_come_once(place, store):
+    store.enqueue({"x": 1})
+    place.open("study", None).enqueue({"x": 2, "flag": True})
+    first = store.changes(0)
+    assert list(first.points) == [PointRow(0, {"x": 1}), PointRow(1, {"x": 2, "flag": True})]
+    assert list(store.changes(first.revision).points) == []
+    store.acquire(replace(offer(0), point=1), 0)
+    assert store.changes(first.revision).trials[0].point == 1
+    assert place.open("other", {}).changes(0).points == []
 
 
 def test_acquisition_on_a_stale_view_is_refused(store):

@@ -1,0 +1,88 @@
+"""The configurations that users want to be tried before those of the strategy, complete or partial.
+
+They are numbered: those of the study's definition, then those that were enqueued. A trial that tries one keeps its
+number, and acquisitions take place one after the other, so that each is handed out once over all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space import Params, Space
+from hpo_plugins.space.sobol import draw
+from hpo_plugins.study.points import checked_point
+
+_MAX_DRAWS = 1_000
+"""Random completions of a partial configuration that are looked at before it is taken to have been tried completely."""
+
+
+class Point(NamedTuple):
+    """A configuration to try next, and which point it is."""
+
+    params: Params
+    number: int
+
+
+def next_point(session: StudySession) -> Point | None:
+    """Return the first point that no trial has tried, None if there is none.
+
+    Those whose configurations have all been tried in the meantime are passed over, with a warning.
+    """
+    history = session.history
+    for index, given in enumerate(history.given_points):
+        if index in history.evaluated_points or index in session.passed_over:
+            continue
+        params = _untried(session, given, index)
+        if params is not None:
+            return Point(params, index)
+        session.passed_over.add(index)
+        session.warn_once(f"point {index}", f"The point {given} is passed over: its configuration has been tried.")
+    return None
+
+
+def enqueue(session: StudySession, given: Mapping[str, Any]) -> None:
+    """Add a point to a study; see ``Tuner.enqueue``."""
+    with session.lock:
+        history = session.refresh()
+        point = checked_point(session.config.space, given, "params")
+        if point in history.given_points:
+            raise InvalidArgument(
+                f"params must be new, but {point} was given before, as point {history.given_points.index(point)}."
+            )
+        if history.space.is_complete(point) and history.has_configuration(point | history.space.fixed):
+            raise InvalidArgument(f"params must be new, but a trial has tried {point}.")
+        session.store.enqueue(point)
+        session.refresh()
+        if (reason := session.completion_reason()) is not None:
+            session.warn_once(
+                "enqueue", f"What was enqueued will not be tried: {reason}. Start the search with a higher limit."
+            )
+
+
+def _untried(session: StudySession, given: Params, index: int) -> Params | None:
+    """Return the given configuration completed by the strategy, or at random if a trial has that one already."""
+    history, config = session.history, session.config
+    space = config.space
+    if space.is_complete(given):
+        return None if history.has_configuration(given | space.fixed) else given | space.fixed
+    suggestion = config.strategy.suggest(history.up_to_fold(0), config.seed)
+    others = [point | space.fixed for point in history.given_points if space.is_complete(point)]
+    for params in _completions(space, given, suggestion, [config.seed, index]):
+        if params not in others and not history.has_configuration(params):
+            return params
+    return None
+
+
+def _completions(space: Space, given: Params, suggestion: Params, seed: list[int]) -> Iterator[Params]:
+    rng = np.random.default_rng(seed)
+    absent = [name not in suggestion for name in space]  # inactive in what the strategy suggests, but perhaps not here
+    yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(suggestion)))
+    for number in range(min(space.size or _MAX_DRAWS, _MAX_DRAWS)):
+        drawn = draw(space, seed[0], number)
+        absent = [name not in drawn for name in space]
+        yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(drawn)))

@@ -1,0 +1,58 @@
+"""The user's own configurations, ``points_to_evaluate`` and ``Tuner.enqueue``: what they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space import Params, Space
+
+
+def checked_points(space: Space, points: object, max_trials: int | None) -> tuple[Params, ...]:
+    """Return ``points_to_evaluate`` with plain values.
+
+    Args:
+        space: The search space.
+        points: What was given.
+        max_trials: The maximum number of trials, None for no limit.
+
+    Raises:
+        InvalidArgument: It is not a list of configurations of the space, contains one twice, or is too long.
+    """
+    if isinstance(points, str | bytes | Mapping) or not hasattr(points, "__iter__"):
+        raise InvalidArgument(
+            "points_to_evaluate must be a list of dicts, such as [{'learning_rate': 0.001}], but got "
+            f"points_to_evaluate={points!r}."
+        )
+    found: list[Params] = []
+    for index, given in enumerate(points):
+        point = checked_point(space, given, f"points_to_evaluate[{index}]")
+        if point in found:
+            raise InvalidArgument(
+                f"points_to_evaluate[{index}] is the same as points_to_evaluate[{found.index(point)}]: {point}."
+            )
+        found.append(point)
+    limit = min((n for n in (max_trials, space.size) if n is not None), default=None)
+    if limit is not None and len(found) > limit:
+        what = f"max_trials={limit}" if limit == max_trials else f"the {limit} configurations of the space"
+        raise InvalidArgument(f"points_to_evaluate must have at most as many points as {what}, but has {len(found)}.")
+    return tuple(found)
+
+
+def checked_point(space: Space, given: object, name: str) -> Params:
+    """Return one configuration with plain values, complete or partial.
+
+    Args:
+        space: The search space.
+        given: What was given.
+        name: What errors call it.
+
+    Raises:
+        InvalidArgument: No configuration of the space has these values.
+    """
+    if not isinstance(given, Mapping) or not given:
+        raise InvalidArgument(f"{name} must map at least one parameter's name to a value, but got {given!r}.")
+    try:
+        return space.checked_part(given)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{name}: {error}") from None
