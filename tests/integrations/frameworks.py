@@ -1,0 +1,254 @@
+"""Each framework as the contract's tests use it: one small training on scikit-learn's data sets."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_digits
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+EPOCHS = 6
+
+
+class Crash(Exception):
+    """Ends a training in the middle of an epoch, as a killed process does."""
+
+
+@dataclass
+class Framework:
+    """One framework.
+
+    Attributes:
+        metric: The name of the objective.
+    """
+
+    metric: str
+
+    def fit(self, handle: Any, *, epochs: int = EPOCHS, crash_after: int | None = None, model: Any = None) -> Any:
+        """Train with a TrialCallback on a trial or a fold, as its users do, and return the model.
+
+        Args:
+            handle: The trial or fold.
+            epochs: How many epochs or rounds in all.
+            crash_after: After how many epochs of the trial to raise Crash.
+            model: The model of the phase before, which this one continues.
+        """
+        raise NotImplementedError
+
+    def predict(self, model: Any) -> np.ndarray:
+        """Return what the model predicts for the validation data."""
+        raise NotImplementedError
+
+    def epochs_of(self, model: Any) -> int | None:
+        """Return how many rounds a model has, None if models do not tell."""
+        return None
+
+
+def breast_cancer():
+    x, y = load_breast_cancer(return_X_y=True)
+    return x[:400], y[:400], x[400:], y[400:]
+
+
+def digits():
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32)
+    return x[:96], y[:96], x[96:160], y[96:160]
+
+
+class XGBoost(Framework):
+    def __init__(self):
+        pytest.importorskip("xgboost")
+        super().__init__("validation-logloss")
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import xgboost
+        from hpo_plugins.integrations.xgboost import TrialCallback
+
+        class Crashing(xgboost.callback.TrainingCallback):
+            def before_iteration(self, model, epoch, evals_log):
+                if epoch == crash_after:
+                    raise Crash
+                return False
+
+        x, y, xv, yv = breast_cancer()
+        data = xgboost.DMatrix(x, y, nthread=1)
+        callbacks = [TrialCallback(handle), *([] if crash_after is None else [Crashing()])]
+        return xgboost.train(
+            {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "eta": handle["rate"]},
+            data, epochs, evals=[(xgboost.DMatrix(xv, yv, nthread=1), "validation")], verbose_eval=False,
+            callbacks=callbacks, xgb_model=model,
+        )  # fmt: skip
+
+    def predict(self, model):
+        import xgboost
+
+        return model.predict(xgboost.DMatrix(breast_cancer()[2], nthread=1))
+
+    def epochs_of(self, model):
+        return model.num_boosted_rounds()
+
+
+class LightGBM(Framework):
+    def __init__(self):
+        pytest.importorskip("lightgbm")
+        super().__init__("validation-binary_logloss")
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import lightgbm
+        from hpo_plugins.integrations.lightgbm import TrialCallback
+
+        def crash(env):
+            if env.iteration == crash_after:
+                raise Crash
+
+        x, y, xv, yv = breast_cancer()
+        data = lightgbm.Dataset(x, y)
+        return lightgbm.train(
+            {"objective": "binary", "num_leaves": 7, "num_threads": 1, "verbosity": -1, "eta": handle["rate"]},
+            data, epochs, valid_sets=[lightgbm.Dataset(xv, yv, reference=data)], valid_names=["validation"],
+            callbacks=[TrialCallback(handle), crash], init_model=handle.resume_from or model,
+        )  # fmt: skip
+
+    def predict(self, model):
+        return model.predict(breast_cancer()[2])
+
+    def epochs_of(self, model):
+        return model.num_trees()
+
+
+class Keras(Framework):
+    def __init__(self):
+        pytest.importorskip("keras")
+        super().__init__("val_loss")
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import keras
+        from hpo_plugins.integrations.keras import TrialCallback
+
+        class Crashing(keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                if crash_after is not None and handle._training.epoch == crash_after and batch == 1:
+                    raise Crash
+
+        if model is None:
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(10, activation="softmax")])
+            model.compile(keras.optimizers.SGD(handle["rate"], momentum=0.5), "sparse_categorical_crossentropy")
+        x, y, xv, yv = digits()
+        model.fit(
+            x, y, validation_data=(xv, yv), epochs=epochs, batch_size=32, verbose=0,
+            callbacks=[TrialCallback(handle), Crashing()],
+        )  # fmt: skip
+        return model
+
+    def predict(self, model):
+        return np.asarray(model.predict(digits()[2], verbose=0))
+
+
+class Lightning(Framework):
+    def __init__(self):
+        pytest.importorskip("lightning")
+        super().__init__("val_loss")
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import lightning
+        import torch
+        from hpo_plugins.integrations.lightning import TrialCallback
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Network(lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.layer = torch.nn.Linear(64, 10)
+
+            def training_step(self, batch, index):
+                return torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+            def validation_step(self, batch, index):
+                self.log("val_loss", torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1]))
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), handle["rate"], momentum=0.5)
+
+        class Crashing(lightning.Callback):
+            def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+                if crash_after is not None and handle._training.epoch == crash_after and batch_idx == 1:
+                    raise Crash
+
+        if model is None:
+            torch.manual_seed(0)
+            model = Network()
+        x, y, xv, yv = (torch.from_numpy(np.asarray(part)) for part in digits())
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tempfile.gettempdir(),
+            callbacks=[TrialCallback(handle), Crashing()],
+        )  # fmt: skip
+        train = DataLoader(TensorDataset(x, y), 32, shuffle=True)
+        trainer.fit(model, train, DataLoader(TensorDataset(xv, yv), 64), ckpt_path=handle.resume_from)
+        return model
+
+    def predict(self, model):
+        import torch
+
+        with torch.no_grad():
+            return model.layer(torch.from_numpy(digits()[2])).numpy()
+
+
+class Transformers(Framework):
+    def __init__(self):
+        pytest.importorskip("transformers")
+        super().__init__("eval_loss")
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import torch
+        import transformers
+        from hpo_plugins.integrations.transformers import TrialCallback
+
+        class Network(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = torch.nn.Linear(64, 10)
+
+            def forward(self, x, labels):
+                logits = self.layer(x)
+                return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+        class Crashing(transformers.TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                if crash_after is not None and handle._training.epoch == crash_after and state.global_step % 3 == 1:
+                    raise Crash
+
+        if model is None:
+            torch.manual_seed(0)
+            model = Network()
+        x, y, xv, yv = digits()
+        rows, held = ([{"x": a, "labels": int(b)} for a, b in zip(*part, strict=True)] for part in ((x, y), (xv, yv)))
+        args = transformers.TrainingArguments(
+            tempfile.mkdtemp(), eval_strategy="epoch", save_strategy="no", logging_strategy="epoch", report_to=[],
+            num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=handle["rate"], use_cpu=True,
+            disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        trainer = transformers.Trainer(
+            model, args, train_dataset=rows, eval_dataset=held, callbacks=[TrialCallback(handle), Crashing()]
+        )
+        trainer.train(resume_from_checkpoint=handle.resume_from)
+        return model
+
+    def predict(self, model):
+        import torch
+
+        with torch.no_grad():
+            return model.layer(torch.from_numpy(digits()[2])).numpy()
+
+
+FRAMEWORKS = {
+    "xgboost": XGBoost,
+    "lightgbm": LightGBM,
+    "keras": Keras,
+    "lightning": Lightning,
+    "transformers": Transformers,
+}
