@@ -53,6 +53,8 @@ class TrialRecord:
         curve: Epoch to the objective's value, where it is finite.
         metrics: Epoch to ``{name: value}``, everything that was reported.
         checkpoint: Path of the checkpoint to resume from, or None.
+        best_epoch: The epoch that ``value`` is of; None without a value.
+        best_checkpoint: Path of the checkpoint of that epoch; None if none was saved (``Tuner(checkpoints="best")``).
         stop_reason: Why it ended or was paused, in words.
         error: The error that made it fail, with its type.
         started_at: When it was started, in seconds since 1970 by the storage's clock.
@@ -87,6 +89,8 @@ class TrialRecord:
     std: float | None = None
     seconds: Mapping[int, float] = field(default_factory=dict, repr=False)
     point: int | None = None
+    best_epoch: int | None = None
+    best_checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class TrialRow:
             there is one phase, from the first epoch.
         phase: How many phases the current attempt has begun, as far as it is stored: 0 may also be the only one.
         point: Which of the points that users have given it tries, None if its configuration is the strategy's.
+        best_checkpoint: The checkpoint of its best epoch, if such are kept. Whoever clears ``checkpoint`` clears it.
+        best_checkpoint_epoch: The epoch that it is of.
     """
 
     number: int
@@ -127,6 +133,8 @@ class TrialRow:
     phases: tuple[int, ...] = ()
     phase: int = 0
     point: int | None = None
+    best_checkpoint: str | None = None
+    best_checkpoint_epoch: int | None = None
 
 
 class ReportRow(NamedTuple):

@@ -190,6 +190,15 @@ def restore_model(checkpoint: Checkpoint, model: Any, path: Path, trial: int) ->
         _assign("optimiser", variables_of(optimizer), saved.arrays, path, trial)
 
 
+def assign_weights(checkpoint: Checkpoint, model: Any, path: Path, trial: int) -> None:
+    """Assign a checkpoint's weights to a model.
+
+    Raises:
+        CheckpointError: They are of another model, or the model is not built.
+    """
+    _assign("model", variables_of(model), checkpoint.model, path, trial)
+
+
 def restore_weights(checkpoint: Checkpoint, model: Any) -> None:
     """Assign a checkpoint's values to a model that trains nothing now, if it has the same variables."""
     variables = variables_of(model)

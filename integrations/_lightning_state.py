@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations import _random_state as random_state
-from hpo_plugins.integrations._shared import damaged, of_another_model
+from hpo_plugins.integrations._shared import best_checkpoint_of, damaged, of_another_model
 
 from hpo_plugins.errors import CheckpointError
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Fold, visit_trial
 
 
@@ -112,6 +113,36 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
         name = other[0]
         difference = f"{name} has shape {there[name]} there, and {here[name]} in this training"
         raise of_another_model(path, number, difference)
+
+
+def load_model(trial: TrialRecord, model: Any, *, allow_code_in_checkpoints: bool = False) -> Any:
+    """Give a module the weights that a trial had at its best epoch, and return it.
+
+    ``Module.load_from_checkpoint(trial.best_checkpoint)`` works, too, if the module saves its hyperparameters.
+
+    Args:
+        trial: Its record, such as ``tuner.best_trial`` of a search with ``Tuner(checkpoints="best")``.
+        model: A module as the trial's own.
+        allow_code_in_checkpoints: As in ``TrialCallback``.
+
+    Raises:
+        CheckpointError: The epoch was not saved, or the checkpoint is damaged, unsafe, sharded or of another model.
+    """
+    path = best_checkpoint_of(trial)
+    if path.is_dir():
+        raise CheckpointError(
+            f"The checkpoint {path} is sharded: only the strategy that wrote it can read it. Pass it to "
+            "Trainer.validate or Trainer.predict as ckpt_path=."
+        )
+    check(path, trial.number, model, allow_code=allow_code_in_checkpoints)
+    import torch
+
+    saved = torch.load(path, map_location="cpu", weights_only=not allow_code_in_checkpoints)["state_dict"]
+    try:
+        model.load_state_dict(saved)
+    except RuntimeError as error:
+        raise of_another_model(path, trial.number, str(error)) from error
+    return model
 
 
 def load_weights(path: Path, pl_module: Any, *, allow_code: bool) -> None:

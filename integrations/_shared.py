@@ -36,6 +36,35 @@ def handle_of(trial: object) -> TrainingHandle:
     raise InvalidArgument(f"{given}: {trial!r}. {loop}.")
 
 
+def best_checkpoint_of(record: TrialRecord) -> Path:
+    """Return the checkpoint of a trial's best epoch.
+
+    Raises:
+        CheckpointError: None was saved; the message says how to.
+    """
+    if not isinstance(record, TrialRecord):
+        raise InvalidArgument(
+            f"load_model must be given the record of a trial, such as tuner.best_trial, but got {record!r}."
+        )
+    if record.best_checkpoint is None:
+        raise CheckpointError(
+            f"There is no checkpoint of trial {record.number} at its best epoch, {record.best_epoch}. Search with "
+            'Tuner(checkpoints="best"), which saves it, or train the configuration again for that many epochs.'
+        )
+    return Path(record.best_checkpoint)
+
+
+def best_rounds_of(record: TrialRecord) -> tuple[Path, int]:
+    """Return a checkpoint of a trial of boosting rounds, and how many of its rounds are the best model.
+
+    Raises:
+        CheckpointError: There is no checkpoint that has that many.
+    """
+    if isinstance(record, TrialRecord) and record.best_checkpoint is None and record.checkpoint is not None:
+        return Path(record.checkpoint), record.best_epoch or 0
+    return best_checkpoint_of(record), record.best_epoch or 0
+
+
 def hint_of_order(error: MetricNotFound, callback: object, callbacks: Sequence[object]) -> MetricNotFound:
     """Return the error that the objective's metric is missing, with a hint if a later callback may add it.
 
@@ -95,6 +124,21 @@ def damaged(path: Path, framework: str, number: int, error: Exception) -> Checkp
         error: The error that reading it raised.
     """
     return CheckpointError(f"The checkpoint {path} is damaged or not written by {framework}: {error}. {cure(number)}")
+
+
+def not_of_the_best(path: Path, record: TrialRecord, epoch: int) -> CheckpointError:
+    """Return the error that a checkpoint cannot be turned into the model of a trial's best epoch.
+
+    Args:
+        path: The checkpoint.
+        record: The trial.
+        epoch: The epoch that the checkpoint is of.
+    """
+    return CheckpointError(
+        f"The checkpoint {path} is of epoch {epoch}, and the best epoch of trial {record.number} is "
+        f"{record.best_epoch}. "
+        'Search with Tuner(checkpoints="best"), or train the configuration again for that many epochs.'
+    )
 
 
 def of_another_model(path: Path, number: int, difference: str) -> CheckpointError:

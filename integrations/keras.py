@@ -14,9 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.integrations._shared import caller_arguments, handle_of, hint_of_order
+from hpo_plugins.integrations._shared import best_checkpoint_of, caller_arguments, handle_of, hint_of_order
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import TrainingHandle
 
 try:
@@ -27,7 +28,7 @@ except ModuleNotFoundError as error:
 from hpo_plugins.integrations import _keras_state as keras_state
 from hpo_plugins.integrations import _random_state as random_state
 
-__all__ = ["TrialCallback"]
+__all__ = ["TrialCallback", "load_model"]
 
 
 class TrialCallback(keras.callbacks.Callback):
@@ -128,6 +129,21 @@ class TrialCallback(keras.callbacks.Callback):
             self._trial.save(
                 lambda path: keras_state.write(path, self.model, weights, _callbacks(), phases), suffix=".npz"
             )
+
+
+def load_model(trial: TrialRecord, model: Any) -> Any:
+    """Give a model the weights that a trial had at its best epoch, and return it.
+
+    Args:
+        trial: Its record, such as ``tuner.best_trial`` of a search with ``Tuner(checkpoints="best")``.
+        model: A model as the trial's own, such as ``build(**tuner.best_trial.params)``; it must be built.
+
+    Raises:
+        CheckpointError: The epoch was not saved, or the checkpoint is damaged or of another model.
+    """
+    path = best_checkpoint_of(trial)
+    keras_state.assign_weights(keras_state.read(path, trial.number), model, path, trial.number)
+    return model
 
 
 def _validates_later() -> bool:

@@ -25,9 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hpo_plugins.integrations._shared import caller_arguments, damaged, handle_of, hint_of_order
+from hpo_plugins.integrations._shared import (
+    best_rounds_of,
+    caller_arguments,
+    damaged,
+    handle_of,
+    hint_of_order,
+    not_of_the_best,
+)
 
 from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound, MissingDependency
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Phase, TrainingHandle
 
 try:
@@ -35,7 +43,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "lightgbm", "lightgbm") from error
 
-__all__ = ["TrialCallback"]
+__all__ = ["TrialCallback", "load_model"]
 
 _FIRST = -(10**9)
 _LOG = "hpo_plugins:"
@@ -211,6 +219,31 @@ class TrialCallback:
     def _save_if_due(self, model: Any) -> None:
         if self._trial.save_is_due and isinstance(model, lightgbm.Booster):
             self._trial.save(lambda path: _write(path, model, self._log), suffix=".txt")
+
+
+def load_model(trial: TrialRecord) -> Any:
+    """Return the model of a trial at its best epoch, such as ``load_model(tuner.best_trial).predict(x)``.
+
+    Rounds after the best one are left out; a model of ``dart`` has none only if it was saved at that round
+    (``Tuner(checkpoints="best")``).
+
+    Args:
+        trial: Its record.
+
+    Raises:
+        CheckpointError: No checkpoint has the best round, or it is damaged.
+    """
+    path, rounds = best_rounds_of(trial)
+    try:
+        model = lightgbm.Booster(model_file=path)
+    except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
+        raise damaged(path, "LightGBM", trial.number, error) from error
+    trained = model.current_iteration()
+    if trained == rounds:
+        return model
+    if trained < rounds or "[boosting: dart]" in path.read_text(encoding="utf-8"):
+        raise not_of_the_best(path, trial, trained)
+    return lightgbm.Booster(model_str=model.model_to_string(num_iteration=rounds))
 
 
 def _metrics(results: Sequence[Sequence[Any]]) -> dict[str, float]:

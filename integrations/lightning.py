@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
+from hpo_plugins.integrations._lightning_state import load_model
 from hpo_plugins.integrations._shared import handle_of
 
 from hpo_plugins._validation import boolean
@@ -30,7 +31,7 @@ from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency, Wor
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
-__all__ = ["TrialCallback"]
+__all__ = ["TrialCallback", "load_model"]
 
 _NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 Metrics = dict[str, Any]

@@ -25,9 +25,17 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.integrations._shared import calling_object, handle_of, hint_of_order
+from hpo_plugins.integrations._shared import (
+    best_checkpoint_of,
+    calling_object,
+    damaged,
+    handle_of,
+    hint_of_order,
+    of_another_model,
+)
 
 from hpo_plugins.errors import CheckpointError, HpoError, InvalidArgument, MetricNotFound, MissingDependency
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Phase, TrainingHandle
 
 try:
@@ -35,7 +43,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "transformers", "transformers") from error
 
-__all__ = ["TrialCallback"]
+__all__ = ["TrialCallback", "load_model"]
 
 _ENDED = "train_runtime"
 """Is logged when the training has ended only."""
@@ -189,6 +197,31 @@ class TrialCallback(transformers.TrainerCallback):
     def _end_save(self, args: Any) -> None:
         if self._saves is not None:
             args.save_total_limit, self._saves = self._saves.limit, None
+
+
+def load_model(trial: TrialRecord, model: Any) -> Any:
+    """Give a model the weights that a trial had at its best epoch, and return it.
+
+    ``AutoModelForSequenceClassification.from_pretrained(trial.best_checkpoint)`` and its kin work, too.
+
+    Args:
+        trial: Its record, such as ``tuner.best_trial`` of a search with ``Tuner(checkpoints="best")``.
+        model: A model as the trial's own.
+
+    Raises:
+        CheckpointError: The epoch was not saved, or the checkpoint is damaged or of another model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model as load_weights
+
+    path = best_checkpoint_of(trial) / transformers.utils.SAFE_WEIGHTS_NAME
+    try:
+        load_weights(model, path)
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, "Transformers", trial.number, error) from error
+    except RuntimeError as error:
+        raise of_another_model(path, trial.number, str(error)) from error
+    return model
 
 
 class _Save:

@@ -25,15 +25,18 @@ from typing import Any
 
 import msgspec
 from hpo_plugins.integrations._shared import (
+    best_rounds_of,
     caller_arguments,
     calling_object,
     damaged,
     handle_of,
     hint_of_order,
+    not_of_the_best,
     of_another_model,
 )
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Phase, TrainingHandle
 
 try:
@@ -41,7 +44,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "xgboost", "xgboost") from error
 
-__all__ = ["TrialCallback"]
+__all__ = ["TrialCallback", "load_model"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "num_parallel_tree")
@@ -207,6 +210,34 @@ class _State(msgspec.Struct):
     learning_rate: float | str | None
     phases: dict[int, dict[str, Any]]
     early_stopping: list[dict[str, Any]]
+
+
+def load_model(trial: TrialRecord) -> Any:
+    """Return the model of a trial at its best epoch, such as ``load_model(tuner.best_trial).predict(data)``.
+
+    Rounds after the best one are left out; a model of ``dart`` or ``gblinear`` has none only if it was saved at that
+    round (``Tuner(checkpoints="best")``).
+
+    Args:
+        trial: Its record.
+
+    Raises:
+        CheckpointError: No checkpoint has the best round, or it is damaged.
+    """
+    path, rounds = best_rounds_of(trial)
+    booster = xgboost.Booster()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            booster.load_model(bytearray(archive.read("0.ubj")))
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError, xgboost.core.XGBoostError) as error:
+        raise damaged(path, "XGBoost", trial.number, error) from error
+    trained = booster.num_boosted_rounds()
+    if trained == rounds:
+        return booster
+    kind = json.loads(booster.save_config())["learner"]["learner_train_param"]["booster"]
+    if trained < rounds or kind != "gbtree":
+        raise not_of_the_best(path, trial, trained)
+    return booster[:rounds]
 
 
 def _early_stopping(container: Any) -> list[Any]:

@@ -353,7 +353,9 @@ def test_folder_names_are_safe_and_apart(name, tmp_path):
 
 
 def test_bad_arguments_are_named(tmp_path):
-    with pytest.raises(hpo.InvalidArgument, match="checkpoints must be 'auto', 'keep' or 'pauses', but got .*'all'"):
+    with pytest.raises(
+        hpo.InvalidArgument, match="checkpoints must be 'auto', 'best', 'keep' or 'pauses', but got .*'all'"
+    ):
         tuner_for(tmp_path / "a.db", checkpoints="all")
     with pytest.raises(hpo.InvalidArgument, match="retry_on must be a tuple of exception types.* got retry_on=<class"):
         tuner_for(tmp_path / "a.db", retry_on=ValueError)
@@ -404,3 +406,76 @@ def test_two_processes_may_clear_at_once(tmp_path):
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(checkpoints.clear, [0] * 8))
         assert not (tmp_path / "trial-00000").exists()
+
+
+# The best epoch.
+
+
+def search_with(policy, losses, storage=None, **arguments):
+    """Train one trial per list of losses, saving when that is due; return the tuner and the saved (trial, epoch)."""
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss", **arguments), max_trials=len(losses), seed=0,
+        checkpoints=policy, storage=storage, progress="off",
+    )  # fmt: skip
+    saved = []
+    for trial in tuner:
+        for epoch, loss in enumerate(losses[trial.number], 1):
+            trial.report(epoch, {"loss": loss})
+            if trial.save_is_due:
+                trial.save(lambda path, text=f"{trial.number} {epoch}": path.write_text(text))
+                saved.append((trial.number, epoch))
+    return tuner, saved
+
+
+@pytest.mark.parametrize("kept", ["memory", "sqlite"])
+def test_epochs_that_improve_the_study_are_saved(kept, tmp_path):
+    losses = [[3.0, 1.0, 2.0], [2.0, 1.5, 1.4], [4.0, 0.5, 0.7, 0.4, 0.6], [0.9, 0.8]]
+    tuner, saved = search_with("best", losses, None if kept == "memory" else tmp_path / "a.db")
+    assert saved == [(0, 1), (0, 2), (2, 2), (2, 4)]
+    best = tuner.best_trial
+    assert (best.number, best.best_epoch) == (2, 4)
+    assert Path(best.best_checkpoint).read_text() == "2 4"
+    assert [trial.best_checkpoint is None for trial in tuner.trials] == [True, True, False, True]
+    assert len(list(Path(best.best_checkpoint).parent.parent.glob("*/*"))) == 1
+
+
+def test_last_value_that_counts_is_saved_as_it_was():
+    tuner, _ = search_with("best", [[3.0, 1.0], [2.0, 0.5, 0.7]], at="last")
+    assert tuner.best_trial.best_epoch == 3
+    assert Path(tuner.best_trial.best_checkpoint).read_text() == "1 3"
+
+
+def test_checkpoint_of_another_epoch_is_not_called_the_best(tmp_path):
+    """Saved by the clock only: the best epoch passed without a checkpoint."""
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=1, progress="off")
+    for trial in tuner:
+        for epoch, loss in enumerate([1.0, 2.0, 3.0], 1):
+            trial.report(epoch, {"loss": loss})
+        trial.save(lambda path: path.touch())
+    assert tuner.trials[0].checkpoint is not None
+    assert tuner.trials[0].best_epoch == 1
+    assert tuner.trials[0].best_checkpoint is None
+
+
+def test_best_checkpoint_survives_later_ones_of_its_trial(tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    tuner, saved = search_with("best", [[1.0, 2.0, 3.0]], tmp_path / "a.db")
+    assert saved == [(0, 1), (0, 2), (0, 3)]
+    record = tuner.trials[0]
+    assert Path(record.best_checkpoint).read_text() == "0 1"
+    assert Path(record.checkpoint).read_text() == "0 3"
+
+
+def test_best_epoch_of_a_failed_trial_is_forgotten(tmp_path):
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=2, seed=0, checkpoints="best",
+        storage=tmp_path / "a.db", progress="off",
+    )  # fmt: skip
+    for trial in tuner:
+        trial.report(1, {"loss": 1.0 + trial.number})
+        if trial.save_is_due:
+            trial.save(lambda path: path.touch())
+        if not trial.number:
+            trial.fail("broken")
+    assert tuner.best_trial.number == 1
+    assert tuner.trials[0].best_checkpoint is None

@@ -108,7 +108,7 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
         if not row.state.is_final:  # its worker may be writing to the folder
             continue
         if number in best:
-            checkpoints.clear(number, but=row.checkpoint)
+            checkpoints.clear(number, but=(row.checkpoint, row.best_checkpoint))
         elif row.checkpoint is None or session.apply(session.store.drop_checkpoint(number, row.checkpoint)):
             checkpoints.clear(number)
 

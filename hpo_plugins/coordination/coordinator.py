@@ -113,6 +113,7 @@ class Coordinator:
                 decision=None,
                 stop_reason=None,
                 checkpoint=None,
+                best_checkpoint=None,
                 start_epoch=0,
                 fold=0,
                 phases=(),

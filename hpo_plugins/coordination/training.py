@@ -220,10 +220,22 @@ class Training:
                 return True
             if session.checkpoints.policy == "pauses":
                 return False
+            if self._is_best(self.epoch):
+                return True
             if lease.decision is TrialState.COMPLETED:
                 return session.history.incumbent() == lease.number
             stops = self.must_stop or lease.must_stop
             return not stops and session.store.outlives_process and self._save_timer.is_due()
+
+    def _is_best(self, epoch: int) -> bool:
+        """Return whether an epoch is the best of the study so far, and such epochs are kept.
+
+        The models of folds are several, so a trial with folds has no best one.
+        """
+        session, number = self.lease.session, self.lease.number
+        if session.checkpoints.policy != "best" or self.is_fold or session.history.incumbent() != number:
+            return False
+        return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
 
     def save(self, write: Write, suffix: str) -> bool:
         """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
@@ -248,14 +260,17 @@ class Training:
             try:
                 lease.write_reports()  # a checkpoint must not be ahead of the reports
                 # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
-                is_saved = lease.update(checkpoint=path, start_epoch=epoch, failed_attempts=0)
+                fields: dict[str, Any] = {"checkpoint": path, "start_epoch": epoch, "failed_attempts": 0}
+                if self._is_best(epoch):
+                    fields |= {"best_checkpoint": path, "best_checkpoint_epoch": epoch}
+                is_saved = lease.update(**fields)
             except StorageError as error:
                 session.checkpoints.discard(path)
                 self._fail_to_save(error)
                 return False
             self._save_timer.saved(time.perf_counter() - started)
             if is_saved:
-                session.checkpoints.clear(lease.number, but=path)
+                session.checkpoints.clear(lease.number, but=(path, session.history[lease.number].row.best_checkpoint))
             else:
                 session.checkpoints.discard(path)
                 lease.lose()
@@ -274,7 +289,7 @@ class Training:
                 logger.warning("trial %d starts from the beginning instead of from its checkpoint", self.lease.number)
                 self.epoch, self._has_objective = 0, False
                 self._phases = Phases()
-                self.lease.update(checkpoint=None, start_epoch=0, phases=(), phase=0)
+                self.lease.update(checkpoint=None, best_checkpoint=None, start_epoch=0, phases=(), phase=0)
 
     def why_incomplete(self) -> str | None:
         """Return why this attempt did not reach the epoch that it was to resume from, None if it did."""

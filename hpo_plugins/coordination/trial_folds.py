@@ -119,7 +119,7 @@ class TrialFolds:
         if index >= len(trial.folds) or not len(trial.folds[index].curve):
             return
         checkpoint, n_folds = trial.row.checkpoint, trial.row.folds
-        lease.update(fold=index + 1, start_epoch=0, checkpoint=None, phases=(), phase=0)
+        lease.update(fold=index + 1, start_epoch=0, checkpoint=None, best_checkpoint=None, phases=(), phase=0)
         lease.resume_from = None
         if checkpoint is not None:
             lease.session.checkpoints.clear(lease.number)

@@ -92,6 +92,12 @@ class Curve:
             return None
         return (self._best if at == "best" else self.losses)[count - 1]
 
+    def epoch_that_counts(self, *, at: Literal["best", "last"]) -> int | None:
+        """Return the epoch whose loss ``loss(at=at)`` is, the earliest of equals; None if there is none."""
+        if not self.epochs:
+            return None
+        return self.epochs[-1] if at == "last" else self.epochs[self.losses.index(self._best[-1])]
+
     def running_mean(self, epoch: int) -> float | None:
         """Return the mean of the losses up to and including ``epoch``, None if the curve has not reached it."""
         if not self.epochs or self.epochs[-1] < epoch:

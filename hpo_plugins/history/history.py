@@ -288,6 +288,7 @@ class History(Sequence[TrialHistory]):
                 for curve in (trial.curve, *(fold.curve for fold in trial.folds))
             )
             metrics = trial.metrics
+            best_epoch = None if loss is None else trial.curve.epoch_that_counts(at=self.objective.at)
             self._records[number] = TrialRecord(
                 number=number,
                 params=self.space.params_of(row.params),
@@ -296,7 +297,7 @@ class History(Sequence[TrialHistory]):
                 epochs=trial.epochs,
                 curve=curve,
                 metrics=metrics,
-                checkpoint=None if row.checkpoint is None else str(self.checkpoint_root / row.checkpoint),
+                checkpoint=self._path(row.checkpoint),
                 stop_reason=row.stop_reason,
                 error=row.error,
                 started_at=row.started_at,
@@ -307,10 +308,24 @@ class History(Sequence[TrialHistory]):
                 std=None if row.folds is None or loss is None else self._std(trial, loss),
                 seconds=trial.folds[0].seconds,
                 point=row.point,
+                best_epoch=best_epoch,
+                best_checkpoint=self._path(_best_checkpoint(row, best_epoch)),
             )
         return self._records[number]
+
+    def _path(self, checkpoint: str | None) -> str | None:
+        return None if checkpoint is None else str(self.checkpoint_root / checkpoint)
 
     def _std(self, trial: TrialHistory, loss: float) -> float:
         """Return the standard deviation over the folds at the epoch that has a trial's loss."""
         epochs = [epoch for epoch, known in zip(trial.curve.epochs, trial.curve.losses, strict=True) if known == loss]
         return trial.std(epochs[0 if self.objective.at == "best" else -1])
+
+
+def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:
+    """Return the checkpoint of the epoch that a trial's value is of, None if there is none or it is of folds."""
+    if row.folds is not None or best_epoch is None:
+        return None
+    if row.best_checkpoint_epoch == best_epoch:
+        return row.best_checkpoint
+    return row.checkpoint if row.start_epoch == best_epoch else None

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from hpo_plugins.errors import CheckpointError
 
 Write = Callable[[Path], object]
 """Writes a checkpoint to a path that does not exist yet."""
-CheckpointPolicy = Literal["auto", "keep", "pauses"]
+CheckpointPolicy = Literal["auto", "best", "keep", "pauses"]
 """Which checkpoints are written and kept; see ``Tuner``."""
 
 MAX_SAVE_SHARE = 0.05
@@ -40,8 +40,8 @@ class Checkpoints:
 
     Args:
         root: The folder that contains them.
-        policy: ``"auto"`` deletes those that are no longer needed, ``"keep"`` deletes none, and ``"pauses"`` is
-            ``"auto"`` without checkpoints of running trainings.
+        policy: ``"auto"`` deletes those that are no longer needed; ``"best"`` is ``"auto"`` with one of the study's
+            best epoch; ``"keep"`` deletes none; ``"pauses"`` is ``"auto"`` without checkpoints of running trainings.
         private: A folder above the root that only this user may enter; None if the root is the user's own choice.
 
     Raises:
@@ -122,8 +122,8 @@ class Checkpoints:
         """Delete a checkpoint whose writer has lost its lease."""
         remove(self.root / relative)
 
-    def clear(self, number: int, but: str | None = None) -> None:
-        """Delete the checkpoints of a trial except one, and what interrupted writes have left."""
+    def clear(self, number: int, but: Collection[str | None] = ()) -> None:
+        """Delete the checkpoints of a trial except some, and what interrupted writes have left."""
         folder = self.folder(number)
         if self.policy == "keep" or not folder.is_dir() or folder.is_symlink():
             return
@@ -133,9 +133,9 @@ class Checkpoints:
             return
         for entry in entries:
             ours = re.match(r"(epoch|part)-\d{6,}\.\d+", entry.name)
-            if ours and entry.relative_to(self.root).as_posix() != but:  # the user's own files stay
+            if ours and entry.relative_to(self.root).as_posix() not in but:  # the user's own files stay
                 remove(entry)
-        if but is None:
+        if not any(but):
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 

@@ -139,7 +139,9 @@ class MemoryStudyStore:
         """Clear a trial's checkpoint if it is still this one."""
         with self._lock:
             row = self._row(number)
-            return self._write(replace(row, checkpoint=None)) if row.checkpoint == checkpoint else None
+            if row.checkpoint != checkpoint:
+                return None
+            return self._write(replace(row, checkpoint=None, best_checkpoint=None))
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""

@@ -85,7 +85,7 @@ class StudyStore(Protocol):
         """
 
     def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
-        """Clear a trial's checkpoint, whatever its state, or return None if it has another one."""
+        """Clear a trial's checkpoint and that of its best epoch, or return None if it has another one."""
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""

@@ -52,6 +52,8 @@ trials = sa.Table(
     sa.Column("phases", sa.Text, nullable=False, default="[]"),  # JSON: a list of epochs
     sa.Column("phase", sa.Integer, nullable=False, default=0),
     sa.Column("point", sa.Integer),
+    sa.Column("best_checkpoint", sa.Text),
+    sa.Column("best_checkpoint_epoch", sa.BigInteger),
     sa.Index("hpo_trials_revision", "study", "revision"),
 )
 reports = sa.Table(  # a log, appended and read in the order of its key

@@ -100,7 +100,7 @@ CLAIM = Statement(claims.insert().values(study=_value("study"), key=_value("key"
 DROP_CHECKPOINT = Statement(
     trials.update()
     .where(*_IS_TRIAL, trials.c.checkpoint == _value("checkpoint"))
-    .values(checkpoint=None, revision=_value("revision"))
+    .values(checkpoint=None, best_checkpoint=None, revision=_value("revision"))
 )
 _REPORT_VALUES = {
     name: sa.bindparam(f"this_{name}", type_=reports.c[name].type) for name in ("study", "revision", *ReportRow._fields)

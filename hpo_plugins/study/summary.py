@@ -32,12 +32,10 @@ def _best(study: StudyConfig, history: History) -> list[str]:
     best = study.best(history)
     if best is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
-    at = [epoch for epoch, value in best.curve.items() if value == best.value]
-    epoch = at[0] if study.objective.at == "best" else at[-1]
     of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""
     metric = study.objective_of(best.definition).metric
     deviation = "" if best.std is None else f" +- {best.std:.2g} over {len(best.folds)} folds"
-    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g}{deviation} at epoch {epoch}"]
+    lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g}{deviation} at epoch {best.best_epoch}"]
     return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
 
 

@@ -147,7 +147,8 @@ class TrainingHandle(ABC):
     def save_is_due(self) -> bool:
         """Whether to call ``save`` now, after a report.
 
-        True if the trial is to be paused; if it is complete and the best so far; and, if another process could
+        True if the trial is to be paused; if it is complete and the best so far; with ``Tuner(checkpoints="best")`` if
+        the epoch is the study's best so far; and, if another process could
         continue the study, once saving takes less than 5 % of the time and the last save was at least a second ago.
         """
         return self._training.is_save_due()

@@ -57,7 +57,9 @@ class Tuner(StudyResults):
             ``retries`` limits both together.
         checkpoints: ``"auto"`` saves trainings when they are paused, and while they run if another process could
             continue them, for at most 5 % of the time; it deletes what is no longer needed, except the best trial's
-            last checkpoint. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+            last checkpoint. ``"best"`` also saves each epoch that is the study's best so far, for the model of the best
+            trial at its best epoch (``best_trial.best_checkpoint``); its cost is one save for each improvement, however
+            long that takes. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
         checkpoint_dir: The folder for checkpoints, shared by all machines that train. By default it is beside a SQLite
             file, or in the working directory if the storage is a server.
         seed: Fixes every suggestion; None draws a seed and stores it with the study.

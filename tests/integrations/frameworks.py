@@ -38,6 +38,10 @@ class Framework:
         """
         raise NotImplementedError
 
+    def load(self, record: Any) -> Any:
+        """Return the model of a trial at its best epoch, as the documentation says."""
+        raise NotImplementedError
+
     def predict(self, model: Any) -> np.ndarray:
         """Return what the model predicts for the validation data."""
         raise NotImplementedError
@@ -82,6 +86,11 @@ class XGBoost(Framework):
             callbacks=callbacks, xgb_model=model,
         )  # fmt: skip
 
+    def load(self, record):
+        from hpo_plugins.integrations.xgboost import load_model
+
+        return load_model(record)
+
     def predict(self, model):
         import xgboost
 
@@ -112,6 +121,11 @@ class LightGBM(Framework):
             callbacks=[TrialCallback(handle), crash], init_model=handle.resume_from or model,
         )  # fmt: skip
 
+    def load(self, record):
+        from hpo_plugins.integrations.lightgbm import load_model
+
+        return load_model(record)
+
     def predict(self, model):
         return model.predict(breast_cancer()[2])
 
@@ -124,6 +138,13 @@ class Keras(Framework):
         pytest.importorskip("keras")
         super().__init__("val_loss")
 
+    def build(self, rate):
+        import keras
+
+        model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(10, activation="softmax")])
+        model.compile(keras.optimizers.SGD(rate, momentum=0.5), "sparse_categorical_crossentropy")
+        return model
+
     def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
         import keras
         from hpo_plugins.integrations.keras import TrialCallback
@@ -135,14 +156,18 @@ class Keras(Framework):
 
         if model is None:
             keras.utils.set_random_seed(0)
-            model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(10, activation="softmax")])
-            model.compile(keras.optimizers.SGD(handle["rate"], momentum=0.5), "sparse_categorical_crossentropy")
+            model = self.build(handle["rate"])
         x, y, xv, yv = digits()
         model.fit(
             x, y, validation_data=(xv, yv), epochs=epochs, batch_size=32, verbose=0,
             callbacks=[TrialCallback(handle), Crashing()],
         )  # fmt: skip
         return model
+
+    def load(self, record):
+        from hpo_plugins.integrations.keras import load_model
+
+        return load_model(record, self.build(**record.params))
 
     def predict(self, model):
         return np.asarray(model.predict(digits()[2], verbose=0))
@@ -153,11 +178,9 @@ class Lightning(Framework):
         pytest.importorskip("lightning")
         super().__init__("val_loss")
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def build(self, rate):
         import lightning
         import torch
-        from hpo_plugins.integrations.lightning import TrialCallback
-        from torch.utils.data import DataLoader, TensorDataset
 
         class Network(lightning.LightningModule):
             def __init__(self):
@@ -171,7 +194,15 @@ class Lightning(Framework):
                 self.log("val_loss", torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1]))
 
             def configure_optimizers(self):
-                return torch.optim.SGD(self.parameters(), handle["rate"], momentum=0.5)
+                return torch.optim.SGD(self.parameters(), rate, momentum=0.5)
+
+        return Network()
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import lightning
+        import torch
+        from hpo_plugins.integrations.lightning import TrialCallback
+        from torch.utils.data import DataLoader, TensorDataset
 
         class Crashing(lightning.Callback):
             def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -180,7 +211,7 @@ class Lightning(Framework):
 
         if model is None:
             torch.manual_seed(0)
-            model = Network()
+            model = self.build(handle["rate"])
         x, y, xv, yv = (torch.from_numpy(np.asarray(part)) for part in digits())
         trainer = lightning.Trainer(
             max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
@@ -190,6 +221,11 @@ class Lightning(Framework):
         train = DataLoader(TensorDataset(x, y), 32, shuffle=True)
         trainer.fit(model, train, DataLoader(TensorDataset(xv, yv), 64), ckpt_path=handle.resume_from)
         return model
+
+    def load(self, record):
+        from hpo_plugins.integrations.lightning import load_model
+
+        return load_model(record, self.build(**record.params))
 
     def predict(self, model):
         import torch
@@ -203,10 +239,8 @@ class Transformers(Framework):
         pytest.importorskip("transformers")
         super().__init__("eval_loss")
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def build(self):
         import torch
-        import transformers
-        from hpo_plugins.integrations.transformers import TrialCallback
 
         class Network(torch.nn.Module):
             def __init__(self):
@@ -217,6 +251,13 @@ class Transformers(Framework):
                 logits = self.layer(x)
                 return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
 
+        return Network()
+
+    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+        import torch
+        import transformers
+        from hpo_plugins.integrations.transformers import TrialCallback
+
         class Crashing(transformers.TrainerCallback):
             def on_step_begin(self, args, state, control, **kwargs):
                 if crash_after is not None and handle._training.epoch == crash_after and state.global_step % 3 == 1:
@@ -224,19 +265,24 @@ class Transformers(Framework):
 
         if model is None:
             torch.manual_seed(0)
-            model = Network()
+            model = self.build()
         x, y, xv, yv = digits()
         rows, held = ([{"x": a, "labels": int(b)} for a, b in zip(*part, strict=True)] for part in ((x, y), (xv, yv)))
         args = transformers.TrainingArguments(
             tempfile.mkdtemp(), eval_strategy="epoch", save_strategy="no", logging_strategy="epoch", report_to=[],
             num_train_epochs=epochs, per_device_train_batch_size=32, learning_rate=handle["rate"], use_cpu=True,
-            disable_tqdm=True, dataloader_pin_memory=False,
+            disable_tqdm=True, dataloader_pin_memory=False, lr_scheduler_type="constant",
         )  # fmt: skip
         trainer = transformers.Trainer(
             model, args, train_dataset=rows, eval_dataset=held, callbacks=[TrialCallback(handle), Crashing()]
         )
         trainer.train(resume_from_checkpoint=handle.resume_from)
         return model
+
+    def load(self, record):
+        from hpo_plugins.integrations.transformers import load_model
+
+        return load_model(record, self.build())
 
     def predict(self, model):
         import torch

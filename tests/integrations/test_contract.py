@@ -149,3 +149,42 @@ def test_phase_after_a_stop_trains_nothing(framework):
     trial.end()
     assert np.array_equal(before, after)
     assert tuner.trials[0].epochs == 2
+
+
+@pytest.mark.parametrize("storage", [None, "study.db"])
+def test_best_model_is_that_of_the_best_epoch(framework, storage, tmp_path, monkeypatch):
+    """Epochs after the third are worse by what is reported, so that its model is the best."""
+    from hpo_plugins.coordination.training import Training
+
+    report = Training.report
+
+    def worse_after_three(self, epoch, metrics, **arguments):
+        value = float(metrics[framework.metric]) + (10.0 if epoch > 3 else 0.0)
+        return report(self, epoch, dict(metrics) | {framework.metric: value}, **arguments)
+
+    monkeypatch.setattr(Training, "report", worse_after_three)
+    place = None if storage is None else tmp_path / storage
+    tuner = tuner_for(framework, max_trials=3, storage=place, checkpoints="best")
+    for trial in tuner:
+        framework.fit(trial)
+    best = tuner.best_trial
+    assert best.best_epoch == 3
+    found = framework.predict(framework.load(best))
+    alone = tuner_for(framework)
+    trial = alone.ask()
+    trial.params = best.params
+    assert np.array_equal(found, framework.predict(framework.fit(trial, epochs=3)))
+    others = [record for record in tuner.trials if record.number != best.number]
+    assert all(record.checkpoint is None and record.best_checkpoint is None for record in others)
+    kept = sorted(path.parent.name for path in Path(best.best_checkpoint).parent.parent.glob("*/epoch-*"))
+    assert set(kept) == {f"trial-{best.number:05d}"}
+
+
+def test_model_that_was_not_saved_is_an_error(framework):
+    tuner = tuner_for(framework, checkpoints="pauses")
+    for trial in tuner:
+        framework.fit(trial)
+    with pytest.raises(hpo.CheckpointError, match="checkpoints="):
+        framework.load(tuner.best_trial)
+    with pytest.raises(hpo.InvalidArgument, match="record of a trial"):
+        framework.load(trial)
