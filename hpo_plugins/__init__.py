@@ -1,6 +1,5 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
-from hpo_plugins.coordination.opening import studies
 from hpo_plugins.errors import (
     CheckpointError,
     HpoError,
@@ -23,6 +22,7 @@ from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
 from hpo_plugins.study.warm_start import WarmStart
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner, TunerCallback
+from hpo_plugins.tuner.studies import studies
 
 from hpo_plugins import sagemaker  # isort: skip - it is made of the above
 

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 from typing import Any, NamedTuple
 
 from hpo_plugins._validation import is_text
@@ -91,6 +92,14 @@ class TrialRecord:
     point: int | None = None
     best_epoch: int | None = None
     best_checkpoint: str | None = None
+
+    def _repr_html_(self) -> str:
+        value = "" if self.value is None else f"{self.value:.6g} at epoch {self.best_epoch}"
+        rows = {"trial": self.number, "state": self.state.value, "value": value, **self.params}
+        reason = self.error or self.stop_reason
+        rows |= {} if reason is None else {"reason": reason}
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(cell))}</td></tr>" for name, cell in rows.items())
+        return f"<table>{cells}</table>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,17 @@ import click
 
 import hpo_plugins as hpo
 from hpo_plugins.storage.redact import redacted
-from hpo_plugins.storage.sql import SqlStorage
 from hpo_plugins.view import StudyView, insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import curve_rows, trial_rows
 
 STORAGE = click.argument("storage", metavar="STORAGE")
+FORCE = click.option("--force", is_flag=True, help="Even if trials are being trained.")
 NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
 
 PACKAGES = (
-    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "keras", "torch", "lightning", "ray", "rich", "plotly",
+    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "lightgbm", "keras", "torch", "lightning",
+    "transformers", "ray", "rich", "plotly",
 )  # fmt: skip
 
 
@@ -282,28 +283,38 @@ def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
 @click.argument("target", metavar="TARGET")
 @NAME
 @click.option("--as", "new_name", help="The name of the copy, if it is another one.")
-def copy(storage: str, target: str, name: str | None, new_name: str | None) -> None:
-    """Copy a study to another storage, or within one to another name; checkpoint files stay where they are."""
+@FORCE
+def copy(storage: str, target: str, name: str | None, new_name: str | None, *, force: bool) -> None:
+    """Copy a study with its checkpoints to another storage, or within one to another name."""
     name = hpo.Tuner.load(storage, name).name
-    SqlStorage(storage).copy(name, SqlStorage(target), new_name or name)
-    click.echo(f"Copied {name!r} to {new_name or name!r} in {redacted(target)}.")
+    copied = hpo.studies(storage)[name].copy(target, name=new_name, force=force)
+    click.echo(f"Copied {name!r} to {copied.name!r} in {redacted(target)}.")
+
+
+@main.command(epilog="Example: hpo-plugins rename tuning.db churn churn-v1")
+@STORAGE
+@click.argument("name")
+@click.argument("new_name")
+@FORCE
+def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
+    """Give a study another name."""
+    hpo.Tuner.load(storage, name)
+    hpo.studies(storage)[name].rename(new_name, force=force)
+    click.echo(f"Renamed {name!r} to {new_name!r}.")
 
 
 @main.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
 @STORAGE
 @click.option("--name", "-n", required=True, help="The study.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Even if trials are being trained.")
+@FORCE
 def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
-    """Delete a study with its trials and reports; checkpoint files stay."""
-    view = _view(storage, name)
-    if view.running and not force:
-        raise click.ClickException(
-            f"{len(view.running)} trials of {name!r} are being trained. Stop them, or add --force."
-        )
+    """Delete a study with its trials, its reports and the checkpoints beside the storage."""
+    hpo.Tuner.load(storage, name)
+    study = hpo.studies(storage)[name]
     if not yes:
-        click.confirm(f"Delete {name!r} with {len(view.trials)} trials from {redacted(storage)}?", abort=True)
-    SqlStorage(storage).delete(name)
+        click.confirm(f"Delete {name!r} with {study.n_trials} trials from {redacted(storage)}?", abort=True)
+    study.delete(force=force)
     click.echo(f"Deleted {name!r}.")
 
 

@@ -84,7 +84,7 @@ def load_study(
         StudyNotFound: There is no such study, or ``name`` is None and there are several.
         StorageError: The storage does not exist or cannot be opened.
     """
-    storage = _existing(target)
+    storage = existing_storage(target)
     if name is None:
         names = storage.names()
         if len(names) != 1:
@@ -98,21 +98,13 @@ def load_study(
     return name, StudySession(config, store, checkpoints, LeaseTerms(), storage=storage)
 
 
-def studies(storage: Target) -> tuple[str, ...]:
-    """Return the names of the studies in a storage.
-
-    Args:
-        storage: Path of a SQLite file, or a SQLAlchemy URL.
+def existing_storage(target: Target) -> Storage:
+    """Return a storage, without creating its file.
 
     Raises:
         StudyNotFound: There is no such file.
         StorageError: It cannot be opened.
     """
-    return tuple(_existing(storage).names())
-
-
-def _existing(target: Target) -> Storage:
-    """Return a storage, without creating its file."""
     if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
         raise StudyNotFound(
             f"No storage at {redacted(os.fspath(target))}: there is no such file. Give the path that the Tuner "

@@ -90,6 +90,29 @@ class SqlStorage:
             raise StudyNotFound(f"No study {name!r} in {self.database}. Its studies: {known}.")
         return SqlStudyStore(self.database, name, *found)
 
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many trials of a study are in each state.
+
+        Raises:
+            StudyNotFound: There is no such study.
+        """
+        return self.database.read(_counts, self.open(name, None).study)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a study another name; its checkpoint files stay.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StorageError: There is a study of the new name.
+        """
+        study = self.open(name, None).study
+        try:
+            self.database.write(_rename, study, new_name)
+        except StorageError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            raise StorageError(f"{self.database} has a study {new_name!r} already.") from error
+
     def delete(self, name: str) -> None:
         """Delete a study with its trials and reports; its checkpoint files stay.
 
@@ -173,6 +196,16 @@ def _insert(connection: sa.Connection, name: str, definition: str) -> None:
     connection.execute(schema.studies.insert().values(values))
 
 
+def _counts(connection: sa.Connection, study: int) -> dict[str, int]:
+    state = schema.trials.c.state
+    query = sa.select(state, sa.func.count()).where(schema.trials.c.study == study).group_by(state).order_by(state)
+    return {str(state): int(count) for state, count in connection.execute(query)}
+
+
+def _rename(connection: sa.Connection, study: int, name: str) -> None:
+    connection.execute(schema.studies.update().where(schema.studies.c.id == study).values(name=name))
+
+
 def _delete(connection: sa.Connection, study: int) -> None:
     for table in schema.OF_STUDIES:
         connection.execute(table.delete().where(table.c.study == study))
@@ -188,3 +221,5 @@ def _copy(connection: sa.Connection, source: sa.Connection, study: int, new_name
         rows = source.execute(sa.select(table).where(table.c.study == study))
         for part in rows.partitions(_CHUNK_SIZE):
             connection.execute(table.insert(), [dict(each._mapping) | {"study": copied} for each in part])
+    trials = schema.trials.c  # nobody trains the copy's trials
+    connection.execute(schema.trials.update().where(trials.study == copied).values(lease_until=None))

@@ -12,7 +12,7 @@ from hpo_plugins.history import History
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.summary import summarize
-from hpo_plugins.view import StudyView, insights, tables
+from hpo_plugins.view import StudyView, insights, notebook, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +106,9 @@ class StudyResults:
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per trial, with a column ``params_<name>`` each; pandas must be installed."""
         return tables.trials_dataframe(self._view())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_table(self._view())
 
     def _view(self) -> StudyView:
         return StudyView.of(self._loop.coordinator.session, self.name)

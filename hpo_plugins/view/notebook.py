@@ -10,6 +10,9 @@ from hpo_plugins.view import words
 from hpo_plugins.view.display import Display
 from hpo_plugins.view.study_view import StudyView
 
+N_BEST = 5
+"""Trials of a table."""
+
 
 class NotebookDisplay(Display):
     """One output cell, which every look at the study replaces."""
@@ -34,6 +37,25 @@ class NotebookDisplay(Display):
 
     def close(self) -> None:
         """Leave the last output."""
+
+
+def as_table(view: StudyView) -> str:
+    """Return a study as it is shown when a cell of a notebook returns it: its state and its best trials.
+
+    Args:
+        view: The study.
+    """
+    best = view.ranked[:N_BEST]
+    names = [name for name in view.space if any(name in trial.params for trial in best)]
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("trial", "state", view.objective.metric, "epochs", *names))
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(trial, names))}</tr>" for trial in best)
+    table = f"<table><tr>{head}</tr>{rows}</table>" if best else ""
+    return as_html(view, []) + table
+
+
+def _cells(trial: TrialRecord, names: list[str]) -> list[str]:
+    values = [words.number(trial.params[name]) if name in trial.params else "" for name in names]
+    return [str(trial.number), trial.state.value, f"{trial.value:.6g}", str(trial.epochs), *values]
 
 
 def as_html(view: StudyView, ended: list[TrialRecord]) -> str:

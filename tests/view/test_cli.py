@@ -34,7 +34,7 @@ def run(*arguments, code=0):
 def test_list_names_all_studies(stored):
     lines = run("list", stored).splitlines()
     assert [line.split()[:2] for line in lines] == [["study", "trials"], ["one", "12/12"], ["two", "0"]]
-    assert hpo.studies(stored) == ("one", "two")
+    assert list(hpo.studies(stored)) == ["one", "two"]
 
 
 def test_show_is_the_summary_and_advice(stored):
@@ -136,19 +136,29 @@ def test_copy_is_the_same_study(stored, tmp_path):
     assert hpo.Tuner.load(tmp_path / "b.db").trials == hpo.Tuner.load(stored, "one").trials
     assert "has a study 'one' already" in run("copy", stored, str(tmp_path / "b.db"), "-n", "one", code=1)
     run("copy", str(tmp_path / "b.db"), str(tmp_path / "b.db"), "--as", "two")
-    assert hpo.studies(tmp_path / "b.db") == ("one", "two")
+    assert list(hpo.studies(tmp_path / "b.db")) == ["one", "two"]
+
+
+def test_rename_is_the_same_study(stored, tmp_path):
+    path = str(tmp_path / "b.db")
+    run("copy", stored, path, "-n", "one")
+    run("rename", path, "one", "another")
+    assert hpo.Tuner.load(path, "another").trials == hpo.Tuner.load(stored, "one").trials
+    assert "No study 'one'" in run("rename", path, "one", "two", code=1)
 
 
 def test_delete_asks_and_spares_what_is_trained(stored, tmp_path):
     path = str(tmp_path / "b.db")
     run("copy", stored, path, "-n", "one")
-    assert hpo.studies(path) == ("one",)
+    assert list(hpo.studies(path)) == ["one"]
     assert "Aborted" in CliRunner().invoke(main, ["delete", path, "-n", "one"], input="n\n").output
     run("delete", path, "-n", "one", "--yes")
-    assert hpo.studies(path) == ()
+    assert len(hpo.studies(path)) == 0
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=path, name="running")
     trial = tuner.ask()
-    assert "1 trials of 'running' are being trained" in run("delete", path, "-n", "running", "--yes", code=1)
+    assert "must not be deleted while workers train its trials 0" in run(
+        "delete", path, "-n", "running", "--yes", code=1
+    )
     run("delete", path, "-n", "running", "--yes", "--force")
     with pytest.raises(hpo.StudyNotFound, match="The study was deleted from"):
         tuner.trials  # noqa: B018 - it reads the storage

@@ -1,0 +1,186 @@
+"""The studies of a storage as things: what they are, and copying, renaming and deleting them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from hpo_plugins._validation import boolean, non_empty_string
+from hpo_plugins.coordination.opening import Target, existing_storage
+from hpo_plugins.errors import InvalidArgument, StorageError
+from hpo_plugins.storage import open_storage
+from hpo_plugins.storage.redact import redacted
+from hpo_plugins.tuner.tuner import Tuner
+
+if TYPE_CHECKING:
+    from hpo_plugins.storage.sql import SqlStorage
+
+
+def studies(storage: Target) -> Studies:
+    """Return the studies in a storage by name.
+
+    Args:
+        storage: Path of a SQLite file, or a SQLAlchemy URL.
+
+    Raises:
+        StudyNotFound: There is no such file.
+        StorageError: It cannot be opened.
+    """
+    found = existing_storage(storage)
+    if not hasattr(found, "rename"):
+        raise InvalidArgument(f"storage must be a path or a URL, but got storage={storage!r}.")
+    return Studies(cast("SqlStorage", found))
+
+
+class Studies(Mapping[str, "Study"]):
+    """The studies in a storage by name, in the order in which they were made.
+
+    Args:
+        storage: The storage.
+    """
+
+    def __init__(self, storage: SqlStorage) -> None:
+        """Read their names."""
+        self._studies = {name: Study(storage, name) for name in storage.names()}
+
+    def __getitem__(self, name: str) -> Study:
+        """Return a study."""
+        return self._studies[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._studies)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._studies)
+
+    def __repr__(self) -> str:
+        """Show each study in a line."""
+        return "\n".join(map(repr, self.values())) or "no studies"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(study.name)}</td><td>{study.n_trials}</td><td>{escape(_text(study.counts))}</td></tr>"
+            for study in self.values()
+        )
+        return f"<table><tr><th>study</th><th>trials</th><th>states</th></tr>{rows}</table>"
+
+
+class Study:
+    """One study of a storage.
+
+    Copies and renames take its checkpoint files with them, if they are where the storage puts them; those of a study
+    with a ``checkpoint_dir`` of its own are the user's to move.
+
+    Args:
+        storage: The storage.
+        name: The study.
+
+    Attributes:
+        name: The study's name.
+    """
+
+    def __init__(self, storage: SqlStorage, name: str) -> None:
+        """Read nothing yet."""
+        self._storage = storage
+        self.name = name
+
+    @functools.cached_property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state, as of the first look."""
+        return self._storage.counts(self.name)
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials were started, as of the first look at ``counts``."""
+        return sum(self.counts.values())
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The numbers of the trials that workers train now."""
+        return tuple(sorted(self.load()._view().running))
+
+    def load(self) -> Tuner:
+        """Return the study: its definition and its trials."""
+        return Tuner.load(self._storage, self.name)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Delete the study with its trials, its reports and the checkpoints beside the storage.
+
+        Args:
+            force: Even if workers train trials of it. They continue their trainings, and what they report is lost.
+
+        Raises:
+            StorageError: Workers train trials of it.
+            StudyNotFound: It was deleted.
+        """
+        self._check_idle("deleted", force)
+        self._storage.delete(self.name)
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+
+    def rename(self, name: str, *, force: bool = False) -> Study:
+        """Give the study another name, and return it.
+
+        Args:
+            name: The new name.
+            force: Even if workers train trials of it. Their saved checkpoints are then looked for in the old place.
+
+        Raises:
+            StorageError: Workers train trials of it, or there is a study of the new name.
+        """
+        self._check_idle("renamed", force)
+        target = Path(self._storage.checkpoint_root(non_empty_string("name", name)))
+        self._storage.rename(self.name, name)
+        if self._checkpoints.is_dir():
+            shutil.move(self._checkpoints, target)
+        return Study(self._storage, name)
+
+    def copy(self, storage: str | os.PathLike[str], *, name: str | None = None, force: bool = False) -> Study:
+        """Copy the study, with its checkpoints, to another storage or name; its search can be continued there.
+
+        The copy appears as a whole. If it is interrupted, nothing is there, and it can be made again.
+
+        Args:
+            storage: Path of a SQLite file, which is created if it does not exist, or a SQLAlchemy URL.
+            name: The copy's name; None for the same.
+            force: Even if workers train trials of it. In the copy these wait for a worker.
+
+        Raises:
+            StorageError: Workers train trials of it, or there is a study of that name.
+        """
+        self._check_idle("copied", force)
+        new_name = self.name if name is None else non_empty_string("name", name)
+        target = cast("SqlStorage", open_storage(storage))
+        if new_name in target.names():
+            raise StorageError(f"{redacted(storage)} has a study {new_name!r} already. Give the copy another name.")
+        if self._checkpoints.is_dir():
+            shutil.copytree(self._checkpoints, target.checkpoint_root(new_name), dirs_exist_ok=True)
+        self._storage.copy(self.name, target, new_name)
+        return Study(target, new_name)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return Path(self._storage.checkpoint_root(self.name))
+
+    def _check_idle(self, what: str, force: object) -> None:
+        if boolean("force", force):
+            return
+        if trained := self.running:
+            raise StorageError(
+                f"{self.name!r} must not be {what} while workers train its trials {', '.join(map(str, trained))}. Stop "
+                "them, or pass force=True."
+            )
+
+    def __repr__(self) -> str:
+        """Show its name and the states of its trials."""
+        return f"Study({self.name!r}: {self.n_trials} trials{': ' if self.counts else ''}{_text(self.counts)})"
+
+
+def _text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
