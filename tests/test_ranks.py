@@ -196,3 +196,21 @@ def test_dumped_trial_loads_where_its_study_is_not(tmp_path):
     with pytest.raises(hpo.StorageError, match="Trial 0 cannot be reported to: the process that trains it has ended"):
         trial.report(1, {"loss": 1.0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_program_that_a_script_starts_is_no_rank_of_it(tmp_path):
+    """It inherits the address of rank 0, and a launcher may have given it a LOCAL_RANK."""
+    child = (
+        "import hpo_plugins as hpo; print(hpo.Tuner({'x': hpo.Continuous(0, 1)}, hpo.Minimize('loss')).ask().number)"
+    )
+    launcher = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"
+    script = f"""
+        import os, subprocess, sys
+        from hpo_plugins.execution.ranks import publish_address
+
+        publish_address()
+        os.environ["LOCAL_RANK"] = "1"
+        sys.exit(subprocess.run([sys.executable, "-c", {launcher!r}], timeout=60).returncode)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr

@@ -92,7 +92,11 @@ class RankZero:
     def store(self, study: str) -> Any:
         """Return the store of a study, once the study is open."""
         with self._changed:
-            self._changed.wait_for(lambda: study in self._studies)
+            if not self._changed.wait_for(lambda: study in self._studies, _WAIT_SECONDS):
+                raise WorkerError(
+                    f"Rank 0 has not created a tuner for {study!r} within {_WAIT_SECONDS:.0f} s. Create the same tuner "
+                    "on every rank."
+                )
             published = self._studies[study]
             published.n_joined += 1
             self._changed.notify_all()
@@ -158,7 +162,9 @@ def find_rank_zero() -> Any | None:
     if os.environ.get("LOCAL_RANK", "0") == "0" or _ADDRESS_VARIABLE not in os.environ:
         return None
     pid, socket, key, index = json.loads(os.environ[_ADDRESS_VARIABLE])
-    return None if pid == os.getpid() else connect(Address(socket, bytes.fromhex(key), index))
+    # A further rank is a child of rank 0. Other programs that a script starts inherit the variable, and with a
+    # LOCAL_RANK of their own they would wait for a study that never opens.
+    return connect(Address(socket, bytes.fromhex(key), index)) if pid == os.getppid() else None
 
 
 def _check_one_machine() -> None:

@@ -1,0 +1,102 @@
+"""The documentation: ``sphinx-build -W docs build/docs``."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parent.parent
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+project = "hpo-plugins"
+author = copyright = "the hpo-plugins developers"
+version = release = importlib.metadata.version("hpo-plugins")
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_click",
+]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+suppress_warnings = ["myst.header", "myst.xref_missing", "ref.python"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"hpo-plugins {release}"
+html_theme_options = {"source_repository": "https://github.com/hpo-plugins/hpo-plugins/", "source_branch": "main",
+                      "source_directory": "docs/"}  # fmt: skip
+copybutton_exclude = ".linenos, .gp"
+
+
+def messages() -> dict[str, list[tuple[str, str]]]:
+    """Return every message of an error that the code raises, with the module, by the error's class.
+
+    Values that are filled in are shown as ``…``.
+    """
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for folder in ("hpo_plugins", "integrations"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                    text = _text(node.args[0])
+                    if text and " " in text:
+                        found[node.func.id].append((text, path.relative_to(ROOT).as_posix()))
+    return found
+
+
+def _text(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _text(node.left) + _text(node.right)
+    return ""
+
+
+def error_guide() -> str:
+    """Return the guide to all errors as Markdown."""
+    from hpo_plugins import errors
+
+    lines = []
+    known = messages()
+    for name, cls in vars(errors).items():
+        if not (inspect.isclass(cls) and issubclass(cls, errors.HpoError) and cls.__module__ == errors.__name__):
+            continue
+        lines += [f"## `{name}`", "", inspect.cleandoc(cls.__doc__ or "").split("\nArgs:")[0], ""]
+        if known[name]:
+            lines += [":::{dropdown} All its messages", ""]
+            lines += [
+                f"- {text.replace('<', '&lt;').replace('*', chr(92) + '*')} ({where})" for text, where in known[name]
+            ]
+            lines += ["", ":::", ""]
+    return "\n".join(lines)
+
+
+def write_error_guide(_: Sphinx) -> None:
+    """Write the part of the error guide that is made from the code."""
+    path = Path(__file__).parent / "_build" / "errors.md"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(error_guide(), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the generated parts."""
+    app.connect("builder-inited", write_error_guide)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,57 @@
+"""The pictures of the documentation: ``python docs/pictures.py`` runs the main example, and draws what it has found.
+
+Screenshots of the report need Chromium; without it, the ones in the repository stay.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+import hpo_plugins as hpo
+
+PICTURES = Path(__file__).parent / "pictures"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "xgboost_digits.py"
+
+
+def screenshot(page: Path, target: Path, width: int, height: int, *, dark: bool = False) -> None:
+    """Write a picture of a page."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("Chromium is not installed: the pictures of the report stay as they are.")
+    flags = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--virtual-time-budget=8000"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    command = [chromium, *flags, f"--window-size={width},{height}", f"--screenshot={target}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def main() -> None:
+    """Draw them all."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        subprocess.run([sys.executable, str(EXAMPLE)], cwd=folder, check=True, capture_output=True)
+        tuner = hpo.Tuner.load(folder / "tuning.db")
+        tuner.plot.curves().savefig(PICTURES / "hyperband.png", dpi=200)
+        tuner.plot.rungs().savefig(PICTURES / "rungs.png", dpi=120)
+        strategies = [hpo.Random(), hpo.Hyperband(max_resource=81), hpo.Hyperband(min_resource=9, max_resource=81)]
+        hpo.simulate(tuner, strategies, workers=[1, 4]).plot().savefig(PICTURES / "simulation.png", dpi=110)
+
+        page = folder / "report.html"
+        tuner.to_html(page)
+        screenshot(page, PICTURES / "report.png", 1200, 1500)
+        screenshot(page, folder / "dark.png", 1200, 1500, dark=True)
+        screenshot(page, folder / "phone.png", 500, 1500, dark=True)
+        wide, narrow = (Image.open(folder / name).convert("RGB") for name in ("dark.png", "phone.png"))
+        both = Image.new("RGB", (wide.width + 20 + narrow.width, 1500), "white")
+        both.paste(wide, (0, 0))
+        both.paste(narrow, (wide.width + 20, 0))
+        both.resize((both.width // 2, 750)).save(PICTURES / "report-dark.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

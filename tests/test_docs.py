@@ -1,0 +1,82 @@
+"""The documentation: every snippet runs, every link leads somewhere, and the site builds without a warning."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+ALL = [*PAGES, ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
+ENVIRONMENT = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HPO_PLUGINS_PROGRESS": "off"}
+FRAMEWORKS = "xgboost|lightgbm|keras_tuner|keras|lightning|torch|transformers|optuna|ray"
+NEEDS = re.compile(rf"^\s*(?:import|from) ({FRAMEWORKS})\b", re.MULTILINE)
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe)[^>]+src=["'](https?:[^"']+)|<link[^>]+rel=["']stylesheet["'][^>]+href=["'](https?:[^"']+)"""
+)
+
+
+def snippets(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if snippets(p)], ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
+    script = tmp_path / "snippets.py"
+    script.write_text("\n".join(snippets(page)), encoding="utf-8")
+    for module in set(NEEDS.findall(script.read_text())):
+        pytest.importorskip(module)
+    ended = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_links_and_pictures_are_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page if not path else page.parent / path
+        if page.parent.name == "docs" and not found.exists():
+            found = found.with_suffix(".md")
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_every_page_is_in_the_contents():
+    contents = (ROOT / "docs" / "index.md").read_text()
+    listed = set(re.findall(r"^(?:start|guides|coming_from|how_it_works|reference)/\w+$", contents, re.MULTILINE))
+    there = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in PAGES if page.parent.name != "docs"}
+    assert listed == there
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+@pytest.mark.slow
+def test_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("sphinx_click")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs", site]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    for page in site.rglob("*.html"):
+        assert FETCHED.findall(page.read_text()) == [], page  # nothing is fetched when a page is read
+    errors = (site / "guides" / "errors.html").read_text()
+    assert "must be" in errors
+    for name in ("MetricNotFound", "CheckpointError", "StudyMismatch"):
+        assert name in errors
