@@ -42,11 +42,91 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into build/docs; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+CALLBACKS = ["tests/integrations/test_contract.py", "tests/contract", "tests/test_tuner.py", "tests/test_bayesian.py"]
+OLDEST = [
+    "numpy==1.26.4", "scipy==1.15.0", "sqlalchemy==2.0.28", "msgspec==0.19.0", "cachetools==5.5.0",
+    "threadpoolctl==3.5.0", "xgboost==3.0.0", "lightgbm==4.5.0", "keras==3.5.0", "lightning==2.4.0",
+    "transformers==4.46.0", "accelerate==0.34.0",
+]  # fmt: skip
+"""The lower bounds of pyproject.toml, which is checked."""
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """Run the tests of the core and the callbacks with the oldest versions that pyproject.toml admits."""
+    import re
+    from pathlib import Path
+
+    text = Path("pyproject.toml").read_text(encoding="utf-8")
+    for pin in OLDEST:
+        name, _, version = pin.partition("==")
+        bound = re.search(rf'"{name}(?:\[\w+\])?>=([\d.]+)', text)
+        if bound and not version.startswith(bound[1]):
+            session.error(f"{pin} is not the bound in pyproject.toml, >={bound[1]}")
+    session.install("-e", ".", *OLDEST, "torch==2.13.0", "pytest>=8", "hypothesis>=6", "scikit-learn>=1.5")
+    session.run("pytest", "-q", "-W", "default", *CALLBACKS, env={"KERAS_BACKEND": "torch"})
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def newest(session: nox.Session) -> None:
+    """Run the same tests with the newest versions, on every Python that is installed."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-q", "-W", "default", *CALLBACKS, env={"KERAS_BACKEND": "torch"})
+
+
+@nox.session
 def package(session: nox.Session) -> None:
-    """Build the wheel, and run the tests that need no framework on it, with the source out of sight."""
-    session.install("build")
-    session.run("python", "-m", "build", "--outdir", "dist", silent=True)
-    (wheel,) = sorted(session.posargs or [str(p) for p in __import__("pathlib").Path("dist").glob("*.whl")])[-1:]
-    session.install(wheel, "pytest", "hypothesis")
-    session.chdir(session.create_tmp())
-    session.run("pytest", "-q", "-c", "/dev/null", "--import-mode=importlib", session.invoked_from + "/tests/contract")
+    """Build wheel and sdist; install the wheel with the source out of sight, and run the sdist's tests on it."""
+    import tarfile
+    from pathlib import Path
+
+    session.install("build", "twine")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), silent=True)
+    (wheel,), (sdist,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.install(f"{wheel}[xgboost,dataframe]", "pytest", "hypothesis", "scikit-learn")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    session.chdir(folder / sdist.name.removesuffix(".tar.gz"))
+    for name in ("hpo_plugins", "integrations"):  # the wheel's are tested
+        Path(name).rename(f"{name}.source")
+    tests = session.posargs or [
+        "tests/contract",
+        "tests/test_tuner.py",
+        "tests/test_conditions.py",
+        "tests/test_points.py",
+    ]
+    session.run("pytest", "-q", "-k", "not postgres", "tests/integrations/test_xgboost.py", *tests)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Check that everything is ready for a version, and say which commands publish it: nox -s release."""
+    import re
+    from pathlib import Path
+
+    version = re.search(r'^version = "(.*)"', Path("pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    wanted = {
+        "hpo_plugins/__init__.py": f'__version__ = "{version}"',
+        "CHANGELOG.md": f"## [{version}] - ",
+        "CITATION.cff": f"version: {version}",
+    }
+    for path, text in wanted.items():
+        if text not in Path(path).read_text(encoding="utf-8"):
+            session.error(f"{path} does not contain {text!r}")
+    if session.run("git", "status", "--porcelain", external=True, silent=True).strip():
+        session.error("There are changes that are not committed.")
+    if f"v{version}" in session.run("git", "tag", external=True, silent=True).split():
+        session.error(f"There is a tag v{version} already.")
+    for name in ("lint", "types", "docs", "package", "oldest"):
+        session.notify(name)
+    session.log(
+        f"If all of these pass: git tag v{version} && git push --tags && python -m build && twine upload dist/*"
+    )

@@ -26,7 +26,7 @@ from hpo_plugins.tuner.studies import studies
 
 from hpo_plugins import sagemaker  # isort: skip - it is made of the above
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bayesian",

@@ -22,13 +22,17 @@ Condition: TypeAlias = Mapping[str, Value | Sequence[Value]]
 class ParameterBase:
     """A parameter: the condition under which it is active, and its JSON form."""
 
-    when: When | None = field(default=None, kw_only=True)
+    when: Condition | None = field(default=None, kw_only=True)
     kind: ClassVar[str]
 
+    @property
+    def condition(self) -> When | None:
+        """The condition under which the parameter is active, None if it always is."""
+        return self.when if isinstance(self.when, When) else None
+
     def _keep_condition(self) -> None:
-        given: Any = self.when
-        if given is not None and not isinstance(given, When):
-            object.__setattr__(self, "when", When(given))
+        if self.when is not None and not isinstance(self.when, When):
+            object.__setattr__(self, "when", When(self.when))
 
     def __repr__(self) -> str:
         """Show the arguments; the condition only if there is one."""
@@ -37,7 +41,7 @@ class ParameterBase:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``parameter_from_json`` reads."""
-        condition = {} if self.when is None else {"when": self.when.to_json()}
+        condition = {} if self.condition is None else {"when": self.condition.to_json()}
         return {"kind": self.kind, **self._range_to_json(), **condition}
 
     def _range_to_json(self) -> Mapping[str, Any]:

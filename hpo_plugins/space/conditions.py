@@ -114,7 +114,9 @@ class Conditions:
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         """Check the conditions."""
         self._parameters = parameters
-        self.of: dict[str, When] = {name: p.when for name, p in parameters.items() if p.when is not None}
+        self.of: dict[str, When] = {
+            name: condition for name, p in parameters.items() if (condition := p.condition) is not None
+        }
         for name, when in self.of.items():
             _check_condition(name, when, parameters)
         self.order = self._ordered()

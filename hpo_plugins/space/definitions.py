@@ -48,7 +48,7 @@ class TrainingDefinition:
         parameters |= {name: Categorical([value]) for name, value in self.space.fixed.items()}
         found: dict[str, Parameter] = {}
         for name, parameter in parameters.items():
-            own = {} if parameter.when is None else {f"{self.name}.{n}": v for n, v in parameter.when.items()}
+            own = {f"{self.name}.{parent}": values for parent, values in (parameter.condition or {}).items()}
             found[f"{self.name}.{name}"] = replace(parameter, when=When({_TAG: self.name, **own}))
         return found
 

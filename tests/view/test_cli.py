@@ -104,7 +104,7 @@ def test_watch_ends_with_the_search(stored):
 
 def test_doctor_tells_versions_and_what_waits(stored):
     output = run("doctor", stored)
-    assert "hpo-plugins 0.1.0" in output
+    assert f"hpo-plugins {hpo.__version__}" in output
     assert "one: 12 trials, 0 are being trained" in output
 
 
