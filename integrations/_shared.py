@@ -65,14 +65,16 @@ def best_rounds_of(record: TrialRecord) -> tuple[Path, int]:
     return best_checkpoint_of(record), record.best_epoch or 0
 
 
-def hint_of_order(error: MetricNotFound, callback: object, callbacks: Sequence[object]) -> MetricNotFound:
+def hint_of_order(error: MetricNotFound, callback: object, callbacks: Collection[object]) -> MetricNotFound:
     """Return the error that the objective's metric is missing, with a hint if a later callback may add it.
 
     Args:
         error: The error.
         callback: Our callback.
-        callbacks: All callbacks of the training, in their order.
+        callbacks: All callbacks of the training, in their order; XGBoost before 3.1 knows no order.
     """
+    if not isinstance(callbacks, Sequence):
+        return error
     place = next((place for place, other in enumerate(callbacks) if other is callback), len(callbacks))
     package = type(callback).__mro__[1].__module__.partition(".")[0]
     later = [type(other).__name__ for other in callbacks[place + 1 :] if not type(other).__module__.startswith(package)]
