@@ -214,3 +214,11 @@ def test_program_that_a_script_starts_is_no_rank_of_it(tmp_path):
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
+
+
+def test_search_without_ranks_keeps_one_trial_for_them():
+    tuner = hpo.Tuner(SPACE, LOSS, max_trials=50, seed=0, progress="off")
+    for trial in tuner:
+        trial.report(1, {"loss": trial["x"]})
+    assert len(tuner._loop._published.trials) <= 1
+    assert len(tuner._loop._published.leases) <= 1

@@ -29,13 +29,14 @@ class RankFollower(TrialLoop):
         coordinator: Reads rank 0's study.
         key: Identifies the study among those of the user's script.
         rank_zero: A proxy of rank 0's ``RankZero``.
+        first: The index of the trial to begin with.
     """
 
-    def __init__(self, coordinator: Coordinator, key: str, rank_zero: Any) -> None:
-        """Start at rank 0's first trial."""
+    def __init__(self, coordinator: Coordinator, key: str, rank_zero: Any, first: int) -> None:
+        """Follow rank 0 from a trial on."""
         super().__init__(coordinator, key)
         self._rank_zero = rank_zero
-        self._next_index = 0
+        self._next_index = first
 
     def __iter__(self) -> Iterator[Trial]:
         """Yield the trials that rank 0 acquires, until its loop ends."""
@@ -192,5 +193,6 @@ def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, te
     rank_zero = find_rank_zero()
     if rank_zero is None:
         return None
-    session = StudySession(config, rank_zero.store(key), Checkpoints("", policy), terms)
-    return RankFollower(Coordinator(session), key, rank_zero)
+    store, first = rank_zero.join(key)
+    session = StudySession(config, store, Checkpoints("", policy), terms)
+    return RankFollower(Coordinator(session), key, rank_zero, first)

@@ -45,6 +45,7 @@ class PublishedTrials:
         self.store = store
         self.trials: list[Any] = []
         self.leases: list[Any] = []
+        self.n_dropped = 0  # trials before those, which no rank will ask for
         self.n_joined = 0  # how many ranks have asked for the study
         self.n_left = 0  # how often one of them has left a loop
 
@@ -67,8 +68,16 @@ class RankZero:
             return published
 
     def publish(self, published: PublishedTrials, trial: Any, lease: Any = None) -> None:
-        """Publish the trial whose training begins now, or None for the end of a loop."""
+        """Publish the trial whose training begins now, or None for the end of a loop.
+
+        A rank that a framework starts joins at this trial. So trials before it are kept only if a rank has joined or a
+        launcher has started some: they took 2.6 kB each, of a search in one process 26 MB after 10,000 trials.
+        """
         with self._changed:
+            if not published.n_joined and not is_launched():
+                published.n_dropped += len(published.trials)
+                published.trials.clear()
+                published.leases.clear()
             published.trials.append(trial)
             published.leases.append(lease)
             self._changed.notify_all()
@@ -89,8 +98,8 @@ class RankZero:
                 published.n_left += 1
                 self._changed.notify_all()
 
-    def store(self, study: str) -> Any:
-        """Return the store of a study, once the study is open."""
+    def join(self, study: str) -> tuple[Any, int]:
+        """Return the store of a study, once the study is open, and the index of the trial to begin with."""
         with self._changed:
             if not self._changed.wait_for(lambda: study in self._studies, _WAIT_SECONDS):
                 raise WorkerError(
@@ -100,7 +109,7 @@ class RankZero:
             published = self._studies[study]
             published.n_joined += 1
             self._changed.notify_all()
-            return published.store
+            return published.store, published.n_dropped
 
     def trial(self, study: str, index: int) -> Any:
         """Return the trial at this index, once it was acquired; None if the loop or its tuner has ended."""
@@ -108,8 +117,8 @@ class RankZero:
             published = self._studies.get(study)
             if published is None:
                 return None
-            self._changed.wait_for(lambda: len(published.trials) > index)
-            return published.trials[index]
+            self._changed.wait_for(lambda: len(published.trials) > index - published.n_dropped)
+            return published.trials[index - published.n_dropped]
 
     def must_stop(self, study: str, index: int, fold: int | None, epoch: int) -> bool:
         """Return rank 0's answer to a report, once it has reported that epoch; True if its attempt is over."""
@@ -132,7 +141,7 @@ class RankZero:
 
     def _lease(self, study: str, index: int) -> Any:
         published = self._studies.get(study)
-        return None if published is None else published.leases[index]
+        return None if published is None else published.leases[index - published.n_dropped]
 
 
 RANK_ZERO = RankZero()
