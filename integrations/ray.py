@@ -12,7 +12,7 @@ import logging
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ class _StudyActor:
     def discard(self, relative: str) -> None:
         self._checkpoints.discard(relative)
 
-    def clear(self, number: int, but: str | None) -> None:
+    def clear(self, number: int, but: Collection[str | None]) -> None:
         self._checkpoints.clear(number, but)
 
     def stop(self) -> None:
@@ -226,7 +226,7 @@ class _ActorCheckpoints(Checkpoints):
         with _translate_errors():
             ray.get(self._actor.discard.remote(relative))
 
-    def clear(self, number: int, but: str | None = None) -> None:
+    def clear(self, number: int, but: Collection[str | None] = ()) -> None:
         self.folder(number)
         super().clear(number, but)
         with _translate_errors():

@@ -1,7 +1,6 @@
 """The user's own configurations first: ``points_to_evaluate`` and ``Tuner.enqueue``."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
 
@@ -140,20 +139,22 @@ def test_another_process_can_enqueue(tmp_path):
     assert [trial.point for trial in again.trials] == [trial.point for trial in tuner.trials]
 
 
-def work(path, points):
-    tuner = tuner_of(storage=path, max_trials=40, points_to_evaluate=points)
-    tuner.run(train)
+WORK = """
+import sys, hpo_plugins as hpo
+from hpo_plugins.space import Continuous
+tuner = hpo.Tuner(
+    {"rate": Continuous(1e-4, 1.0, "log")}, hpo.Minimize("loss"), max_trials=40, seed=0, storage=sys.argv[1],
+    points_to_evaluate=[{"rate": 0.1 + n / 100} for n in range(20)], progress="off",
+)
+for trial in tuner:
+    trial.report(1, {"loss": trial["rate"]})
+"""
 
 
 @pytest.mark.slow
 def test_each_is_handed_out_once_over_all_processes(tmp_path):
-    points = [{"rate": 0.1 + n / 100} for n in range(20)]
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=(tmp_path / "a.db", points)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    workers = [subprocess.Popen([sys.executable, "-c", WORK, tmp_path / "a.db"]) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
     trials = hpo.Tuner.load(tmp_path / "a.db").trials
     assert len(trials) == 40
     assert sorted(trial.point for trial in trials if trial.point is not None) == list(range(20))
