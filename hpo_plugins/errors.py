@@ -21,19 +21,40 @@ from collections.abc import Iterable
 
 
 class HpoError(Exception):
-    """Base class of every error that this library raises on purpose."""
+    """Base class of every error that this library raises on purpose.
+
+    Anything else that comes out of this library is a defect: please report it.
+    """
 
 
 class InvalidArgument(HpoError, ValueError):
-    """An argument is not allowed; the message says what is."""
+    """An argument is not allowed; the message says what is.
+
+    Cause: a range, a scale, a limit, a condition or a combination that cannot be used. It comes when the object is
+    made, before anything is trained.
+
+    What to do: correct the argument that the message names.
+    """
 
 
 class InvalidReport(HpoError, ValueError):
-    """A report's epoch or metrics cannot be recorded; nothing of the report was."""
+    """A report's epoch or metrics cannot be recorded; nothing of the report was.
+
+    Cause: an epoch that goes backwards or is no whole number, an objective that is no number, or another training that
+    reports to the same trial: a fold, a second model, a copy in another process.
+
+    What to do: count epochs on over the phases of a training; loop over ``trial.folds(n)`` for folds; train another
+    configuration in another trial.
+    """
 
 
 class MetricNotFound(InvalidReport):
     """The first epoch was reported without the objective's metric.
+
+    Cause: a name that the training does not report, or a validation that does not run.
+
+    What to do: use one of the names that the message lists, such as the nearest one; or put the callback that computes
+    the metric before ``TrialCallback``.
 
     Args:
         metric: The objective's metric.
@@ -63,31 +84,73 @@ class MetricNotFound(InvalidReport):
 
 
 class NothingReported(HpoError):
-    """The first trainings of a search all ended without a report, or no trial has a value yet."""
+    """The first trainings of a search all ended without a report, or no trial has a value yet.
+
+    Cause: a training that was not given the callback; or a question for the best trial that comes too early.
+
+    What to do: pass ``TrialCallback(trial)`` to the training, or call ``trial.report``. To skip a configuration on
+    purpose, call ``trial.fail(reason)``.
+    """
 
 
 class CheckpointError(HpoError):
-    """A checkpoint cannot be used; the trial is released unchanged, and the message says what to do."""
+    """A checkpoint cannot be used; the trial is released unchanged, and the message says what to do.
+
+    Cause: it is missing (a folder was moved, machines do not share it), damaged, of another model, may contain code, or
+    was not passed on to the framework.
+
+    What to do: put it back, pass ``trial.resume_from`` to the training, or train the trial from the start again:
+    ``tuner.restart(number)``.
+    """
 
 
 class WorkerError(HpoError):
-    """Workers cannot be started, or die before they train."""
+    """Workers cannot be started, or die before they train.
+
+    Cause: a training function that cannot be pickled or imported, resources that no machine has, workers that die at
+    once, or ranks that do not train the same trial.
+
+    What to do: define the function at the top of a module, under ``if __name__ == "__main__":`` only the call; look at
+    what the workers have printed.
+    """
 
 
 class StorageError(HpoError):
-    """The storage cannot be opened, read or written."""
+    """The storage cannot be opened, read or written.
+
+    Cause: a path or URL that is wrong, a server that is away for more than five minutes, a disk that is full when a
+    study is made, a file of another version or program, or one that is damaged.
+
+    What to do: what the message says; no result that was recorded is lost. Run the script again.
+    """
 
 
 class StudyNotFound(StorageError, LookupError):
-    """No study of that name is in the storage."""
+    """No study of that name is in the storage.
+
+    Cause: a name or a path with a typing error, or a study that was deleted or renamed.
+
+    What to do: use one of the names that the message lists.
+    """
 
 
 class StudyMismatch(StorageError):
-    """The stored study was defined differently."""
+    """The stored study was defined differently.
+
+    Cause: the script has another space, objective, strategy or seed than when the study was made.
+
+    What to do: restore the definition to continue the study, or give another ``name=`` to start a new one. Limits
+    (``max_trials``, ``max_runtime``, ``max_parallel``, ``stop_when``) may change.
+    """
 
 
 class MissingDependency(HpoError, ModuleNotFoundError):
-    """A framework that an integration needs is not installed."""
+    """A framework that an integration needs is not installed.
+
+    Cause: the import of ``hpo_plugins.integrations.<framework>`` without that framework.
+
+    What to do: ``pip install 'hpo-plugins[<framework>]'``, as the message says.
+    """
 
     @classmethod
     def of(cls, error: ModuleNotFoundError, framework: str, extra: str) -> ModuleNotFoundError:

@@ -8,8 +8,9 @@ and its trial resumes from its last checkpoint.
 
 from __future__ import annotations
 
+import io
 import logging
-import secrets
+import tarfile
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins._validation import real_number, whole_number
+from hpo_plugins.coordination.heartbeat import remote_worker_name
 from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
 from hpo_plugins.execution.base import Search, Train
 from hpo_plugins.storage import StudyStore
-from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, Write
+from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, Write, remove
 from hpo_plugins.storage.proxy import ProxyStudyStore
 
 try:
@@ -82,7 +84,7 @@ class RayWorkers:
         running: dict[Any, str] = {}
 
         def start() -> None:
-            name = f"ray/{secrets.token_hex(8)}"  # chosen here, so that its trial can be found when it dies
+            name = remote_worker_name()  # chosen here, so that its trial can be found when it dies
             store = _ActorStudyStore(search.store.definition, actor)
             there = search.for_worker(store, _ActorCheckpoints(search.checkpoints.policy, actor), name)
             running[task.remote(there, train, actor)] = name
@@ -104,7 +106,11 @@ class RayWorkers:
                     error = error or _cause(raised)
             search.look()
             if error is not None or search.is_stopping:
-                ray.get(actor.stop.remote())
+                try:
+                    with _translate_errors():
+                        ray.get(actor.stop.remote())
+                except StorageError as ended_actor:
+                    error = error or ended_actor
         if error is not None:
             raise error
 
@@ -150,10 +156,10 @@ class _StudyActor:
         return result._replace(reports=list(result.reports)) if method == "changes" else result
 
     def write(self, number: int, attempt: int, epoch: int, content: bytes, suffix: str) -> str:
-        return self._checkpoints.write(number, attempt, epoch, lambda part: part.write_bytes(content), suffix)
+        return self._checkpoints.write(number, attempt, epoch, lambda part: _unpack(content, part), suffix)
 
     def read(self, number: int, relative: str) -> bytes:
-        return self._checkpoints.find(number, relative).read_bytes()
+        return _pack(self._checkpoints.find(number, relative))
 
     def discard(self, relative: str) -> None:
         self._checkpoints.discard(relative)
@@ -206,10 +212,8 @@ class _ActorCheckpoints(Checkpoints):
     def write(self, number: int, attempt: int, epoch: int, write: Write, suffix: str) -> str:
         self.folder(number)
         path = self.root / super().write(number, attempt, epoch, write, suffix)
-        if path.is_dir():
-            raise OSError("a checkpoint that is a folder cannot be sent to the driver; write one file")
-        content = path.read_bytes()
-        path.unlink()
+        content = _pack(path)
+        remove(path)
         with _translate_errors():
             return str(ray.get(self._actor.write.remote(number, attempt, epoch, content, suffix)))
 
@@ -219,7 +223,7 @@ class _ActorCheckpoints(Checkpoints):
             with _translate_errors():
                 content = ray.get(self._actor.read.remote(number, relative))
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(content)
+            _unpack(content, copy)
         return copy
 
     def discard(self, relative: str) -> None:
@@ -231,6 +235,21 @@ class _ActorCheckpoints(Checkpoints):
         super().clear(number, but)
         with _translate_errors():
             ray.get(self._actor.clear.remote(number, but))
+
+
+def _pack(path: Path) -> bytes:
+    """Return a checkpoint, a file or a folder, as an archive that can be sent."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.add(path, arcname="checkpoint")
+    return content.getvalue()
+
+
+def _unpack(content: bytes, path: Path) -> None:
+    """Write the checkpoint that ``_pack`` was given to a path."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
+        (Path(folder) / "checkpoint").rename(path)
 
 
 @contextmanager

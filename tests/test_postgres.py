@@ -202,3 +202,31 @@ def test_report_that_waits_while_the_trial_is_taken_over_is_refused(postgres_url
         assert answers == [True]
         assert other.execute(sa.select(schema.reports.c.epoch)).scalars().all() == [1]
     engine.dispose()
+
+
+OTHER = """
+import pickle, sys
+tuner = pickle.load(open(sys.argv[1], "rb"))
+print(len(tuner.trials))
+"""
+
+
+def test_pickled_tuner_has_no_password_and_works_where_it_is_known(postgres, postgres_url, tmp_path):
+    import os
+    import pickle
+
+    url = sa.make_url(postgres_url).set(password="hunter2").render_as_string(hide_password=False)  # noqa: S106 - trusted
+    tuner = hpo.Tuner(X, hpo.Minimize("loss"), max_trials=1, storage=url, checkpoint_dir=tmp_path, progress="off")
+    for trial in tuner:
+        trial.report(1, {"loss": 1.0})
+    data = pickle.dumps(tuner)
+    assert b"hunter2" not in data
+    (tmp_path / "tuner").write_bytes(data)
+    assert len(pickle.loads(data).trials) == 1
+    command = [sys.executable, "-c", OTHER, tmp_path / "tuner"]
+    started = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert started.stdout == "1\n"
+    strangers = {name: value for name, value in os.environ.items() if not name.startswith("HPO_PLUGINS_URL_")}
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, env=strangers)
+    assert "The password of postgresql+psycopg://postgres:***@" in refused.stderr
+    assert "hunter2" not in refused.stderr

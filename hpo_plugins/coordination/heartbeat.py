@@ -25,6 +25,14 @@ def worker_name() -> str:
     return f"{_this_process(os.getpid())}-{secrets.token_hex(4)}"
 
 
+def remote_worker_name() -> str:
+    """Return a unique name for a worker elsewhere that cannot outlive this process, such as one that Ray has placed.
+
+    So another process of this machine sees at once that all such workers are lost when this one has died.
+    """
+    return f"{_this_process(os.getpid())}-remote-{secrets.token_hex(8)}"
+
+
 def is_dead(worker: str) -> bool:
     """Return whether a worker is known to be dead before its lease expires: its process ID is free on this machine.
 
@@ -58,8 +66,8 @@ def _find(worker: str) -> bool | None:
         return False
     except (OSError, OverflowError):  # another user's
         return None
-    started, now = rest.rpartition("-")[0], _started_at(int(pid))
-    if not started or not now:
+    (started, dash, _), now = rest.partition("-"), _started_at(int(pid))
+    if not started or not dash or not now:
         return None
     return started == now  # else the process ID was given to another process
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.storage import sqlite
-from hpo_plugins.storage.redact import redacted
+from hpo_plugins.storage.redact import entrust, entrusted, redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
 
 T = TypeVar("T")
@@ -205,7 +205,11 @@ class Database:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
-        return Database, (self.url.render_as_string(hide_password=False),)
+        return _reopen, entrust(self.url.render_as_string(hide_password=False))
+
+
+def _reopen(shown: str, variable: str) -> Database:
+    return Database(entrusted(shown, variable))
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -106,6 +107,41 @@ def test_tasks_of_a_lost_node_continue_elsewhere(cluster, tmp_path):
     assert [(t.state.value, t.attempts, list(t.curve)) for t in tuner.trials] == [
         ("completed", 2 - number, list(range(1, 10))) for number in range(2)
     ]
+
+
+def test_checkpoints_that_are_folders_travel(tmp_path):
+    def folders(trial):
+        state = "0"
+        if trial.resume_from:
+            state = (Path(trial.resume_from) / "deep" / "state").read_text()
+        assert state == str(trial.start_epoch)
+
+        def write(path):
+            (path / "deep").mkdir(parents=True)
+            (path / "deep" / "state").write_text(str(epoch))
+
+        for epoch in range(trial.start_epoch + 1, 10):
+            stop = trial.report(epoch, {"loss": trial["x"] + 1 / epoch})
+            if trial.save_is_due:
+                trial.save(write)
+            if stop:
+                break
+
+    tuner = tuner_for(tmp_path / "a.db")
+    tuner.run(folders, workers=RayWorkers(2))
+    assert max(t.attempts for t in tuner.trials) > 1
+    assert (Path(tuner.best_trial.checkpoint) / "deep" / "state").read_text() == "9"
+
+
+def test_workers_of_a_driver_that_has_died_are_known_to_be_lost():
+    """So the next driver does not wait for their leases."""
+    from hpo_plugins.coordination.heartbeat import is_alive, is_dead, is_here, remote_worker_name
+
+    own = remote_worker_name()
+    assert (is_alive(own), is_dead(own), is_here(own)) == (sys.platform == "linux", False, False)
+    code = "from hpo_plugins.coordination.heartbeat import remote_worker_name; print(remote_worker_name())"
+    gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert is_dead(gone)
 
 
 def test_error_of_train_is_raised_in_the_driver(tmp_path):
