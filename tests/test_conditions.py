@@ -139,6 +139,19 @@ def test_strategies_exhaust_a_conditional_space_without_repeating(strategy):
     assert "space exhausted" in tuner.stop_reason
 
 
+def test_large_finite_spaces_are_counted():
+    many = {f"p{n}": hpo.Integer(0, 9) for n in range(3_000)}
+    assert Space(many).size == 10**3_000
+    pairs = {}
+    for n in range(40):  # all combinations of the forty first ones would be 10**12
+        pairs |= {f"a{n}": hpo.Categorical([0, 1]), f"b{n}": hpo.Integer(1, 3, when={f"a{n}": 1})}
+    space = Space(pairs)
+    assert space.size == 4**40
+    assert space.checked(space.at_index(space.size - 1))["b39"] == 3
+    written = Space({name: pairs[name] for name in sorted(pairs)})  # all parents first
+    assert written.size == 4**40
+
+
 def test_random_draws_every_branch_alike():
     space = Space(
         {"a": hpo.Categorical(["x", "y"]), "b": hpo.Continuous(0, 1, when={"a": "x"}), "c": hpo.Continuous(0, 1)}

@@ -254,6 +254,14 @@ def test_wrong_configurations_are_not_enqueued(given, message):
     assert len(tuner._loop.history().given_points) == 1
 
 
+def test_values_of_different_types_are_different_points():
+    space = {"a": hpo.Categorical([True, 1, 1.0])}
+    points = [{"a": True}, {"a": 1}, {"a": 1.0}]
+    tuner = tuner_of(space, max_trials=None, points_to_evaluate=points)
+    tuner.run(train)
+    assert [repr(trial.params["a"]) for trial in tuner.trials] == ["True", "1", "1.0"]
+
+
 def test_tried_configurations_are_not_enqueued():
     tuner = tuner_of(FINITE, max_trials=None)
     train(trial := tuner.ask())

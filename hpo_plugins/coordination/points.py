@@ -50,9 +50,10 @@ def enqueue(session: StudySession, given: Mapping[str, Any]) -> None:
     with session.lock:
         history = session.refresh()
         point = checked_point(session.config.space, given, "params")
-        if point in history.given_points:
+        given_before = [Space.key(other) for other in history.given_points]
+        if (key := Space.key(point)) in given_before:
             raise InvalidArgument(
-                f"params must be new, but {point} was given before, as point {history.given_points.index(point)}."
+                f"params must be new, but {point} was given before, as point {given_before.index(key)}."
             )
         if history.space.is_complete(point) and history.has_configuration(point | history.space.fixed):
             raise InvalidArgument(f"params must be new, but a trial has tried {point}.")
@@ -71,9 +72,9 @@ def _untried(session: StudySession, given: Params, index: int) -> Params | None:
     if space.is_complete(given):
         return None if history.has_configuration(given | space.fixed) else given | space.fixed
     suggestion = config.strategy.suggest(history.up_to_fold(0), config.seed)
-    others = [point | space.fixed for point in history.given_points if space.is_complete(point)]
+    others = {Space.key(point | space.fixed) for point in history.given_points if space.is_complete(point)}
     for params in _completions(space, given, suggestion, [config.seed, index]):
-        if params not in others and not history.has_configuration(params):
+        if Space.key(params) not in others and not history.has_configuration(params):
             return params
     return None
 

@@ -230,8 +230,14 @@ class Conditions:
 
     def _count(self, place: int, classes: _Classes) -> int:
         """Return in how many ways the parameters from a place on can be chosen, given what those before are."""
-        if place == len(self.order):
-            return 1
+        factor = 1
+        while place < len(self.order) and (name := self.order[place]) not in self._conditions_on:  # it decides nothing
+            factor *= self._runs(name, classes)[0][1]
+            place += 1
+        return factor if place == len(self.order) else factor * self._count_deciding(place, classes)
+
+    def _count_deciding(self, place: int, classes: _Classes) -> int:
+        """Return the same from the place of a parameter on that conditions name."""
         key = place, tuple(classes[name] for name in self._deciding[place])
         if key not in self._counts:
             name, total = self.order[place], 0

@@ -24,19 +24,18 @@ def checked_points(space: Space, points: object, max_trials: int | None) -> tupl
             "points_to_evaluate must be a list of dicts, such as [{'learning_rate': 0.001}], but got "
             f"points_to_evaluate={points!r}."
         )
-    found: list[Params] = []
+    found: dict[str, Params] = {}
     for index, given in enumerate(points):
         point = checked_point(space, given, f"points_to_evaluate[{index}]")
-        if point in found:
-            raise InvalidArgument(
-                f"points_to_evaluate[{index}] is the same as points_to_evaluate[{found.index(point)}]: {point}."
-            )
-        found.append(point)
+        if (key := space.key(point)) in found:
+            first = list(found).index(key)
+            raise InvalidArgument(f"points_to_evaluate[{index}] is the same as points_to_evaluate[{first}]: {point}.")
+        found[key] = point
     limit = min((n for n in (max_trials, space.size) if n is not None), default=None)
     if limit is not None and len(found) > limit:
         what = f"max_trials={limit}" if limit == max_trials else f"the {limit} configurations of the space"
         raise InvalidArgument(f"points_to_evaluate must have at most as many points as {what}, but has {len(found)}.")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def checked_point(space: Space, given: object, name: str) -> Params:
