@@ -1,5 +1,7 @@
+import math
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +148,27 @@ def test_ranking_follows_reports_and_ends():
     assert list(best().without([])) == [-9.0, -1.0, 0.0]
     trials[2].fail("no")
     assert list(best().without([])) == [-1.0, 0.0]
+
+
+def test_numbers_per_trial_are_as_if_computed_anew():
+    """The slow twin: after any changes, what is kept is what all trials give."""
+    from hpo_plugins.history.per_trial import per_trial
+    from hpo_plugins.modeling.observations import Observations, _curve, observe_curves
+
+    rng = np.random.default_rng(0)
+    strategy = hpo.Hyperband(max_resource=9, search="random", pause=True)
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=150, seed=0)
+    seconds = lambda trial: trial.curve.seconds[-1] if len(trial.curve) else None  # noqa: E731
+    for trial in tuner:
+        for epoch in range(trial.start_epoch + 1, 10):
+            stop = trial.report(epoch, {"loss": rng.random()})
+            if rng.random() < 0.05:
+                history = tuner.history
+                anew = [math.nan if (n := seconds(each)) is None else n for each in history]
+                np.testing.assert_array_equal(per_trial(history, "seconds", seconds), anew)
+                rows = Observations.of([row for each in history for row in _curve(history, each, 9)])
+                for ours, theirs in zip(observe_curves(history, 9), rows, strict=True):
+                    np.testing.assert_array_equal(ours, theirs)
+                np.testing.assert_array_equal(history.points(), [each.point for each in history])
+            if stop:
+                break

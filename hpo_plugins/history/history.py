@@ -81,6 +81,8 @@ class History(Sequence[TrialHistory]):
         self.last_fold = last_fold
         self._up_to_fold: list[History] = []
         self._trials: list[TrialHistory] = []
+        self._points: FloatArray = np.empty((0, len(space)))  # of the first trials, with room for more
+        self._n_points = 0
         self._records: dict[int, TrialRecord] = {}
         self._keys: list[str] = []  # of the configurations, by number, computed when first needed
         self._distinct_keys: set[str] = set()
@@ -256,9 +258,18 @@ class History(Sequence[TrialHistory]):
             others: Returns what is ranked beside the trials; called once.
         """
         ranking, followed = self._rankings.get(key) or (Ranking(number_of, others()), 0)
-        ranking.update(set(self._changes[max(followed - 1, 0) :]))  # the last one may have changed again
-        self._rankings[key] = ranking, len(self._changes)
+        changed, followed = self.changed_since(followed)
+        ranking.update(changed)
+        self._rankings[key] = ranking, followed
         return ranking
+
+    def changed_since(self, place: int) -> tuple[set[int], int]:
+        """Return the numbers of the trials that have changed since a place in the log of changes, and its end.
+
+        Args:
+            place: What the last call returned; 0 for all.
+        """
+        return set(self._changes[max(place - 1, 0) :]), len(self._changes)  # the last one may have changed again
 
     def final_losses(self) -> Iterator[float]:
         """Yield the losses of the trials that have ended, with all their folds, in the order in which they ended."""
@@ -276,7 +287,13 @@ class History(Sequence[TrialHistory]):
 
     def points(self) -> FloatArray:
         """Return all configurations in the unit cube, shape ``(n_trials, d)``."""
-        return np.array([trial.point for trial in self._trials]).reshape(len(self), len(self.space))
+        known = len(self)
+        if len(self._points) < known:
+            self._points = np.resize(self._points, (2 * known, len(self.space)))
+        if self._n_points < known:
+            self._points[self._n_points : known] = [trial.point for trial in self._trials[self._n_points :]]
+            self._n_points = known
+        return self._points[:known].copy()
 
     def record(self, number: int) -> TrialRecord:
         """Return the frozen record of a trial."""

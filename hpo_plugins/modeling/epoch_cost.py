@@ -17,7 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from hpo_plugins.history import History
+from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.history.per_trial import per_trial
 from hpo_plugins.space import FloatArray
 
 Cost = Literal["auto", "epochs", "seconds"]
@@ -31,14 +32,16 @@ RIDGE = 1.0
 
 def seconds_per_epoch(history: History) -> dict[int, float]:
     """Return the seconds per epoch of every trial with timed epochs, empty if epochs are too fast to be timed."""
-    seconds = {
-        trial.row.number: trial.curve.seconds[-1] / trial.curve.epochs[-1]
-        for trial in history
-        if len(trial.curve) > 1 and trial.curve.seconds[-1] > 0
-    }
-    if len(seconds) < 3 or np.mean(list(seconds.values())) < MIN_SECONDS_PER_EPOCH:
+    seconds = per_trial(history, "seconds per epoch", _seconds)
+    numbers = np.flatnonzero(np.isfinite(seconds))
+    if len(numbers) < 3 or seconds[numbers].mean() < MIN_SECONDS_PER_EPOCH:
         return {}
-    return seconds
+    return dict(zip(numbers.tolist(), seconds[numbers].tolist(), strict=True))
+
+
+def _seconds(trial: TrialHistory) -> float | None:
+    curve = trial.curve
+    return curve.seconds[-1] / curve.epochs[-1] if len(curve) > 1 and curve.seconds[-1] > 0 else None
 
 
 def counts_seconds(cost: Cost, seconds: dict[int, float]) -> bool:
@@ -63,8 +66,9 @@ def startup_epochs(history: History, seconds: dict[int, float]) -> int:
         history: The study.
         seconds: Seconds per epoch by trial.
     """
-    known = [trial.startup_seconds for trial in history if trial.startup_seconds is not None]
-    if not seconds or not known:
+    startup = per_trial(history, "startup", lambda trial: trial.startup_seconds)
+    known = startup[np.isfinite(startup)]
+    if not seconds or not len(known):
         return 0
     epochs = float(np.median(known)) / float(np.mean(list(seconds.values())))
     return 0 if epochs < 0.5 else 2 ** max(0, round(math.log2(epochs)))

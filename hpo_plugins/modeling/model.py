@@ -19,7 +19,8 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from hpo_plugins.history import History
+from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.history.per_trial import per_trial
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.initial_design import (
     N_INITIAL,
@@ -30,6 +31,7 @@ from hpo_plugins.modeling.observations import (
     Observations,
     known_points,
     log_fidelity,
+    most_informative,
     observe,
 )
 from hpo_plugins.modeling.scale import LogScale, Scale
@@ -165,8 +167,15 @@ class Model:
 
     def improvable(self) -> NDArray[np.intp]:
         """Return the numbers of the trials that are complete or can be trained further."""
-        ended = (TrialState.STOPPED, TrialState.FAILED)
-        return np.array([trial.row.number for trial in self.history if trial.state not in ended], dtype=np.intp)
+        return np.flatnonzero(per_trial(self.history, "improvable", _improvable))
+
+    def best_improvable(self, count: int) -> NDArray[np.intp]:
+        """Return the ``count`` of them with the smallest losses observed, ascending; all if there are not more."""
+        numbers = self.improvable()
+        if len(numbers) <= count:
+            return numbers
+        best = self.incumbents(len(self.points))
+        return np.sort(best[np.isin(best, numbers)][:count])
 
     def running(self, *, but: int | None = None) -> tuple[int, ...]:
         """Return the numbers of the trials that are running, without trial ``but``."""
@@ -203,6 +212,10 @@ class Model:
             excluded: Configurations not to return, shape ``(n, d)``.
         """
         return _propose(self, running, excluded)
+
+
+def _improvable(trial: TrialHistory) -> bool:
+    return trial.state not in (TrialState.STOPPED, TrialState.FAILED)
 
 
 def _data_key(history: History, last: int | None, observed: Observations, points: FloatArray) -> Hashable:
@@ -304,24 +317,6 @@ def _fit(
     mean = learn_prior_mean(history, observed, y, points, encoder)
     theta = fit(layout, x, y[kept] if mean is None else y[kept] - mean(x), max_iter=MAX_ITER)
     return Fit(layout, theta, scale, mean)
-
-
-def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArray[np.intp]:
-    """Return the indices of at most ``count`` observations, ascending.
-
-    The newest of every trial come first, then all of the five best trials, then the later ones of the others.
-
-    Args:
-        observed: All observations.
-        y: Their standardised losses.
-        count: How many to keep.
-    """
-    if len(y) <= count:
-        return np.arange(len(y))
-    newest = np.append(observed.trial[1:] != observed.trial[:-1], True)
-    best = np.isin(observed.trial, observed.trial[np.argsort(y, kind="stable")][:5])
-    rank = np.lexsort((y, -observed.epoch, ~best, ~newest))
-    return np.sort(rank[:count])
 
 
 @single_threaded
