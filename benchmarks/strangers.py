@@ -3,9 +3,10 @@
 Usage: python benchmarks/strangers.py [--files 1000] [--seed 0] [--show 3]
 
 A study with two dozen trials is stored; then one field of its definition, one column of a row, or one bit of the file
-is changed, and the file is opened by ``Tuner.load`` and by a ``Tuner`` of the same definition, read in full, summarised
-and asked for a trial. Counted are the outcomes by kind of change: read, refused with an ``HpoError``, another error, or
-no answer within 20 s. The last two must not occur.
+is changed. The file's studies are copied, and another study starts from it; it is opened by ``Tuner.load`` and by a
+``Tuner`` of the same definition, read in full, summarised and asked for trials; its studies are deleted. Counted are
+the outcomes by kind of change: read, refused with an ``HpoError``, another error, or no answer within 20 s. The last
+two must not occur.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SPACE = {
     "x": hpo.Continuous(1e-3, 1.0, scale="log"),
     "n": hpo.Integer(1, 5),
     "k": hpo.Categorical(["a", 1, True, None]),
+    "c": hpo.Continuous(0, 1, when={"k": ["a", None], "n": [1, 2, 3]}),
 }
 
 
@@ -45,7 +47,7 @@ def tuner_at(path: Path, **arguments: Any) -> hpo.Tuner:
     strategy = hpo.Hyperband(max_resource=9, search="random")
     return hpo.Tuner(
         SPACE, hpo.Minimize("loss"), strategy=strategy, max_trials=40, stop_when=stop_when, storage=path, seed=0,
-        progress=False, **arguments,
+        progress=False, points_to_evaluate=[{"x": 0.5}], **arguments,
     )  # fmt: skip
 
 
@@ -63,6 +65,8 @@ def make(path: Path) -> None:
             trial.fail("no luck")
         else:
             trial.end()
+    tuner.enqueue({"n": 3})
+    tuner.enqueue({"x": 0.25, "k": "a"})
 
 
 def change_definition(path: Path, rng: random.Random) -> str:
@@ -91,7 +95,7 @@ def change_definition(path: Path, rng: random.Random) -> str:
 def change_row(path: Path, rng: random.Random) -> str:
     """Change one column of one row, or delete or repeat a row."""
     with sqlite3.connect(path) as connection:
-        table = rng.choice(["hpo_trials", "hpo_reports", "hpo_studies", "hpo_meta"])
+        table = rng.choice(["hpo_trials", "hpo_reports", "hpo_studies", "hpo_meta", "hpo_points"])
         key = "revision" if table == "hpo_reports" else "rowid"
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         (row,) = rng.choice(connection.execute(f"SELECT {key} FROM {table}").fetchall())  # noqa: S608 - a table of ours
@@ -123,7 +127,12 @@ CHANGES = {"definition": change_definition, "row": change_row, "bits": flip}
 
 
 def use(path: Path) -> str:
-    """Open, read and continue a study, and return the outcome."""
+    """Copy a study, learn from it, open, read, continue and delete it; return the outcome."""
+    for name, study in hpo.studies(path).items():
+        repr(study)
+        copied = study.copy(path.with_suffix(".copy"), name=name, force=True)
+        copied.delete(force=True)
+    tuner_at(path.with_suffix(".child"), warm_start=[path]).ask()
     for opened in (hpo.Tuner.load, tuner_at):
         tuner = opened(path)
         for trial in tuner.trials:
@@ -134,6 +143,8 @@ def use(path: Path) -> str:
         while not tuner.done and (trial := tuner.ask()) is not None:
             trial.report(max(trial.start_epoch, 9), {tuner.objective.metric: 1.0})
             trial.end()
+    for study in hpo.studies(path).values():
+        study.delete(force=True)
     return "read"
 
 
@@ -183,7 +194,8 @@ def main() -> None:
             counts[kind][found if found in ("read", "refused", "no answer") else "another error"] += 1
             if found not in ("read", "refused"):
                 bad.append(f"{change}: {found}")
-            path.unlink()
+            for left in Path(folder).glob(f"{number}.*"):
+                left.unlink() if left.is_file() else shutil.rmtree(left)
     print("| change | read | refused | another error | no answer |\n|---|---|---|---|---|")
     for kind, count in counts.items():
         cells = [str(count[name]) for name in ("read", "refused", "another error", "no answer")]

@@ -176,3 +176,13 @@ def test_tuner_and_record_show_themselves(tmp_path):
     assert f"at epoch {tuner.best_trial.best_epoch}" in shown
     for trial in tuner.trials:
         assert "<td><b></td>" not in trial._repr_html_()
+
+
+def test_copy_of_a_damaged_study_names_what_is_damaged(tmp_path):
+    half_done(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("update hpo_reports set seconds = 'x' where number = 1")
+    connection.close()
+    with pytest.raises(hpo.StorageError, match=r"a\.db is damaged.* the column seconds of hpo_reports .* 'x'"):
+        hpo.studies(tmp_path / "a.db")["first"].copy(tmp_path / "b.db", force=True)
+    assert len(hpo.studies(tmp_path / "b.db")) == 0

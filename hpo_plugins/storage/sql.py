@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -138,7 +139,7 @@ class SqlStorage:
         if new_name in target.names():
             raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
         with self.database.stream() as source:
-            target.database.write(_copy, source, study, new_name)
+            target.database.write(_copy, _Source(self.database, source, study), new_name)
 
     def checkpoint_root(self, name: str) -> str:
         """Return the folder beside a SQLite file, or one in the working directory for a server."""
@@ -212,14 +213,49 @@ def _delete(connection: sa.Connection, study: int) -> None:
     connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
 
 
-def _copy(connection: sa.Connection, source: sa.Connection, study: int, new_name: str) -> None:
-    row = source.execute(sa.select(schema.studies).where(schema.studies.c.id == study)).one()
-    values = dict(row._mapping) | {"name": new_name}
-    del values["id"]
+class _Source(NamedTuple):
+    """A study that is copied: what cannot be read is an error of its database, not of the one that is written to."""
+
+    database: Database
+    connection: sa.Connection
+    study: int
+
+    def row(self) -> dict[str, Any]:
+        """Return the study's own row, without its key."""
+        query = sa.select(schema.studies).where(schema.studies.c.id == self.study)
+        with self.database.translate_errors("read"):
+            row = dict(self.connection.execute(query).one()._mapping)
+        del row["id"]
+        self._check(schema.studies, [row])
+        return row
+
+    def parts(self, table: sa.Table) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of a table that belong to the study, some at a time."""
+        with self.database.translate_errors("read"):
+            rows = self.connection.execute(sa.select(table).where(table.c.study == self.study))
+        while True:
+            with self.database.translate_errors("read"):
+                part = [dict(row._mapping) for row in rows.fetchmany(_CHUNK_SIZE)]
+            if not part:
+                return
+            self._check(table, part)
+            yield part
+
+    def _check(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        """Raise StorageError if a value is of another type than its column: SQLite keeps whatever it is given."""
+        for name in rows[0]:
+            kind = table.c[name].type.python_type
+            allowed = float | int | None if kind is float else kind | None
+            wrong = next((row[name] for row in rows if not isinstance(row[name], allowed)), None)
+            if wrong is not None:
+                raise damaged(str(self.database), f"the column {name} of {table.name}", f"a value is {wrong!r}")
+
+
+def _copy(connection: sa.Connection, source: _Source, new_name: str) -> None:
+    values = source.row() | {"name": new_name}
     copied = connection.execute(schema.studies.insert().values(values).returning(schema.studies.c.id)).scalar_one()
     for table in schema.OF_STUDIES:
-        rows = source.execute(sa.select(table).where(table.c.study == study))
-        for part in rows.partitions(_CHUNK_SIZE):
-            connection.execute(table.insert(), [dict(each._mapping) | {"study": copied} for each in part])
+        for part in source.parts(table):
+            connection.execute(table.insert(), [row | {"study": copied} for row in part])
     trials = schema.trials.c  # nobody trains the copy's trials
     connection.execute(schema.trials.update().where(trials.study == copied).values(lease_until=None))

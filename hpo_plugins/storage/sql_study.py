@@ -14,6 +14,7 @@ from sqlalchemy.exc import NoResultFound
 from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written, encode_metrics
 from hpo_plugins.space import Params
 from hpo_plugins.storage import statements
+from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
 from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
@@ -181,7 +182,10 @@ class SqlStudyStore:
         return Written(revision or 0, self._read_trial(connection, number))
 
     def _read_trial(self, connection: sa.Connection, number: int) -> TrialRow:
-        return trial_of(self._execute(connection, statements.TRIAL, {"this_number": number}).first(), self.where)
+        row = self._execute(connection, statements.TRIAL, {"this_number": number}).first()
+        if row is None:  # its index is damaged: it was written just now
+            raise damaged(self.where, f"trial {number}", "its row cannot be found")
+        return trial_of(row, self.where)
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
