@@ -5,6 +5,8 @@ Screenshots of the report need Chromium; without it, the ones in the repository 
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,8 +32,29 @@ def screenshot(page: Path, target: Path, width: int, height: int, *, dark: bool 
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
+def of_start_pages() -> None:
+    """Run the snippets of each start page, draw the learning curves, and write what it prints into the page."""
+    for page in sorted((Path(__file__).parent / "start").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        snippets = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        before = "\n".join(snippets[: 1 + next(n for n, code in enumerate(snippets) if "summary()" in code)])
+        draw = f"tuner.plot.curves().savefig({str(PICTURES / f'start_{page.stem}.png')!r}, dpi=120)\n"
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"KERAS_BACKEND": "torch", "HPO_PLUGINS_PROGRESS": "off"}
+            ended = subprocess.run(
+                [sys.executable, "-c", f"{before}\n{draw}"],
+                cwd=folder, env=environment, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+        printed = ended.stdout[ended.stdout.rindex("Study 'default'") :].strip()
+        text = re.sub(
+            r"```text\nStudy 'default'.*?```", lambda _, out=printed: f"```text\n{out}\n```", text, flags=re.DOTALL
+        )
+        page.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Draw them all."""
+    of_start_pages()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         subprocess.run([sys.executable, str(EXAMPLE)], cwd=folder, check=True, capture_output=True)
