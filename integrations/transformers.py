@@ -79,11 +79,8 @@ class TrialCallback(transformers.TrainerCallback):
         self._trains, self._trainer = True, calling_object(transformers.Trainer)
         trial, given = self._trial, _resource(args, state)
         self._phase = phase = self._begin_phase(args, kwargs["model"])
-        if _saves_by_itself(args) and trial.can_pause:
-            raise InvalidArgument(
-                "save_strategy must be 'no', 'epoch' or 'steps' if trials are paused, but got 'best', which decides "
-                "by itself when to save."
-            )
+        if trial.can_pause and (reason := _why_not_saved(args)) is not None:
+            raise InvalidArgument(f"{reason} Change that, or use a strategy with pause=False.")
         if phase.is_over:
             self._train_nothing(control, given)
         elif phase.restores and given != phase.trained:
@@ -165,7 +162,7 @@ class TrialCallback(transformers.TrainerCallback):
         self._logged = {}
         if stop:
             control.should_training_stop = True
-        if save_is_due and not _saves_by_itself(args):
+        if save_is_due and self._saves is None and _why_not_saved(args) is None:
             self._saves = _Save(args, is_ours=not control.should_save and not _folder(args, state).exists())
             control.should_save = True
 
@@ -187,11 +184,6 @@ class TrialCallback(transformers.TrainerCallback):
         save = self._saves
         self._end_save(args)
         if state.is_world_process_zero:
-            if args.save_only_model:
-                raise CheckpointError(
-                    f"Trial {self._trial.trial_number} cannot be resumed with save_only_model=True, which saves no "
-                    "optimizer. Leave it out."
-                )
             self._trial.save(lambda path: save.take(_folder(args, state), path))
 
     def _end_save(self, args: Any) -> None:
@@ -268,8 +260,15 @@ def _evaluates(args: Any) -> str | None:
     return None if strategy == "no" else strategy
 
 
-def _saves_by_itself(args: Any) -> bool:
-    return str(getattr(args.save_strategy, "value", args.save_strategy)) == "best"
+def _why_not_saved(args: Any) -> str | None:
+    """Return why the Trainer cannot be asked for a checkpoint that can be resumed from, None if it can."""
+    if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+        return (
+            "A trial cannot be saved with save_strategy='best', since the Trainer then decides by itself when to save."
+        )
+    if args.save_only_model:
+        return "A trial cannot be resumed with save_only_model=True, since its checkpoints then have no optimizer."
+    return None
 
 
 def _resource(args: Any, state: Any) -> int:

@@ -165,6 +165,15 @@ def test_several_evaluation_sets_are_one_report(tmp_path):
     assert {"eval_first_loss", "eval_second_loss"} <= set(record.metrics[1])
 
 
+def test_checkpoint_of_several_evaluation_sets_is_not_left_behind(tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    tuner = tuner_for("eval_first_loss", storage=tmp_path / "study.db", checkpoints="keep")
+    for trial in tuner:
+        train(trial, tmp_path / "out", epochs=2, eval_dataset={"first": VALID[:8], "second": VALID[8:]})
+    assert tuner.trials[0].checkpoint is not None
+    assert list((tmp_path / "out").glob("*")) == []
+
+
 def test_unfinished_last_epoch_counts(tmp_path):
     tuner = tuner_for()
     trial = tuner.ask()
@@ -215,7 +224,7 @@ def test_resumed_training_is_bit_identical(save_strategy, tmp_path, monkeypatch)
     other.end()
     assert tuner.trials[0].curve == whole.trials[0].curve
     assert equal(weights(trainer), weights(expected))
-    left = [path.name for path in (tmp_path / "out").glob("*")] if (tmp_path / "out").exists() else []
+    left = [path.name for path in (tmp_path / "out").glob("*")]
     assert left == ([] if save_strategy == "no" else ["checkpoint-24"])
 
 
@@ -231,7 +240,7 @@ def test_paused_trainings_go_on(tmp_path):
         train(trial, tmp_path / "out")
     assert max(attempts) > 1
     assert all(list(record.curve) == list(range(1, record.epochs + 1)) for record in tuner.trials)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").glob("*")) == []
 
 
 def test_steps_are_resumed_within_an_epoch(tmp_path, monkeypatch):
@@ -252,9 +261,25 @@ def test_forgotten_argument_starts_over_or_is_an_error(tmp_path, monkeypatch):
     trial = tuner.ask()
     trainer_for(trial, tmp_path / "out").train()
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"save_strategy": "best", "metric_for_best_model": "eval_loss"}, "cannot be saved with save_strategy='best'"),
+        ({"save_only_model": True}, "cannot be resumed with save_only_model=True"),
+    ],
+)
+def test_trainings_that_cannot_be_resumed_are_not_paused(arguments, message, tmp_path, monkeypatch):
     pausing = tuner_for(strategy=hpo.Bayesian(max_resource=4, pause=True))
-    with pytest.raises(hpo.InvalidArgument, match="save_strategy must be"):
-        train(pausing.ask(), tmp_path / "b", save_strategy="best", metric_for_best_model="eval_loss")
+    with pytest.raises(hpo.InvalidArgument, match=message):
+        train(pausing.ask(), tmp_path / "a", **arguments)
+    save_always(monkeypatch)
+    other = tuner_for(storage=tmp_path / "study.db")
+    for trial in other:
+        train(trial, tmp_path / "b", epochs=2, **arguments)
+    assert other.trials[0].epochs == 2
+    assert other.trials[0].checkpoint is None
 
 
 def test_second_training_of_the_model_continues_the_trial(tmp_path, monkeypatch):
