@@ -41,11 +41,14 @@ class Objective:
 
     def value_of(self, curve: Mapping[int, float]) -> float | None:
         """Return the value of a trial with this curve (epoch to value, in order), None if it is empty."""
+        epoch = self.epoch_of(curve)
+        return None if epoch is None else curve[epoch]
+
+    def epoch_of(self, curve: Mapping[int, float]) -> int | None:
+        """Return the epoch whose value is that of a trial with this curve (epoch to value, in order), None if empty."""
         if not curve:
             return None
-        if self.at == "last":
-            return curve[max(curve)]
-        return min(curve.values(), key=self.loss)
+        return max(curve) if self.at == "last" else min(curve, key=lambda epoch: self.loss(curve[epoch]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that ``objective_from_json`` reads."""

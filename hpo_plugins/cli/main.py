@@ -19,6 +19,7 @@ import click
 
 import hpo_plugins as hpo
 from hpo_plugins.storage.redact import redacted
+from hpo_plugins.tuner.studies import Study
 from hpo_plugins.view import StudyView, insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import curve_rows, trial_rows
@@ -57,6 +58,11 @@ def main() -> None:
 
 def _view(storage: str, name: str | None) -> StudyView:
     return hpo.Tuner.load(storage, name)._view()  # noqa: SLF001 - the read model of this package
+
+
+def _study(storage: str, name: str | None) -> Study:
+    """Return a study to copy, rename or delete; None is the only one of its storage."""
+    return hpo.studies(storage)[hpo.Tuner.load(storage, name).name]
 
 
 def _table(rows: list[list[object]], head: list[str]) -> str:
@@ -286,9 +292,9 @@ def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
 @FORCE
 def copy(storage: str, target: str, name: str | None, new_name: str | None, *, force: bool) -> None:
     """Copy a study with its checkpoints to another storage, or within one to another name."""
-    name = hpo.Tuner.load(storage, name).name
-    copied = hpo.studies(storage)[name].copy(target, name=new_name, force=force)
-    click.echo(f"Copied {name!r} to {copied.name!r} in {redacted(target)}.")
+    study = _study(storage, name)
+    copied = study.copy(target, name=new_name, force=force)
+    click.echo(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
 
 
 @main.command(epilog="Example: hpo-plugins rename tuning.db churn churn-v1")
@@ -298,8 +304,7 @@ def copy(storage: str, target: str, name: str | None, new_name: str | None, *, f
 @FORCE
 def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
     """Give a study another name."""
-    hpo.Tuner.load(storage, name)
-    hpo.studies(storage)[name].rename(new_name, force=force)
+    _study(storage, name).rename(new_name, force=force)
     click.echo(f"Renamed {name!r} to {new_name!r}.")
 
 
@@ -310,8 +315,7 @@ def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
 @FORCE
 def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
     """Delete a study with its trials, its reports and the checkpoints beside the storage."""
-    hpo.Tuner.load(storage, name)
-    study = hpo.studies(storage)[name]
+    study = _study(storage, name)
     if not yes:
         click.confirm(f"Delete {name!r} with {study.n_trials} trials from {redacted(storage)}?", abort=True)
     study.delete(force=force)

@@ -7,6 +7,7 @@ number, and acquisitions take place one after the other, so that each is handed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,9 +82,7 @@ def _untried(session: StudySession, given: Params, index: int) -> Params | None:
 
 def _completions(space: Space, given: Params, suggestion: Params, seed: list[int]) -> Iterator[Params]:
     rng = np.random.default_rng(seed)
-    absent = [name not in suggestion for name in space]  # inactive in what the strategy suggests, but perhaps not here
-    yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(suggestion)))
-    for number in range(min(space.size or _MAX_DRAWS, _MAX_DRAWS)):
-        drawn = draw(space, seed[0], number)
-        absent = [name not in drawn for name in space]
-        yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(drawn)))
+    draws = (draw(space, seed[0], number) for number in range(min(space.size or _MAX_DRAWS, _MAX_DRAWS)))
+    for suggested in chain([suggestion], draws):
+        absent = [name not in suggested for name in space]  # inactive in what is suggested, but perhaps not here
+        yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(suggested)))

@@ -322,7 +322,7 @@ class History(Sequence[TrialHistory]):
                 attempts=row.attempts,
                 definition=self.space.definition_of(row.params),
                 folds=() if row.folds is None else tuple(folds),
-                std=None if row.folds is None or loss is None else self._std(trial, loss),
+                std=None if row.folds is None or best_epoch is None else trial.std(best_epoch),
                 seconds=trial.folds[0].seconds,
                 point=row.point,
                 best_epoch=best_epoch,
@@ -332,11 +332,6 @@ class History(Sequence[TrialHistory]):
 
     def _path(self, checkpoint: str | None) -> str | None:
         return None if checkpoint is None else str(self.checkpoint_root / checkpoint)
-
-    def _std(self, trial: TrialHistory, loss: float) -> float:
-        """Return the standard deviation over the folds at the epoch that has a trial's loss."""
-        epochs = [epoch for epoch, known in zip(trial.curve.epochs, trial.curve.losses, strict=True) if known == loss]
-        return trial.std(epochs[0 if self.objective.at == "best" else -1])
 
 
 def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:

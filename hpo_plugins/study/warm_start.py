@@ -195,14 +195,14 @@ def _parent_from_json(study: Mapping[str, Any]) -> Parent:
     for trial in study["trials"]:
         curve = {int(epoch): value for epoch, value in trial["curve"]}
         state = TrialState(trial["state"])
-        value = None if state is TrialState.FAILED else objective.value_of(curve)
+        best_epoch = None if state is TrialState.FAILED else objective.epoch_of(curve)
         records.append(
             TrialRecord(
                 number=trial["number"],
                 params=trial["params"],
                 state=state,
-                value=value,
-                best_epoch=None if value is None else _epoch_of(value, curve, objective),
+                value=None if best_epoch is None else curve[best_epoch],
+                best_epoch=best_epoch,
                 epochs=trial["epochs"],
                 curve=curve,
                 metrics={epoch: {objective.metric: value} for epoch, value in curve.items()},
@@ -216,12 +216,6 @@ def _parent_from_json(study: Mapping[str, Any]) -> Parent:
             )
         )
     return Parent(study["name"], space_from_json(study["space"]), objective, tuple(records))
-
-
-def _epoch_of(value: float, curve: Mapping[int, float], objective: Objective) -> int:
-    """Return the epoch that a value is of."""
-    epochs = [epoch for epoch, known in curve.items() if known == value]
-    return epochs[0 if objective.at == "best" else -1]
 
 
 # The rules.

@@ -104,7 +104,9 @@ class Study:
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the trials that workers train now."""
-        return tuple(sorted(self.load()._view().running))
+        session = self.load()._loop.coordinator.session
+        session.refresh()
+        return tuple(session.running())
 
     def load(self) -> Tuner:
         """Return the study: its definition and its trials."""
