@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound
+from hpo_plugins.errors import CheckpointError, HpoError, InvalidArgument, MetricNotFound
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import TrainingHandle
 from hpo_plugins.tuner import Tuner
+
+T = TypeVar("T")
 
 
 def handle_of(trial: object) -> TrainingHandle:
@@ -82,6 +84,26 @@ def hint_of_order(error: MetricNotFound, callback: object, callbacks: Collection
         return error
     hint = f"If {' or '.join(later)} adds it, put it before TrialCallback."
     return MetricNotFound(error.metric, error.reported, hint)
+
+
+def ask_rank_zero(ask: Callable[[], T], broadcast: Callable[[Any], Any], *, is_rank_zero: bool) -> T:
+    """Return on every rank what rank 0 answers, or raise there what it raises: no rank may be left waiting.
+
+    Args:
+        ask: What rank 0 does; others do not call it.
+        broadcast: Returns rank 0's argument on every rank.
+        is_rank_zero: Whether this is rank 0.
+    """
+    outcome: Any = None
+    if is_rank_zero:
+        try:
+            outcome = ask()
+        except HpoError as error:
+            outcome = error
+    outcome = broadcast(outcome)
+    if isinstance(outcome, HpoError):
+        raise outcome
+    return outcome  # type: ignore[no-any-return]  # rank 0's answer
 
 
 def caller_arguments(functions: Collection[str], variable: str) -> Mapping[str, Any]:

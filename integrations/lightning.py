@@ -18,16 +18,17 @@ import atexit
 import gc
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._lightning_state import load_model
-from hpo_plugins.integrations._shared import handle_of
+from hpo_plugins.integrations._shared import T, ask_rank_zero, handle_of
 
 from hpo_plugins._validation import boolean
-from hpo_plugins.errors import CheckpointError, HpoError, MissingDependency, WorkerError
+from hpo_plugins.errors import CheckpointError, MissingDependency, WorkerError
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
@@ -115,18 +116,10 @@ class _Reporter:
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
         """Let rank 0 begin the phase, and every rank learn of it."""
         trial = self._trial
-        outcome: Phase | HpoError | None = None
-        if trainer.is_global_zero:
-            try:
-                outcome = trial.begin_phase(0, pl_module.parameters())
-            except HpoError as error:
-                outcome = error
-        outcome = _broadcast(trainer, outcome)
-        if isinstance(outcome, HpoError):
-            raise outcome
+        phase = _from_rank_zero(trainer, lambda: trial.begin_phase(0, pl_module.parameters()))
         if not trainer.is_global_zero:
-            trial.follow_phase(outcome)
-        return outcome
+            trial.follow_phase(phase)
+        return phase
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         path = self._phase.checkpoint
@@ -265,16 +258,9 @@ class _Reporter:
         if trainer.world_size > 1 and self._on_all_ranks(trainer, metrics):
             value = metrics[self._metric].detach().clone().to(strategy.root_device)
             metrics = metrics | {self._metric: strategy.reduce(value, reduce_op="mean")}
-        outcome: bool | HpoError = False
-        if trainer.is_global_zero:
-            try:
-                outcome = self._trial.report(epoch, metrics, objective_follows=self._objective_follows(trainer))
-            except HpoError as error:
-                outcome = error
-        outcome = _broadcast(trainer, outcome)
-        if isinstance(outcome, HpoError):
-            raise outcome
-        trainer.should_stop = trainer.should_stop or outcome
+        follows = self._objective_follows(trainer)
+        stop = _from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
+        trainer.should_stop = trainer.should_stop or stop
 
     def _objective_follows(self, trainer: Any) -> bool:
         """Return whether the first validation of this fit, and with it perhaps the objective, is still to come."""
@@ -294,6 +280,11 @@ def _leave_process_group() -> None:
     if torch.distributed.is_initialized():
         gc.collect()  # a model in a cycle of references would keep the group's threads
         torch.distributed.destroy_process_group()
+
+
+def _from_rank_zero(trainer: Any, ask: Callable[[], T]) -> T:
+    """Return what rank 0 answers, or raise what it raises, on every rank."""
+    return ask_rank_zero(ask, lambda answer: _broadcast(trainer, answer), is_rank_zero=trainer.is_global_zero)
 
 
 def _broadcast(trainer: Any, answer: Any) -> Any:

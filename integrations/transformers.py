@@ -21,11 +21,13 @@ import contextlib
 import math
 import os
 import shutil
+from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations._shared import (
+    ask_rank_zero,
     best_checkpoint_of,
     calling_object,
     damaged,
@@ -34,7 +36,7 @@ from hpo_plugins.integrations._shared import (
     of_another_model,
 )
 
-from hpo_plugins.errors import CheckpointError, HpoError, InvalidArgument, MetricNotFound, MissingDependency
+from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound, MissingDependency
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Phase, TrainingHandle
 
@@ -100,18 +102,11 @@ class TrialCallback(transformers.TrainerCallback):
             )
 
     def _begin_phase(self, args: Any, model: Any) -> Phase:
-        trial, outcome = self._trial, None
-        if args.process_index == 0:
-            try:
-                outcome = trial.begin_phase(0, model.parameters())
-            except HpoError as error:
-                outcome = error
-        outcome = _from_rank_zero(args, outcome)
-        if isinstance(outcome, HpoError):
-            raise outcome
+        trial = self._trial
+        phase: Phase = _from_rank_zero(args, lambda: trial.begin_phase(0, model.parameters()))
         if args.process_index:
-            trial.follow_phase(outcome)
-        return outcome
+            trial.follow_phase(phase)
+        return phase
 
     def _train_nothing(self, control: Any, given: int) -> None:
         """Let a phase that is over return its model without a step."""
@@ -151,14 +146,12 @@ class TrialCallback(transformers.TrainerCallback):
         self._report(args, state, control)
 
     def _report(self, args: Any, state: Any, control: Any) -> None:
-        """Let rank 0 report, and every rank act on the outcome, errors included: no rank may be left waiting."""
-        outcome: Any = self._answer(_resource(args, state)) if args.process_index == 0 else None
-        outcome = _from_rank_zero(args, outcome)
-        if isinstance(outcome, MetricNotFound):
-            raise hint_of_order(outcome, self, self._trainer.callback_handler.callbacks)
-        if isinstance(outcome, HpoError):
-            raise outcome
-        stop, save_is_due = outcome
+        """Let rank 0 report, and every rank act on the answer."""
+        resource = _resource(args, state)
+        try:
+            stop, save_is_due = _from_rank_zero(args, lambda: self._answer(resource))
+        except MetricNotFound as error:
+            raise hint_of_order(error, self, self._trainer.callback_handler.callbacks) from None
         self._logged = {}
         if stop:
             control.should_training_stop = True
@@ -166,13 +159,10 @@ class TrialCallback(transformers.TrainerCallback):
             self._saves = _Save(args, is_ours=not control.should_save and not _folder(args, state).exists())
             control.should_save = True
 
-    def _answer(self, resource: int) -> tuple[bool, bool] | HpoError:
-        """Report on rank 0, and return whether to stop and to save, or what was wrong."""
+    def _answer(self, resource: int) -> tuple[bool, bool]:
+        """Report, and return whether to stop and to save."""
         trial, follows = self._trial, isinstance(self._trainer.eval_dataset, dict)  # evaluated one after another
-        try:
-            stop = trial.report(self._phase.begin + resource, self._logged, objective_follows=follows)
-        except HpoError as error:
-            return error
+        stop = trial.report(self._phase.begin + resource, self._logged, objective_follows=follows)
         return stop, trial.save_is_due
 
     # Checkpoints.
@@ -277,10 +267,14 @@ def _resource(args: Any, state: Any) -> int:
     return int(state.global_step) if unit == "steps" else math.ceil((state.epoch or 0.0) - 1e-6)
 
 
-def _from_rank_zero(args: Any, answer: Any) -> Any:
-    """Return rank 0's answer on every rank."""
-    if args.world_size == 1:
-        return answer
-    from accelerate.utils import broadcast_object_list
+def _from_rank_zero(args: Any, ask: Callable[[], Any]) -> Any:
+    """Return what rank 0 answers, or raise what it raises, on every rank."""
 
-    return broadcast_object_list([answer])[0]
+    def broadcast(answer: Any) -> Any:
+        if args.world_size == 1:
+            return answer
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([answer])[0]
+
+    return ask_rank_zero(ask, broadcast, is_rank_zero=args.process_index == 0)
