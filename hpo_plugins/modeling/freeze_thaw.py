@@ -123,7 +123,7 @@ def choose(
     others = np.array(model.running(but=own), dtype=np.intp)
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[others], last))
     reachable = np.vstack([model.points[model.best_improvable(MAX_REACHABLE)], points])
-    means = posterior.predict(model.inputs(reachable, last)).mean
+    means = posterior.predict_mean(model.inputs(reachable, last))
     representatives = reachable[np.argsort(means, kind="stable")[:N_REPRESENTATIVES]]
     joint = posterior.predict_joint(model.inputs(points[index], target), model.inputs(representatives, last))
     noise = posterior.hyperparameters.noise

@@ -161,9 +161,9 @@ class Model:
 
     def incumbents(self, count: int) -> NDArray[np.intp]:
         """Return the numbers of the ``count`` trials with the smallest losses observed, the best first."""
-        numbers = self.observed.trial[np.argsort(self.y, kind="stable")]
-        _, first = np.unique(numbers, return_index=True)
-        return numbers[np.sort(first)][:count]
+        numbers = self.observed.trial[self.observed.is_newest]
+        best = np.minimum.reduceat(self.y, np.append(0, np.flatnonzero(self.observed.is_newest)[:-1] + 1))
+        return numbers[np.argsort(best, kind="stable")[:count]]
 
     def improvable(self) -> NDArray[np.intp]:
         """Return the numbers of the trials that are complete or can be trained further."""
@@ -235,7 +235,7 @@ def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Fl
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
     if model.last is not None:  # the best so far may have trained for few epochs, and be expected to improve
         competitors = np.append(competitors, np.intersect1d(model.incumbents(20), model.improvable()))
-    means = posterior.predict(model.inputs(model.points[competitors], last)).mean
+    means = posterior.predict_mean(model.inputs(model.points[competitors], last))
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0

@@ -67,6 +67,11 @@ class Observations(NamedTuple):
             np.array(is_final, dtype=bool),
         )
 
+    @property
+    def is_newest(self) -> NDArray[np.bool_]:
+        """Whether each is its trial's last one."""
+        return np.append(self.trial[1:] != self.trial[:-1], True)[: len(self.trial)]
+
     def append(self, others: Observations) -> Observations:
         """Return these observations followed by others."""
         return Observations(*(np.concatenate(columns) for columns in zip(self, others, strict=True)))
@@ -178,10 +183,12 @@ def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArr
     """
     if len(y) <= count:
         return np.arange(len(y))
-    newest = np.append(observed.trial[1:] != observed.trial[:-1], True)
-    best = np.isin(observed.trial, observed.trial[np.argsort(y, kind="stable")][:5])
-    rank = np.lexsort((y, -observed.epoch, ~best, ~newest))
-    return np.sort(rank[:count])
+    newest = observed.is_newest
+    best = np.isin(observed.trial, observed.trial[np.argpartition(y, 5)[:5]])
+    # Sorting all observations of 10,000 trials took 5 ms of each decision.
+    candidates = np.flatnonzero(newest) if newest.sum() >= count else np.arange(len(y))
+    rank = np.lexsort((y[candidates], -observed.epoch[candidates], ~best[candidates], ~newest[candidates]))
+    return np.sort(candidates[rank[:count]])
 
 
 def _identical_trials(history: History) -> list[ParentTrial]:

@@ -145,6 +145,7 @@ class Posterior:
         x: Inputs of the data, shape ``(n, m)``; n may be 0.
         y: Standardised losses, shape ``(n,)``.
         mean: The prior mean, None for 0.
+        factor: The factor for the first data, if it is known; shape ``(k, k)``, k <= n.
 
     Attributes:
         z: The warped inputs, shape ``(n, m)``.
@@ -152,7 +153,13 @@ class Posterior:
     """
 
     def __init__(
-        self, layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArray, mean: PriorMean | None = None
+        self,
+        layout: Layout,
+        theta: FloatArray,
+        x: FloatArray,
+        y: FloatArray,
+        mean: PriorMean | None = None,
+        factor: FloatArray | None = None,
     ) -> None:
         """Factorise the covariance of the data (RW algorithm 2.1, lines 2 and 3)."""
         self.layout = layout
@@ -162,9 +169,10 @@ class Posterior:
         self.mean = mean
         self.residual = y if mean is None else y - mean(x)
         self.z = warp(layout, self.hyperparameters, x)
-        k = covariance(layout, self.hyperparameters, self.z, self.z)
-        k.flat[:: len(k) + 1] += self.hyperparameters.noise
-        self.factor = cholesky(k)
+        known = 0 if factor is None else len(factor)
+        k = covariance(layout, self.hyperparameters, self.z[known:], self.z)
+        k[:, known:].flat[:: len(k) + 1] += self.hyperparameters.noise
+        self.factor = cholesky(k) if factor is None else _extended(factor, k)
         self._alpha = _solve(self.factor, self.residual)
 
     def predict(self, x: FloatArray) -> Prediction:
@@ -179,6 +187,11 @@ class Posterior:
         half = self._half(cross)
         left = variance(layout, h, z) - (half * half).sum(axis=0)  # RW eq. 2.26
         return Prediction(self._mean(x, cross), np.sqrt(np.maximum(left, _MIN_VARIANCE)))
+
+    def predict_mean(self, x: FloatArray) -> FloatArray:
+        """Return the predicted means at points of shape ``(q, m)``, which cost a fraction of their deviations."""
+        z = warp(self.layout, self.hyperparameters, x)
+        return self._mean(x, covariance(self.layout, self.hyperparameters, z, self.z))
 
     def predict_joint(self, x: FloatArray, others: FloatArray) -> JointPrediction:
         """Return the prediction at points, the mean at others, and the covariance between.
@@ -236,8 +249,8 @@ class Posterior:
         if not len(x):
             return self
         known = self.residual if self.mean is None else self.residual + self.mean(self.x)
-        y = np.concatenate([known, self.predict(x).mean])
-        return Posterior(self.layout, self.theta, np.vstack([self.x, x]), y, self.mean)
+        y = np.concatenate([known, self.predict_mean(x)])
+        return Posterior(self.layout, self.theta, np.vstack([self.x, x]), y, self.mean, self.factor)
 
     def _mean(self, x: FloatArray, cross: FloatArray) -> FloatArray:
         """Return the predicted mean, RW eq. 2.25."""
@@ -271,6 +284,23 @@ def cholesky(k: FloatArray) -> FloatArray:
         jitter = max(10 * jitter, _JITTER)
         k = k.copy()
         k.flat[:: len(k) + 1] += jitter * float(k.diagonal().mean())
+
+
+def _extended(factor: FloatArray, k: FloatArray) -> FloatArray:
+    """Return the lower Cholesky factor of a covariance whose first rows have been factorised, up to rounding.
+
+    Args:
+        factor: That of the first k rows and columns, shape ``(k, k)``.
+        k: The other rows, shape ``(n - k, n)``.
+    """
+    known = len(factor)
+    if not known:
+        return cholesky(k)
+    below = lapack.dtrtrs(factor, k[:, :known].T, lower=1)[0].T
+    whole = np.zeros((known + len(k), known + len(k)), order="F")
+    whole[:known, :known], whole[known:, :known] = factor, below
+    whole[known:, known:] = cholesky(k[:, known:] - below @ below.T)
+    return whole
 
 
 def _solve(factor: FloatArray, y: FloatArray) -> FloatArray:

@@ -80,10 +80,13 @@ def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArra
     k *= h.signal
     k += MEAN_VARIANCE
     if layout.curves:
-        k += h.time * _matern(np.abs(z1[:, -1:] - z2[:, -1]) / h.time_scale)
+        # Candidates are all at the last epoch: one row for all of them, and no deviation of their own.
+        times = z1[:1, -1:] if (z1[:, -1] == z1[:1, -1]).all() else z1[:, -1:]
+        k += h.time * _matern(np.abs(times - z2[:, -1]) / h.time_scale)
         k += h.trend * ((z1[:, :-1] - 0.5) @ (z2[:, :-1] - 0.5).T)
-        own = _own_deviation(z1, z2, h.own_scale)
-        k[own.rows, own.columns] += h.own * own.value
+        if (times < 1).any():
+            own = _own_deviation(z1, z2, h.own_scale)
+            k[own.rows, own.columns] += h.own * own.value
     return k
 
 

@@ -73,13 +73,13 @@ class AcquisitionOptimizer:
         known = set(encoder.keys(excluded))
         points = encoder.snap(self._candidates(incumbents))
         size = encoder.space.size
+        values = self.value(points)
         if not self._cautious and (size is None or size > MAX_ENUMERATED):
-            values = self.value(points)
             starts = points[np.argsort(-values, kind="stable")[: 4 * N_STARTS]]
-            points = np.vstack([points, self._improve(_spread_out(starts, N_STARTS))])
-        points = points[np.array([key not in known for key in encoder.keys(points)], dtype=bool)]
-        values = self.value(points) if len(points) else np.empty(0)
-        best_first: FloatArray = points[np.argsort(-values, kind="stable")]
+            improved = self._improve(_spread_out(starts, N_STARTS))
+            points, values = np.vstack([points, improved]), np.append(values, self.value(improved))
+        is_new = np.array([key not in known for key in encoder.keys(points)], dtype=bool)
+        best_first: FloatArray = points[is_new][np.argsort(-values[is_new], kind="stable")]
         return best_first
 
     def _inputs(self, points: FloatArray) -> FloatArray:

@@ -53,6 +53,9 @@ def test_covariance_equals_its_slow_twin(curves):
     z = warp(layout, h, x)
     slow = [[slow_covariance(layout, h, a, b) for b in z] for a in z]
     np.testing.assert_allclose(covariance(layout, h, z, z), slow, rtol=1e-6)
+    z[:4, -1] = 1  # candidates, all at the last epoch
+    slow = [[slow_covariance(layout, h, a, b) for b in z] for a in z[:4]]
+    np.testing.assert_allclose(covariance(layout, h, z[:4], z), slow, rtol=1e-6)
 
 
 @both_kinds
@@ -105,6 +108,16 @@ def test_prediction_is_the_conditional_normal(curves):
     _, same, _, between = Posterior(layout, theta, x, y).predict_joint(q, q)
     np.testing.assert_allclose(between, joint, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(same, deviation)
+
+
+@both_kinds
+def test_a_factor_that_is_extended_equals_one_from_scratch(curves):
+    layout, theta, x, y = made_up(curves)
+    whole = Posterior(layout, theta, x, y)
+    for known in (0, 1, 10):
+        extended = Posterior(layout, theta, x, y, factor=Posterior(layout, theta, x[:known], y[:known]).factor)
+        np.testing.assert_allclose(extended.factor, whole.factor, atol=1e-10)
+        np.testing.assert_allclose(extended.predict(x[:5]).mean, whole.predict(x[:5]).mean, atol=1e-8)
 
 
 def test_conditioning_on_the_mean_repels_and_moves_no_mean():
