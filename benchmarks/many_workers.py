@@ -1,4 +1,4 @@
-"""Many workers, simulated: the real coordinator, storage and strategies on a virtual clock.
+"""Many workers, simulated: the real coordinator, storage and strategies on a virtual clock, by ``hpo.simulate``.
 
 Usage: python benchmarks/many_workers.py [--trials 100000] [--workers 1,8,64,512,1000] [--strategy random]
 
@@ -11,7 +11,6 @@ number of trials, divided by that of all. CPU is what a turn (acquire, reports, 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -23,42 +22,20 @@ from typing import Any
 import numpy as np
 
 import hpo_plugins as hpo
-from hpo_plugins.simulation.search import Search
-from hpo_plugins.space import Space
-from hpo_plugins.study.config import StudyConfig
 
 EPOCHS = 27
-SPACE = Space({"x": hpo.Continuous(0, 1), "rate": hpo.Continuous(1e-4, 1.0, "log"), "depth": hpo.Integer(1, 16)})
+SPACE = {"x": hpo.Continuous(0, 1), "rate": hpo.Continuous(1e-4, 1.0, "log"), "depth": hpo.Integer(1, 16)}
 STRATEGIES = {
-    "random": lambda: hpo.Hyperband(max_resource=EPOCHS, search="random"),
-    "random, pause": lambda: hpo.Hyperband(max_resource=EPOCHS, search="random", pause=True),
-    "bayesian": lambda: hpo.Hyperband(max_resource=EPOCHS),
+    "random": hpo.Hyperband(max_resource=EPOCHS, search="random"),
+    "random, pause": hpo.Hyperband(max_resource=EPOCHS, search="random", pause=True),
+    "bayesian": hpo.Hyperband(max_resource=EPOCHS),
 }
 
 
-class MadeUpTask:
-    """Trainings whose losses fall like 1 / epoch to a floor that the configuration decides about."""
-
-    last = EPOCHS
-
-    def train(self, params: dict[str, Any]) -> np.ndarray:
-        """Return the losses after each epoch."""
-        floor = abs(np.log10(params["rate"]) + 2) + (params["x"] - 0.3) ** 2
-        return floor + 1 / np.arange(1, EPOCHS + 1)
-
-    def seconds(self, params: dict[str, Any]) -> float:
-        """Return how long an epoch takes."""
-        return float(1 + 3 * params["x"])
-
-
-class Counted(Search):
-    """A search that adds up how long its workers train."""
-
-    busy = 0.0
-
-    def _train_epoch(self, worker: int) -> None:
-        self.busy += self._running[worker].seconds
-        super()._train_epoch(worker)
+def train(params: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """Return losses that fall like 1 / epoch to a floor that depends on the configuration, and an epoch's seconds."""
+    floor = abs(np.log10(params["rate"]) + 2) + (params["x"] - 0.3) ** 2
+    return floor + 1 / np.arange(1, EPOCHS + 1), 1 + 3 * params["x"]
 
 
 def main() -> None:
@@ -68,21 +45,20 @@ def main() -> None:
     parser.add_argument("--workers", default="1,8,64,512,1000")
     parser.add_argument("--strategy", choices=STRATEGIES, default="random")
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
+    strategy = STRATEGIES[arguments.strategy]
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("loss"), strategy=strategy, progress="off")
     print(f"{arguments.trials:,} trials, Hyperband, {arguments.strategy}\n")
     print("| workers | utilisation | speed-up | CPU ms a turn |\n|---|---|---|---|")
     alone = None
     for workers in map(int, arguments.workers.split(",")):
-        config = StudyConfig(
-            SPACE, hpo.Minimize("loss"), STRATEGIES[arguments.strategy](), None, seed=0, max_trials=arguments.trials
-        )
-        search = Counted(config, MadeUpTask(), workers, None)  # type: ignore[arg-type]  # as a drawn task
         start = time.process_time()
-        run = search.run()
-        cpu = (time.process_time() - start) / run.trials
-        alone = run.seconds if alone is None else alone
-        share = search.busy / (workers * run.seconds)
-        print(f"| {workers} | {share:.2%} | {alone / run.seconds:.1f} | {1000 * cpu:.2f} |", flush=True)
+        (scenario,) = hpo.simulate(
+            tuner, [strategy], train=train, workers=workers, max_trials=arguments.trials, repeats=1
+        ).scenarios
+        cpu = (time.process_time() - start) / scenario.trials
+        alone = scenario.seconds if alone is None else alone
+        speed_up = alone / scenario.seconds
+        print(f"| {workers} | {scenario.utilisation:.2%} | {speed_up:.1f} | {1000 * cpu:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the library costs besides the training: a report inside ``xgboost.train``, the import, loading a large study.
 
-Usage: python benchmarks/report_cost.py [--only reports|imports|load] [--repeats 5] [--rounds 200] [--trials 10000]
+Usage: python benchmarks/report_cost.py [--only reports|imports|load] [--repeats 5] [--rounds 200]
+           [--trials 1000,10000] [--epochs 50]
 
 Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants alternate, each training
 between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
@@ -211,17 +212,29 @@ def peak():
 base, start, spent = peak(), time.perf_counter(), time.process_time()
 trials = hpo_plugins.Tuner.load(sys.argv[1]).trials
 seconds, cpu = time.perf_counter() - start, time.process_time() - spent
-assert all(trial.epochs == 50 and len(trial.metrics) == 50 for trial in trials)
+assert all(trial.epochs == int(sys.argv[2]) for trial in trials)
+print(json.dumps([len(trials), seconds, cpu, base, peak()]))
+"""
+
+OPTUNA_LOADER = """
+import json, sys, time, optuna, sqlalchemy
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+base, start, spent = peak(), time.perf_counter(), time.process_time()
+trials = optuna.load_study(study_name="study", storage="sqlite:///" + sys.argv[1]).trials
+seconds, cpu = time.perf_counter() - start, time.process_time() - spent
+assert all(len(trial.intermediate_values) == int(sys.argv[2]) for trial in trials)
 print(json.dumps([len(trials), seconds, cpu, base, peak()]))
 """
 
 
-def build(path: Path, trials: int) -> None:
+def build(path: Path, trials: int, epochs: int) -> None:
     """Write a file of finished trials: one through the library, and its rows, with other figures, as the others."""
     tuner = hpo.Tuner(SPACE, hpo.Minimize(METRIC), storage=path, seed=0)
     trial, space = tuner.ask(), tuner.space
-    for epoch in range(1, EPOCHS + 1):
-        trial.report(epoch, {"train-logloss": 1 / epoch, METRIC: 1 / epoch})
+    for epoch in range(1, epochs + 1):
+        trial.report(epoch, {METRIC: 1 / epoch})
     trial.end()
     engine, schema, draw = sa.create_engine(f"sqlite:///{path}"), sa.MetaData(), random.Random(0)  # noqa: S311
     schema.reflect(engine)
@@ -229,7 +242,7 @@ def build(path: Path, trials: int) -> None:
     with engine.begin() as connection:
         row = connection.execute(sa.select(rows)).one()._asdict()
         curve = [report._asdict() for report in connection.execute(sa.select(curves).order_by(curves.c.revision))]
-        step = EPOCHS + 2  # revisions a trial: the hand-out, the reports, the end
+        step = epochs + 2  # revisions a trial: the hand-out, the reports, the end
         for number in range(1, trials):
             params = space.decode([draw.random() for _ in space])
             own = {"number": number, "params": json.dumps(params), "revision": (number + 1) * step}
@@ -242,23 +255,60 @@ def build(path: Path, trials: int) -> None:
 
 
 def _other(report: dict[str, Any], number: int, step: int, draw: random.Random) -> dict[str, Any]:
-    metrics = {"train-logloss": draw.random(), METRIC: draw.random()}
+    metrics = {METRIC: draw.random()}
     place = {"number": number, "revision": report["revision"] + number * step}
     return report | place | {"value": metrics[METRIC], "metrics": encode_metrics(metrics), "seconds": draw.random()}
 
 
-def load(trials: int, repeats: int) -> None:
-    """Print what reading a large study back costs, each time in a fresh process."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "study.db")
-        build(path, trials)
-        command = [sys.executable, "-c", LOADER, str(path)]
-        runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(repeats)]
-        size = sum(file.stat().st_size for file in path.parent.glob("study.db*")) / 2**20
-    count, seconds, cpu, base, peak = np.median(runs, axis=0)
-    shown = [f"{count:.0f} trials of {EPOCHS} epochs", *(f"{figure:.2f}" for figure in (seconds, cpu))]
-    shown += [f"{figure:.0f}" for figure in (peak, base, size)]
-    table(["`Tuner.load(path).trials`", "wall s", "CPU s", "peak RSS MB", "of that, imports", "file MB"], [shown])
+def build_optunas(path: Path, trials: int, epochs: int) -> None:
+    """Write the same study as Optuna stores it, in the same way."""
+    engine, schema, draw = sa.create_engine(f"sqlite:///{path}"), sa.MetaData(), random.Random(0)  # noqa: S311
+    study = optuna.create_study(study_name="study", storage=f"sqlite:///{path}")
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_float("learning_rate", 1e-3, 1.0, log=True)
+        trial.suggest_int("max_depth", 1, 10)
+        for epoch in range(1, epochs + 1):
+            trial.report(1 / epoch, epoch)
+        return 0.5
+
+    study.optimize(objective, n_trials=1)
+    schema.reflect(engine)
+    first = schema.tables["trials"]
+    owned = [schema.tables[f"trial_{name}"] for name in ("params", "values", "intermediate_values")]
+    numbers = {"param_value", "value", "intermediate_value"}
+    with engine.begin() as connection:
+        row = connection.execute(sa.select(first)).one()._asdict()
+        parts = {each: [found._asdict() for found in connection.execute(sa.select(each))] for each in owned}
+        for number in range(1, trials):
+            connection.execute(first.insert(), row | {"trial_id": number + 1, "number": number})
+            for each, rows in parts.items():
+                key = next(iter(each.primary_key)).name
+                drawn = [
+                    {name: draw.random() if name in numbers else value for name, value in found.items() if name != key}
+                    | {"trial_id": number + 1}
+                    for found in rows
+                ]
+                connection.execute(each.insert(), drawn)
+    engine.dispose()
+
+
+def load(sizes: list[int], epochs: int, repeats: int) -> None:
+    """Print what reading large studies back costs, each time in a fresh process."""
+    ways = {"hpo-plugins": (build, LOADER), "Optuna": (build_optunas, OPTUNA_LOADER)}
+    rows = []
+    for trials in sizes:
+        for library, (write, loader) in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "study.db")
+                write(path, trials, epochs)
+                command = [sys.executable, "-c", loader, str(path), str(epochs)]
+                runs = [json.loads(subprocess.run(command, check=True, stdout=-1).stdout) for _ in range(repeats)]
+                size = sum(file.stat().st_size for file in path.parent.glob("study.db*")) / 2**20
+            count, seconds, cpu, base, peak = np.median(runs, axis=0)
+            shown = [f"{count:,.0f} of {epochs} epochs", library, *(f"{figure:.2f}" for figure in (seconds, cpu))]
+            rows.append(shown + [f"{figure:.0f}" for figure in (peak, base, size)])
+    table(["trials", "library", "wall s", "CPU s", "peak RSS MB", "of that, imports", "file MB"], rows)
 
 
 def main() -> None:
@@ -267,7 +317,10 @@ def main() -> None:
     parser.add_argument("--only", choices=("reports", "imports", "load"), help="print one part alone")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument(
+        "--trials", default="10000", help="of the studies that are loaded: one or more numbers, by commas"
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of their trials")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(
@@ -279,7 +332,7 @@ def main() -> None:
     if arguments.only in (None, "imports"):
         imports(max(7, arguments.repeats))
     if arguments.only in (None, "load"):
-        load(arguments.trials, max(3, arguments.repeats))
+        load(list(map(int, arguments.trials.split(","))), arguments.epochs, max(3, arguments.repeats))
 
 
 if __name__ == "__main__":

@@ -242,3 +242,65 @@ def test_study_with_folds_is_refused():
             fold.report(1, {"loss": trial["x"]})
     with pytest.raises(hpo.InvalidArgument, match="without folds"):
         hpo.simulate(tuner)
+
+
+# A task that a function tells.
+
+
+def tell(params):
+    """An epoch of kind b takes three seconds, one of a takes one."""
+    return [loss(params, epoch) for epoch in range(1, R + 1)], 3.0 if params["kind"] == "b" else 1.0
+
+
+def empty(strategy=None, objective=None):
+    objective = objective or hpo.Minimize("loss")
+    return hpo.Tuner(SPACE, objective, strategy=strategy or hpo.Random(), max_trials=40, seed=0, progress="off")
+
+
+def test_told_task_needs_no_results_and_has_any_number_of_trials():
+    simulation = hpo.simulate(empty(), [hpo.Random()], train=tell, workers=[1, 50], max_trials=400, repeats=2)
+    one, many = simulation.scenarios
+    assert (one.trials, one.epochs, many.epochs) == (400, 400 * R, 400 * R)
+    assert one.utilisation == pytest.approx(1)
+    assert 0.8 < many.utilisation < 1
+    assert one.seconds / many.seconds == pytest.approx(50 * many.utilisation)
+    for run in one.runs + many.runs:
+        assert 0.1 < run.values[-1] < 0.2  # the floor is 0.1 + 0.5 / 9
+    assert one.runs[0] != one.runs[1]
+    text = str(simulation)
+    assert "busy" in text
+    assert "surrogate" not in text
+
+
+def test_told_task_follows_the_objective_and_a_training_may_diverge():
+    def diverge(params):
+        values = [1 - loss(params, epoch) for epoch in range(1, R + 1)]
+        return [*values[:3], float("nan"), *values[4:]] if params["kind"] == "b" else values, 1
+
+    tuner = empty(objective=hpo.Maximize("accuracy"))
+    (scenario,) = hpo.simulate(tuner, [hpo.Random()], train=diverge, repeats=1).scenarios
+    assert 40 * 4 < scenario.epochs < 40 * R
+    assert 0.8 < scenario.runs[0].values[-1] < 0.9  # that of kind a: 1 - 0.1 - 0.5 / 9
+
+
+def test_paused_trainings_of_a_told_task_are_made_once():
+    made = []
+
+    def train(params):
+        made.append(tuple(params.values()))
+        return tell(params)
+
+    strategy = hpo.Hyperband(max_resource=R, search="random", pause=True)
+    (scenario,) = hpo.simulate(empty(), [strategy], train=train, repeats=1).scenarios
+    assert scenario.trials == len(set(made[1:])) == len(made) - 1 == 40  # and one before, to know its epochs
+
+
+def test_broken_off_epochs_count_as_work():
+    (scenario,) = hpo.simulate(empty(), [hpo.Random()], train=tell, workers=7, budget=20.5, repeats=1).scenarios
+    assert scenario.utilisation == pytest.approx(1)
+
+
+@pytest.mark.parametrize("found", [[1.0], ([1.0], 0), ([1.0], "2"), ([], 1.0), (["a"], 1.0), ([[1.0]], 1.0), None, 3])
+def test_told_task_must_be_values_and_seconds(found):
+    with pytest.raises(hpo.InvalidArgument, match="train must return"):
+        hpo.simulate(empty(), [hpo.Random()], train=lambda _: found)

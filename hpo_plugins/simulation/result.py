@@ -58,6 +58,11 @@ class Scenario:
         """The median time from the start to the end of the last training."""
         return statistics.median(run.seconds for run in self.runs)
 
+    @property
+    def utilisation(self) -> float:
+        """The median part of the workers' time in which they train, until the last training has ended."""
+        return statistics.median(run.busy / (self.workers * run.seconds) for run in self.runs if run.seconds)
+
     def best_at(self, seconds: float) -> list[float]:
         """Return the best value of each search after a time, without those that have none."""
         return [value for run in self.runs if (value := run.best_at(seconds)) is not None]
@@ -72,6 +77,7 @@ class Simulation:
         objective: Its objective.
         scenarios: The ways to search that were compared.
         is_timed: Whether times are seconds; else the study's epochs were too fast to time, and each counts as one.
+        is_drawn: Whether the tasks were drawn from the study's surrogate; else a function told them.
         budget: After which time searches were broken off, None for none.
         found: The best value of the study itself, None if it has none.
     """
@@ -80,6 +86,7 @@ class Simulation:
     objective: Objective
     scenarios: tuple[Scenario, ...]
     is_timed: bool
+    is_drawn: bool
     budget: float | None
     found: float | None
 
@@ -97,6 +104,7 @@ class Simulation:
                 "trials": scenario.trials,
                 "epochs": scenario.epochs,
                 "seconds" if self.is_timed else "epochs_per_worker": scenario.seconds,
+                "utilisation": scenario.utilisation,
                 **{
                     f"best_at_{share:.0%}".removesuffix("%"): _mean(scenario.best_at(share * self.horizon))
                     for share in FRACTIONS
@@ -130,19 +138,27 @@ class Simulation:
         """Return a table."""
         n_tasks = len(self.scenarios[0].runs)
         marks = [share * self.horizon for share in FRACTIONS]
-        lines = [["strategy", "workers", "trials", "epochs", "time", *(f"at {self.time(mark)}" for mark in marks), ""]]
+        columns = ["strategy", "workers", "trials", "epochs", "time", "busy"]
+        lines = [[*columns, *(f"at {self.time(mark)}" for mark in marks), ""]]
         for scenario in self.scenarios:
             found = [scenario.best_at(mark) for mark in marks]
             best = [f"{statistics.mean(values):.4g}" if values else "" for values in found]
             spread = f"± {_spread(found[-1]):.2g}" if found[-1] else ""
             counts = [f"{scenario.trials:,.0f}", f"{scenario.epochs:,.0f}", self.time(scenario.seconds)]
+            counts.append(f"{scenario.utilisation:.1%}")
             lines.append([scenario.name, str(scenario.workers), *counts, *best, spread])
         table = words.table(lines, right=range(1, len(lines[0]) - 1))
         unit = "" if self.is_timed else " Times are epochs of each worker."
+        busy = "Busy is the part of the workers' time in which they train, to the end of the last training."
+        if not self.is_drawn:
+            return (
+                f"Best {self.objective.metric} at three times: the mean over {n_tasks} searches, and its spread.\n"
+                f"{busy}\n\n{table}"
+            )
         known = "" if self.found is None else f"The study itself found {self.found:.4g}."
         return (
             f"Best {self.objective.metric} at three times: the mean over {n_tasks} tasks that study {self.study!r} "
-            f"allows, and its spread.\n{known}{unit}\n\n{table}\n\n"
+            f"allows, and its spread.\n{known}{unit}\n{busy}\n\n{table}\n\n"
             "What the study has not seen may be better or worse than it is here.\nStrategies with a surrogate are "
             "flattered: the tasks are drawn from the same one."
         )

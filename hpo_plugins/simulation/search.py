@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
-from hpo_plugins.space import FloatArray
+from hpo_plugins.records import TrialState
+from hpo_plugins.simulation.task import Task, Training
 from hpo_plugins.storage.memory import MemoryStorage
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.trial import Trial
-
-if TYPE_CHECKING:
-    from hpo_plugins.modeling.sampled_task import SampledTask
 
 
 class Run(NamedTuple):
     """What one simulated search did.
 
     Attributes:
-        times: When the best value so far improved, in seconds from the start.
+        times: When the best value changed, in seconds from the start; one that diverges later loses its own.
         values: That value, at each of these times.
         trials: How many trials were started.
         epochs: How many epochs were trained.
         seconds: When the last training ended, or the budget was spent.
+        busy: The seconds that all workers together trained.
     """
 
     times: tuple[float, ...]
@@ -34,6 +33,7 @@ class Run(NamedTuple):
     trials: int
     epochs: int
     seconds: float
+    busy: float
 
     def best_at(self, seconds: float) -> float | None:
         """Return the best value after a time, None before the first."""
@@ -42,10 +42,9 @@ class Run(NamedTuple):
 
 
 @dataclass
-class _Training:
+class _Running:
     trial: Trial
-    losses: FloatArray
-    seconds: float
+    training: Training
     epoch: int
 
 
@@ -54,12 +53,12 @@ class Search:
 
     Args:
         config: The study to search with.
-        task: What its trainings give.
+        task: What its trainings give; one ends after its last loss.
         workers: How many train at the same time.
         budget: After how many seconds the search is broken off, None if it is not.
     """
 
-    def __init__(self, config: StudyConfig, task: SampledTask, workers: int, budget: float | None) -> None:
+    def __init__(self, config: StudyConfig, task: Task, workers: int, budget: float | None) -> None:
         """Start nothing yet."""
         self._now = 0.0
         session = open_study(
@@ -75,56 +74,52 @@ class Search:
         self._session = session
         self._coordinator = Coordinator(session)
         self._objective = config.objective
-        self._epochs_of_full = min(config.strategy.max_resource or task.last, task.last)
         self._task = task
         self._budget = budget
         self._idle = list(range(workers))
         self._next: list[tuple[float, int]] = []  # when each worker's training has its next epoch
-        self._running: dict[int, _Training] = {}
-        self._curves: dict[int, FloatArray] = {}  # by trial: one that is resumed continues its own
+        self._running: dict[int, _Running] = {}
+        self._paused: dict[int, Training] = {}  # by trial: each continues its own
         self._steps: list[tuple[float, float]] = []
         self._trained = 0
+        self._busy = 0.0
 
     def run(self) -> Run:
         """Search until no worker has anything to do, or the budget is spent."""
         self._hand_out()
-        while self._next:
-            now, worker = heapq.heappop(self._next)
-            if self._budget is not None and now > self._budget:
-                self._now = self._budget
-                break
-            self._now = now
+        while self._next and (self._budget is None or self._next[0][0] <= self._budget):
+            self._now, worker = heapq.heappop(self._next)
             self._train_epoch(worker)
+        if self._next and self._budget is not None:  # epochs that are broken off
+            self._now = self._budget
+            self._busy += sum(self._running[worker].training.seconds - (end - self._now) for end, worker in self._next)
         times, values = zip(*self._steps, strict=True) if self._steps else ((), ())
-        return Run(times, values, len(self._session.history), self._trained, self._now)
+        return Run(times, values, len(self._session.history), self._trained, self._now, self._busy)
 
     def _hand_out(self) -> None:
         """Give every idle worker a trial, as long as there are any."""
         while self._idle and (lease := self._coordinator.acquire()) is not None:
             trial, worker = Trial(lease), self._idle.pop(0)
-            seconds = self._task.seconds(trial.params)
-            self._running[worker] = _Training(trial, self._losses(trial), seconds, trial.start_epoch)
-            heapq.heappush(self._next, (self._now + seconds, worker))
-
-    def _losses(self, trial: Trial) -> FloatArray:
-        known = self._curves.get(trial.number)
-        if known is None:
-            known = self._curves[trial.number] = self._task.train(trial.params)
-        return known
+            training = self._paused.pop(trial.number, None) or self._task(trial.params)
+            self._running[worker] = _Running(trial, training, trial.start_epoch)
+            heapq.heappush(self._next, (self._now + training.seconds, worker))
 
     def _train_epoch(self, worker: int) -> None:
-        training = self._running[worker]
-        trial, training.epoch = training.trial, training.epoch + 1
+        running = self._running[worker]
+        trial, training, running.epoch = running.trial, running.training, running.epoch + 1
         self._trained += 1
-        value = self._objective.loss(float(training.losses[training.epoch - 1]))  # its own inverse
-        stops = trial.report(training.epoch, {self._objective.metric: value})
+        self._busy += training.seconds
+        value = self._objective.loss(float(training.losses[running.epoch - 1]))  # its own inverse
+        stops = trial.report(running.epoch, {self._objective.metric: value})
         self._note_best()
-        if not stops and training.epoch < self._epochs_of_full:
+        if not stops and running.epoch < len(training.losses):
             heapq.heappush(self._next, (self._now + training.seconds, worker))
             return
         if trial.save_is_due:
             trial.save(lambda path: path.touch())
         trial.end()
+        if self._session.history[trial.number].state is TrialState.PAUSED:
+            self._paused[trial.number] = training
         del self._running[worker]
         self._idle.append(worker)
         self._hand_out()

@@ -15,7 +15,9 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.simulation.result import Scenario, Simulation
 from hpo_plugins.simulation.search import Search
+from hpo_plugins.simulation.task import Train, drawn, told
 from hpo_plugins.space import DefinitionSpace
+from hpo_plugins.space.sobol import draw
 from hpo_plugins.storage import Storage
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, Random, Strategy
 from hpo_plugins.study.config import StudyConfig
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from hpo_plugins.modeling.sampled_task import SampledTask
 
 MAX_TRIALS = 300
-"""Trials of a simulated search: each is drawn given all before, so the cost grows with their cube."""
+"""Trials of a search on a drawn task: each is drawn given all before, so the cost grows with their cube."""
 DEFAULT_TRIALS = 100
 """The largest default of ``max_trials``."""
 
@@ -36,6 +38,7 @@ def simulate(
     study: Tuner | str | os.PathLike[str] | Storage,
     strategies: Sequence[Strategy] | None = None,
     *,
+    train: Train | None = None,
     name: str | None = None,
     workers: int | Sequence[int] = 1,
     max_trials: int | None = None,
@@ -56,16 +59,27 @@ def simulate(
     ones, and strategies with a surrogate are flattered: the task is drawn from the model that they search with. No
     training fails.
 
+    With ``train``, the task is a function of yours instead, and the study needs no results. So it can be known before
+    anything is trained what a thousand workers would do, and how many of them a strategy keeps busy:
+
+        def train(params):
+            return [1 / epoch + params["x"] for epoch in range(1, 28)], 2.0  # losses, and the seconds of an epoch
+
+        print(hpo.simulate(tuner, train=train, workers=[1, 64, 1000], max_trials=10_000))
+
     Args:
         study: A tuner, or the storage of a study.
         strategies: What to compare; by default the study's own, Random, Hyperband with several ``min_resource``, and
             Bayesian.
+        train: From a configuration to the objective's values after each epoch of a full training, and the seconds that
+            an epoch takes. A value of NaN is a training that diverges.
         name: The study's name, if the storage holds several.
         workers: How many trainings run at the same time, one number or several to compare.
-        max_trials: Trials of each search; by default as many as the study's, and at most 100.
+        max_trials: Trials of each search; by default as many as the study's, and at most 100. Not more than 300 without
+            ``train``.
         budget: Seconds after which a search is broken off, None for none; epochs if the study's were too fast to time.
-        repeats: How many tasks to draw; the spread over them says how sure the result is.
-        seed: Selects the tasks.
+        repeats: How many tasks to draw, or how often to search that of ``train``; the spread says how sure it is.
+        seed: Selects the tasks, or the searches.
 
     Raises:
         InvalidArgument: An argument is wrong, or a strategy does not fit the study's space, limits or epochs.
@@ -73,22 +87,34 @@ def simulate(
     """
     tuner = study if isinstance(study, Tuner) else Tuner.load(study, name)
     config, history = tuner.study, tuner.history
-    resource = _full_training(config, history)
-    model = _model(tuner.name, config, history, resource)
+    _check_definitions(tuner.name, config)
+    whole_number("seed", seed, at_least=0)
+    whole_number("repeats", repeats, at_least=1)
     counts = _worker_counts(workers)
-    limit = _limit(config, max_trials, len(history))
+    limit = _limit(config, max_trials, len(history), None if train else MAX_TRIALS)
     if budget is not None:
         real_number("budget", budget, above=0, unit=" seconds")
+    if train is None:
+        resource = _full_training(config, history)
+        tasks = _draw_tasks(_model(tuner.name, history, resource), seed, repeats)
+        is_timed = tasks[0].is_timed
+    else:
+        own = told(train, config.objective)
+        resource, is_timed = len(own(draw(config.space, 0, 0)).losses), True
     configs = [_new_search(config, strategy, limit, resource) for strategy in _strategies(config, strategies, resource)]
-    tasks = _draw_tasks(model, seed, whole_number("repeats", repeats, at_least=1))
     with _quiet():
         scenarios = tuple(
             Scenario(
                 each.strategy,
                 count,
                 tuple(
-                    Search(replace(each, seed=number), task.fork(1 + index), count, budget).run()
-                    for number, task in enumerate(tasks)
+                    Search(
+                        replace(each, seed=number if train is None else seed + number),
+                        drawn(tasks[number].fork(1 + index)) if train is None else own,
+                        count,
+                        budget,
+                    ).run()
+                    for number in range(repeats)
                 ),
             )
             for index, (each, count) in enumerate((each, count) for each in configs for count in counts)
@@ -97,7 +123,8 @@ def simulate(
         study=tuner.name,
         objective=config.objective,
         scenarios=scenarios,
-        is_timed=tasks[0].is_timed,
+        is_timed=is_timed,
+        is_drawn=train is None,
         budget=budget,
         found=None if history.incumbent() is None else tuner.best_trial.value,
     )
@@ -109,13 +136,16 @@ def _full_training(config: StudyConfig, history: History) -> int | None:
     return longest if longest > 1 else None
 
 
-@single_threaded
-def _model(name: str, config: StudyConfig, history: History, resource: int | None) -> Model:
+def _check_definitions(name: str, config: StudyConfig) -> None:
     if isinstance(config.space, DefinitionSpace):
         raise InvalidArgument(
             "study must have one training definition to be simulated, "
             f"but {name!r} has {len(config.space.definitions)}."
         )
+
+
+@single_threaded
+def _model(name: str, history: History, resource: int | None) -> Model:
     if history.n_folds:
         raise InvalidArgument(
             f"study must have trials without folds to be simulated, but those of {name!r} have {history.n_folds}."
@@ -132,7 +162,6 @@ def _model(name: str, config: StudyConfig, history: History, resource: int | Non
 
 @single_threaded
 def _draw_tasks(model: Model, seed: int, repeats: int) -> list[SampledTask]:
-    whole_number("seed", seed, at_least=0)
     return [modeling.sampled_task.SampledTask(model, seed + number) for number in range(repeats)]
 
 
@@ -144,14 +173,17 @@ def _worker_counts(workers: int | Sequence[int]) -> list[int]:
     return counts
 
 
-def _limit(config: StudyConfig, given: int | None, known: int) -> int:
+def _limit(config: StudyConfig, given: int | None, known: int, most: int | None) -> int:
     limit = (
-        min(config.max_trials or known, DEFAULT_TRIALS)
+        min(config.max_trials or known or DEFAULT_TRIALS, DEFAULT_TRIALS)
         if given is None
         else whole_number("max_trials", given, at_least=1)
     )
-    if limit > MAX_TRIALS:
-        raise InvalidArgument(f"max_trials must be at most {MAX_TRIALS} in a simulation, but got max_trials={limit}.")
+    if most is not None and limit > most:
+        raise InvalidArgument(
+            f"max_trials must be at most {most} in a simulation of a study's own task, but got max_trials={limit}. "
+            "With train=, it may be larger."
+        )
     return limit
 
 
@@ -176,8 +208,8 @@ def _new_search(config: StudyConfig, strategy: Strategy, limit: int, resource: i
     epochs = strategy.max_resource
     if epochs is not None and epochs > (resource or 1):
         raise InvalidArgument(
-            f"max_resource must be at most {resource or 1}, the epochs of the study's full trainings, since nothing is "
-            f"known of later ones; but got {strategy!r}."
+            f"max_resource must be at most {resource or 1}, the epochs of full trainings here, since nothing is known "
+            f"of later ones; but got {strategy!r}."
         )
     return replace(
         config,

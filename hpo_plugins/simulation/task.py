@@ -1,0 +1,68 @@
+"""What the trainings of a simulated search give: drawn from a study's surrogate, or told by a function of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from hpo_plugins._validation import real_number
+from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.objective import Objective
+from hpo_plugins.space import FloatArray, Params
+
+if TYPE_CHECKING:
+    from hpo_plugins.modeling.sampled_task import SampledTask
+
+Train: TypeAlias = Callable[[Params], tuple[Sequence[float], float]]
+"""From a configuration to the objective's value after each epoch, and the seconds that an epoch takes."""
+
+
+class Training(NamedTuple):
+    """One training: the losses after each epoch, and how long an epoch takes."""
+
+    losses: FloatArray
+    seconds: float
+
+
+Task: TypeAlias = Callable[[Params], Training]
+"""From a configuration to its training."""
+
+
+def drawn(task: SampledTask) -> Task:
+    """Return a task that was drawn from a surrogate."""
+    return lambda params: Training(task.train(params), task.seconds(params))
+
+
+def told(train: Train, objective: Objective) -> Task:
+    """Return a task that a function tells.
+
+    Args:
+        train: The function.
+        objective: Whose values it returns.
+
+    Raises:
+        InvalidArgument: When the task is used: the function returns something else.
+    """
+
+    def training(params: Params) -> Training:
+        found = train(dict(params))
+        try:
+            values, seconds = found
+            losses = objective.sign * np.asarray(values, dtype=float)
+            seconds = real_number("seconds", seconds, above=0)
+        except (TypeError, ValueError) as error:  # InvalidArgument is one
+            raise _wrong(found) from error
+        if losses.ndim != 1 or not len(losses):
+            raise _wrong(found)
+        return Training(losses, seconds)
+
+    return training
+
+
+def _wrong(found: object) -> InvalidArgument:
+    return InvalidArgument(
+        "train must return the objective's values after each epoch, and the seconds that an epoch takes, such as "
+        f"([0.9, 0.7, 0.6], 1.5), but it returned {found!r}."
+    )
