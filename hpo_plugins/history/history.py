@@ -21,6 +21,7 @@ from hpo_plugins.history.incumbent import Incumbent
 from hpo_plugins.history.parents import ParentTrials
 from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
+from hpo_plugins.history.trial_record import record_of
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
 from hpo_plugins.space import FloatArray, Params, Space, Value
@@ -134,10 +135,15 @@ class History(Sequence[TrialHistory]):
         for point in changes.points:
             if point.number >= len(self.given_points) - self._n_given:
                 self.given_points.append(self.space.checked_part(point.params))
-        for report in changes.reports:
-            if report.number >= len(self):
-                raise InvalidArgument(f"a report is of trial {report.number}, which does not exist")
-            self.put_report(report)
+        trials, sign, changed = self._trials, self.objective.sign, set[int]()
+        for report in changes.reports:  # a large study has half a million
+            number, value = report.number, report.value
+            if number >= len(trials):
+                raise InvalidArgument(f"a report is of trial {number}, which does not exist")
+            trials[number].put(report, None if value is None else sign * value)
+            changed.add(number)
+        for number in changed:
+            self._mark_reported(number)
         self.revision = max(self.revision, changes.revision)
         self.acquisitions = max(self.acquisitions, changes.acquisitions)
         self.now = changes.now
@@ -207,11 +213,14 @@ class History(Sequence[TrialHistory]):
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or merge the report into the epoch if it is there."""
-        value = report.value
-        self._trials[report.number].put(report, None if value is None else self.objective.loss(value))
-        self.mark_changed(report.number)
+        loss = None if report.value is None else self.objective.loss(report.value)
+        self._trials[report.number].put(report, loss)
+        self._mark_reported(report.number)
+
+    def _mark_reported(self, number: int) -> None:
+        self.mark_changed(number)
         for view in self._up_to_fold:
-            view.mark_changed(report.number)
+            view.mark_changed(number)
 
     def mark_changed(self, number: int) -> None:
         """Note that the reports of a trial have changed."""
@@ -298,46 +307,6 @@ class History(Sequence[TrialHistory]):
     def record(self, number: int) -> TrialRecord:
         """Return the frozen record of a trial."""
         if number not in self._records:
-            trial, loss = self._trials[number], self.loss(number)
-            row, value_of = trial.row, self.objective.loss
-            curve, *folds = (
-                {epoch: value_of(loss) for epoch, loss in zip(curve.epochs, curve.losses, strict=True)}
-                for curve in (trial.curve, *(fold.curve for fold in trial.folds))
-            )
-            metrics = trial.metrics
-            best_epoch = None if loss is None else trial.curve.epoch_that_counts(at=self.objective.at)
-            self._records[number] = TrialRecord(
-                number=number,
-                params=self.space.params_of(row.params),
-                state=row.state,
-                value=None if loss is None else value_of(loss),
-                epochs=trial.epochs,
-                curve=curve,
-                metrics=metrics,
-                checkpoint=self._path(row.checkpoint),
-                stop_reason=row.stop_reason,
-                error=row.error,
-                started_at=row.started_at,
-                ended_at=row.ended_at,
-                attempts=row.attempts,
-                definition=self.space.definition_of(row.params),
-                folds=() if row.folds is None else tuple(folds),
-                std=None if row.folds is None or best_epoch is None else trial.std(best_epoch),
-                seconds=trial.folds[0].seconds,
-                point=row.point,
-                best_epoch=best_epoch,
-                best_checkpoint=self._path(_best_checkpoint(row, best_epoch)),
-            )
+            loss, root = self.loss(number), self.checkpoint_root
+            self._records[number] = record_of(self._trials[number], loss, self.space, self.objective, root)
         return self._records[number]
-
-    def _path(self, checkpoint: str | None) -> str | None:
-        return None if checkpoint is None else str(self.checkpoint_root / checkpoint)
-
-
-def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:
-    """Return the checkpoint of the epoch that a trial's value is of, None if there is none or it is of folds."""
-    if row.folds is not None or best_epoch is None:
-        return None
-    if row.best_checkpoint_epoch == best_epoch:
-        return row.best_checkpoint
-    return row.checkpoint if row.start_epoch == best_epoch else None

@@ -68,8 +68,8 @@ class Reports:
         else:
             epochs.insert(index, epoch)
             self._metrics.insert(index, report.metrics)
-        for corrected, seconds in self._times.put(report, index):
-            self.curve.set_seconds(corrected, seconds)
+        if (corrected := self._times.put(report, index)) is not None:
+            self.curve.set_seconds(*corrected)
         if loss is not None:
             self.curve.put(epoch, loss, self._times.trained[index])
         self.version += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hpo_plugins.records import ReportRow
@@ -81,8 +80,8 @@ class TrainingTimes:
         """Seconds of start-up of the newest attempt, None while unknown."""
         return None if self._timer is None else self._timer.startup
 
-    def put(self, report: ReportRow, index: int) -> Iterator[tuple[int, float]]:
-        """Add the time of a report, and yield the epochs whose training time it corrects.
+    def put(self, report: ReportRow, index: int) -> tuple[int, float] | None:
+        """Add the time of a report, and return the epoch whose training time it corrects, if any, and that time.
 
         Args:
             report: The report.
@@ -99,7 +98,8 @@ class TrainingTimes:
         if len(self.trained) < len(self._epochs):
             self.trained.insert(index, 0.0)
         self.trained[index] = timer.trained(seconds)
-        if timer.is_final and not was_final:  # only now is it known how much of the first report was start-up
-            first = bisect_left(self._epochs, timer.first_epoch)
-            self.trained[first] = timer.trained(timer.first_seconds)
-            yield timer.first_epoch, self.trained[first]
+        if was_final or not timer.is_final:
+            return None
+        first = bisect_left(self._epochs, timer.first_epoch)  # only now is it known how much of it was start-up
+        self.trained[first] = timer.trained(timer.first_seconds)
+        return timer.first_epoch, self.trained[first]

@@ -1,0 +1,66 @@
+"""The frozen record of a trial: what users see of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo_plugins.history.curve import Curve
+from hpo_plugins.history.trial_history import TrialHistory
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import TrialRecord, TrialRow
+from hpo_plugins.space import Space
+
+
+def record_of(trial: TrialHistory, loss: float | None, space: Space, objective: Objective, root: Path) -> TrialRecord:
+    """Return the record of a trial.
+
+    Args:
+        trial: The trial.
+        loss: Its loss, None if it has none.
+        space: The study's space.
+        objective: The study's objective.
+        root: The folder that stored checkpoint paths are relative to.
+    """
+    row = trial.row
+    has_folds = row.folds is not None
+    best_epoch = None if loss is None else trial.curve.epoch_that_counts(at=objective.at)
+    return TrialRecord(
+        number=row.number,
+        params=space.params_of(row.params),
+        state=row.state,
+        value=None if loss is None else objective.loss(loss),
+        epochs=trial.epochs,
+        curve=_values(trial.curve, objective),
+        metrics=trial.metrics,
+        checkpoint=_path(root, row.checkpoint),
+        stop_reason=row.stop_reason,
+        error=row.error,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        attempts=row.attempts,
+        definition=space.definition_of(row.params),
+        folds=tuple(_values(fold.curve, objective) for fold in trial.folds) if has_folds else (),
+        std=trial.std(best_epoch) if has_folds and best_epoch is not None else None,
+        seconds=trial.folds[0].seconds,
+        point=row.point,
+        best_epoch=best_epoch,
+        best_checkpoint=_path(root, _best_checkpoint(row, best_epoch)),
+    )
+
+
+def _values(curve: Curve, objective: Objective) -> dict[int, float]:
+    sign = objective.sign
+    return {epoch: sign * loss for epoch, loss in zip(curve.epochs, curve.losses, strict=True)}
+
+
+def _path(root: Path, checkpoint: str | None) -> str | None:
+    return None if checkpoint is None else str(root / checkpoint)
+
+
+def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:
+    """Return the checkpoint of the epoch that a trial's value is of, None if there is none or it is of folds."""
+    if row.folds is not None or best_epoch is None:
+        return None
+    if row.best_checkpoint_epoch == best_epoch:
+        return row.best_checkpoint
+    return row.checkpoint if row.start_epoch == best_epoch else None
