@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -16,6 +17,8 @@ import numpy as np
 from hpo_plugins.errors import InvalidArgument
 
 T = TypeVar("T")
+MAX_FILE_NAME = 255
+"""Bytes of a file's name on all common file systems."""
 
 
 def whole_number(
@@ -98,11 +101,18 @@ def path_like(name: str, value: object) -> str | os.PathLike[str]:
     """Return ``value``, a path.
 
     Raises:
-        InvalidArgument: It is not a string or a path object, or contains NUL.
+        InvalidArgument: It is not a string or a path object, contains NUL or a surrogate that stands for no byte, or a
+            part of it is longer than file systems allow.
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text or "\0" in text:
         raise refusal(name, value, "a path: a non-empty string or a pathlib.Path")
+    try:
+        longest = max(map(len, re.split(rb"[/\\]", os.fsencode(text))))
+    except UnicodeEncodeError as error:
+        raise refusal(name, value, "a path that can be encoded, without lone surrogates") from error
+    if longest > MAX_FILE_NAME:
+        raise refusal(name, value, f"a path whose parts have at most {MAX_FILE_NAME} bytes each")
     return text
 
 

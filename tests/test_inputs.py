@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hpo_plugins as hpo
+from hpo_plugins.sagemaker import request_from_tuner
 
 LONE = "\ud800"  # half of a surrogate pair: no text that can be stored
 
@@ -52,6 +53,20 @@ REFUSED = {
     "n": lambda path: next(tuner().ask().folds(10**30)),
     "path": lambda path: tuner().to_html(5),
     "epoch  ": lambda path: reported("1", {"loss": 1.0}),
+    "checkpoint_dir  ": lambda path: hpo.Tuner.load(tuner(storage=path) and path, checkpoint_dir=1),
+    "checkpoint_dir   ": lambda path: tuner(checkpoint_dir="a" * 300),
+    "name  ": lambda path: hpo.Tuner.load(tuner(storage=path) and path, 2**64),
+    "storage ": lambda path: hpo.Tuner.load("a" * 300),
+    "subject": lambda path: reported(1, {"loss": 1.0}).warn_once([], "message"),
+    "suffix ": lambda path: reported(1, {"loss": 1.0}).save(print, suffix="a\0"),
+    "points_to_evaluate": lambda path: tuner(points_to_evaluate=np.array(1)),
+    "points_to_evaluate ": lambda path: tuner(points_to_evaluate=tuner().ask()),
+    "values ": lambda path: hpo.Categorical(np.array(1)),
+    "max_resource": lambda path: hpo.Hyperband(max_resource=10**400),
+    "max_resource ": lambda path: hpo.Bayesian(max_resource=2**54),
+    "tuner": lambda path: request_from_tuner("study", job_name="job"),
+    "train": lambda path: hpo.simulate(tuner(), train=1),
+    "report could not be written": lambda path: tuner().to_html(path / "no" / "folder.html"),
     "loss": lambda path: reported(1, {"loss": 10**400}),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hpo_plugins._validation import non_empty_string, path_like
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.storage import Storage, open_storage
@@ -85,7 +86,11 @@ def load_study(
         StorageError: The storage does not exist or cannot be opened.
     """
     storage = existing_storage(target)
-    if name is None:
+    if checkpoint_dir is not None:
+        path_like("checkpoint_dir", checkpoint_dir)
+    if name is not None:
+        non_empty_string("name", name)
+    else:
         names = storage.names()
         if len(names) != 1:
             raise StudyNotFound(
@@ -105,11 +110,12 @@ def existing_storage(target: Target) -> Storage:
         StudyNotFound: There is no such file.
         StorageError: It cannot be opened.
     """
-    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target) and not Path(target).exists():
-        raise StudyNotFound(
-            f"No storage at {redacted(os.fspath(target))}: there is no such file. Give the path that the Tuner "
-            "was given."
-        )
+    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target):
+        path = Path(path_like("storage", target))
+        if not path.exists():
+            raise StudyNotFound(
+                f"No storage at {redacted(path)}: there is no such file. Give the path that the Tuner was given."
+            )
     return open_storage(target)
 
 

@@ -241,7 +241,7 @@ class Training:
         """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
         if not callable(write):
             raise refusal("write", write, "a function that writes to the path that it is called with")
-        if not isinstance(suffix, str) or not is_text(suffix) or "/" in suffix or "\\" in suffix:
+        if not isinstance(suffix, str) or not is_text(suffix) or set(suffix) & set("/\\\0"):
             raise refusal("suffix", suffix, "the end of a file name, such as '.npz'")
         lease = self.lease
         session, started = lease.session, time.perf_counter()

@@ -51,6 +51,8 @@ def request_from_tuner(
     Raises:
         InvalidArgument: The service would refuse it; the message starts with the path of the wrong part.
     """
+    if not isinstance(tuner, Tuner):
+        raise InvalidArgument(f"tuner must be a Tuner, but got tuner={tuner!r}.")
     study = tuner.study
     kept = (study.notes or {}).get(REQUEST_NOTE)
     request = _new_request(study, job_name) if kept is None else _updated_request(kept, study, job_name)

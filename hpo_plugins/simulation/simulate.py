@@ -91,7 +91,7 @@ def simulate(
     whole_number("seed", seed, at_least=0)
     whole_number("repeats", repeats, at_least=1)
     counts = _worker_counts(workers)
-    limit = _limit(config, max_trials, len(history), None if train else MAX_TRIALS)
+    limit = _limit(config, max_trials, len(history), MAX_TRIALS if train is None else None)
     if budget is not None:
         real_number("budget", budget, above=0, unit=" seconds")
     if train is None:

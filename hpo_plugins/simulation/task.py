@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hpo_plugins._validation import real_number
+from hpo_plugins._validation import real_number, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import FloatArray, Params
@@ -43,8 +43,10 @@ def told(train: Train, objective: Objective) -> Task:
         objective: Whose values it returns.
 
     Raises:
-        InvalidArgument: When the task is used: the function returns something else.
+        InvalidArgument: It is not a function, or, when the task is used, returns something else.
     """
+    if not callable(train):
+        raise refusal("train", train, "a function from a configuration to its values and the seconds of an epoch")
 
     def training(params: Params) -> Training:
         found = train(dict(params))

@@ -36,7 +36,8 @@ class Categorical(ParameterBase):
         """Check the values and keep them in their order."""
         object.__setattr__(self, "when", when)
         self._keep_condition()
-        if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        is_array = isinstance(values, np.ndarray) and values.ndim > 0
+        if isinstance(values, str | bytes) or not (is_array or isinstance(values, Sequence)):
             raise InvalidArgument(f"values must be a list, but got values={values!r}.")
         object.__setattr__(self, "values", tuple(_category(index, value) for index, value in enumerate(values)))
         if not self.values:

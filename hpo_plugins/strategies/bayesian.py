@@ -33,7 +33,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.observations import epoch_grid, known_points
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
@@ -87,9 +87,8 @@ class Bayesian(Strategy):
         _validation.boolean("pause", self.pause)
         _validation.choice("cost", self.cost, ("auto", "epochs", "seconds"))
         if self.max_resource is not None:
-            object.__setattr__(
-                self, "max_resource", _validation.whole_number("max_resource", self.max_resource, at_least=1)
-            )
+            resource = _validation.whole_number("max_resource", self.max_resource, at_least=1, at_most=MAX_EPOCH)
+            object.__setattr__(self, "max_resource", resource)
         elif self.pause:
             raise InvalidArgument(
                 "pause=True needs max_resource, the epochs of a full training, but got max_resource=None. "

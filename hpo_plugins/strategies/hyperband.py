@@ -62,7 +62,7 @@ from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
 from hpo_plugins.history.untried import untried_draw
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
@@ -104,7 +104,9 @@ class Hyperband(Strategy):
         for name, at_least in (("min_resource", 1), ("reduction_factor", 2)):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=at_least))
         if self.max_resource is not None:
-            object.__setattr__(self, "max_resource", whole_number("max_resource", self.max_resource, at_least=1))
+            object.__setattr__(
+                self, "max_resource", whole_number("max_resource", self.max_resource, at_least=1, at_most=MAX_EPOCH)
+            )
             if self.min_resource > self.max_resource:
                 raise InvalidArgument(
                     f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
@@ -309,7 +311,7 @@ def _rungs(min_resource: int, max_resource: int, factor: int) -> tuple[int, ...]
 @functools.cache
 def _bracket_sizes(rungs: int, factor: int) -> tuple[int, ...]:
     """Return how many trials of a round start in each bracket (Hyperband, algorithm 1, line 3)."""
-    return tuple(math.ceil((rungs + 1) / (s + 1) * factor**s) for s in range(rungs, -1, -1))
+    return tuple(-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs, -1, -1))
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space import Params, Space
@@ -19,7 +19,8 @@ def checked_points(space: Space, points: object, max_trials: int | None) -> tupl
     Raises:
         InvalidArgument: It is not a list of configurations of the space, contains one twice, or is too long.
     """
-    if isinstance(points, str | bytes | Mapping) or not hasattr(points, "__iter__"):
+    has_no_rows = isinstance(points, str | bytes | Mapping) or getattr(points, "ndim", 1) == 0
+    if not isinstance(points, Iterable) or has_no_rows:
         raise InvalidArgument(
             "points_to_evaluate must be a list of dicts, such as [{'learning_rate': 0.001}], but got "
             f"points_to_evaluate={points!r}."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpo_plugins._validation import non_empty_string
 from hpo_plugins.coordination.phases import Phase
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_lease import TrialLease
@@ -133,8 +134,11 @@ class TrainingHandle(ABC):
         Args:
             subject: What the warning is about; another warning about it is not logged.
             message: The warning.
+
+        Raises:
+            InvalidArgument: The subject is not a non-empty string.
         """
-        self._lease.session.warn_once(subject, message)
+        self._lease.session.warn_once(non_empty_string("subject", subject), message)
 
     @property
     def state_of_phases(self) -> dict[int, Any]:

@@ -94,6 +94,7 @@ class StudyResults:
 
         Raises:
             ModuleNotFoundError: plotly is not installed.
+            StorageError: The file cannot be written.
         """
         from hpo_plugins.view.report import write_report
 

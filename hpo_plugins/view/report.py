@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.errors import MissingDependency
+from hpo_plugins.errors import MissingDependency, StorageError
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import insights, words
 from hpo_plugins.view.importance import importances, most_important
@@ -39,9 +39,13 @@ def write_report(view: StudyView, path: str | os.PathLike[str]) -> None:
 
     Raises:
         MissingDependency: plotly is not installed.
-        OSError: The file cannot be written.
+        StorageError: The file cannot be written.
     """
-    Path(path).write_text(report(view), encoding="utf-8")
+    text = report(view)
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"The report could not be written to {path}: {error.strerror}.") from error
 
 
 def report(view: StudyView) -> str:
