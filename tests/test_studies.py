@@ -142,13 +142,21 @@ def test_studies_that_are_worked_on_are_spared(action, tmp_path):
         release(trial)
 
 
-def test_damaged_study_can_be_deleted_by_force(tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("update hpo_trials set params = '['", "trial 0"),
+        ("update hpo_studies set definition = '{'", "its definition"),
+        ("update hpo_studies set definition = '{}'", "required field"),
+    ],
+)
+def test_damaged_study_can_be_deleted_by_force(damage, message, tmp_path):
     half_done(tmp_path / "a.db")
     with sqlite3.connect(tmp_path / "a.db") as connection:
-        connection.execute("update hpo_trials set params = '['")
+        connection.execute(damage)
     connection.close()
     study = hpo.studies(tmp_path / "a.db")["first"]
-    with pytest.raises(hpo.StorageError, match="trial 0"):
+    with pytest.raises(hpo.StorageError, match=message):
         study.delete()
     study.delete(force=True)
     assert len(hpo.studies(tmp_path / "a.db")) == 0

@@ -6,10 +6,8 @@ Every command takes the path or URL of a storage, as ``Tuner(storage=)`` does, a
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
-import platform
 import sys
 import threading
 from pathlib import Path
@@ -18,20 +16,11 @@ from typing import Any
 import click
 
 import hpo_plugins as hpo
-from hpo_plugins.storage.redact import redacted
-from hpo_plugins.tuner.studies import Study
-from hpo_plugins.view import StudyView, insights, words
+from hpo_plugins.cli import storages
+from hpo_plugins.cli.common import NAME, STORAGE, view_of
+from hpo_plugins.view import insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import curve_rows, trial_rows
-
-STORAGE = click.argument("storage", metavar="STORAGE")
-FORCE = click.option("--force", is_flag=True, help="Even if trials are being trained.")
-NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
-
-PACKAGES = (
-    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "lightgbm", "keras", "torch", "lightning",
-    "transformers", "ray", "rich", "plotly",
-)  # fmt: skip
 
 
 class Commands(click.Group):
@@ -56,33 +45,9 @@ def main() -> None:
     """
 
 
-def _view(storage: str, name: str | None) -> StudyView:
-    return hpo.Tuner.load(storage, name)._view()  # noqa: SLF001 - the read model of this package
-
-
-def _study(storage: str, name: str | None) -> Study:
-    """Return a study to copy, rename or delete; None is the only one of its storage."""
-    return hpo.studies(storage)[hpo.Tuner.load(storage, name).name]
-
-
 def _table(rows: list[list[object]], head: list[str]) -> str:
     """Return rows as aligned columns."""
     return words.table([head, *([str(cell) for cell in row] for row in rows)])
-
-
-@main.command("list", epilog="Example: hpo-plugins list tuning.db")
-@STORAGE
-def list_(storage: str) -> None:
-    """List the studies of a storage."""
-    rows: list[list[object]] = []
-    for name in hpo.studies(storage):
-        view = _view(storage, name)
-        best = "" if view.best is None else f"{view.best.value:.6g}"
-        of = "" if view.limit is None else f"/{view.limit}"
-        rows.append([name, f"{len(view.trials)}{of}", "done" if view.is_done else "open", view.objective.metric, best])
-    click.echo(
-        _table(rows, ["study", "trials", "state", "objective", "best"]) if rows else "The storage holds no study."
-    )
 
 
 @main.command(epilog="Example: hpo-plugins show tuning.db --name churn")
@@ -92,7 +57,7 @@ def show(storage: str, name: str | None) -> None:
     """Show what a study has found, how sure that is, and what would be worth changing."""
     tuner = hpo.Tuner.load(storage, name)
     click.echo(summary := tuner.summary())
-    for text in insights.advice(tuner._view()):  # noqa: SLF001 - as above
+    for text in insights.advice(tuner._view()):  # noqa: SLF001 - the read model of this package
         if text not in summary:
             click.echo(f"- {text}")
 
@@ -123,7 +88,7 @@ def best(storage: str, name: str | None, form: str) -> None:
 )
 def trials(storage: str, name: str | None, top: int | None, state: str | None) -> None:
     """List trials, with their configurations and why they ended."""
-    view = _view(storage, name)
+    view = view_of(storage, name)
     chosen = view.ranked[:top] if top else list(view.trials)
     rows: list[list[object]] = [
         [
@@ -284,67 +249,8 @@ def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
     serve(hpo.Tuner.load(storage, name)._view, host, port, click.echo)  # noqa: SLF001 - as above
 
 
-@main.command(epilog="Example: hpo-plugins copy tuning.db archive.db --name churn")
-@STORAGE
-@click.argument("target", metavar="TARGET")
-@NAME
-@click.option("--as", "new_name", help="The name of the copy, if it is another one.")
-@FORCE
-def copy(storage: str, target: str, name: str | None, new_name: str | None, *, force: bool) -> None:
-    """Copy a study with its checkpoints to another storage, or within one to another name."""
-    study = _study(storage, name)
-    copied = study.copy(target, name=new_name, force=force)
-    click.echo(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
-
-
-@main.command(epilog="Example: hpo-plugins rename tuning.db churn churn-v1")
-@STORAGE
-@click.argument("name")
-@click.argument("new_name")
-@FORCE
-def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
-    """Give a study another name."""
-    _study(storage, name).rename(new_name, force=force)
-    click.echo(f"Renamed {name!r} to {new_name!r}.")
-
-
-@main.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
-@STORAGE
-@click.option("--name", "-n", required=True, help="The study.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@FORCE
-def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
-    """Delete a study with its trials, its reports and the checkpoints beside the storage."""
-    study = _study(storage, name)
-    if not yes:
-        click.confirm(f"Delete {name!r} with {study.n_trials} trials from {redacted(storage)}?", abort=True)
-    study.delete(force=force)
-    click.echo(f"Deleted {name!r}.")
-
-
-@main.command(epilog="Example: hpo-plugins doctor tuning.db")
-@click.argument("storage", required=False)
-def doctor(storage: str | None) -> None:
-    """Check a storage, and print the versions that a bug report needs."""
-    click.echo(f"Python {platform.python_version()} on {platform.platform()}")
-    for package in PACKAGES:
-        try:
-            click.echo(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            click.echo(f"{package} is not installed")
-    if storage is None:
-        return
-    names = hpo.studies(storage)
-    click.echo(f"{redacted(storage)}: {len(names)} studies, can be read")
-    for name in names:
-        view = _view(storage, name)
-        waiting = view.counts.get("waiting", 0)
-        note = f", {waiting} wait for a worker: start the script again" if waiting and not view.running else ""
-        click.echo(f"  {name}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
-        for trial in view.trials:
-            if trial.checkpoint is not None and not Path(trial.checkpoint).exists():
-                click.echo(f"  {name}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
-
+for command in storages.COMMANDS:
+    main.add_command(command)
 
 if __name__ == "__main__":
     sys.exit(main())

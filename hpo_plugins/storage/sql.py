@@ -87,9 +87,19 @@ class SqlStorage:
                     raise
             found = self.database.read(_find, name)
         if found is None:
-            known = ", ".join(map(repr, self.names())) or "none"
-            raise StudyNotFound(f"No study {name!r} in {self.database}. Its studies: {known}.")
+            raise self._not_found(name)
         return SqlStudyStore(self.database, name, *found)
+
+    def _not_found(self, name: str) -> StudyNotFound:
+        known = ", ".join(map(repr, self.names())) or "none"
+        return StudyNotFound(f"No study {name!r} in {self.database}. Its studies: {known}.")
+
+    def _key(self, name: str) -> int:
+        """Return a study's key, even if its definition is damaged."""
+        key = self.database.read(_find_key, name)
+        if key is None:
+            raise self._not_found(name)
+        return key
 
     def counts(self, name: str) -> dict[str, int]:
         """Return how many trials of a study are in each state.
@@ -97,7 +107,7 @@ class SqlStorage:
         Raises:
             StudyNotFound: There is no such study.
         """
-        return self.database.read(_counts, self.open(name, None).study)
+        return self.database.read(_counts, self._key(name))
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a study another name; its checkpoint files stay.
@@ -106,9 +116,9 @@ class SqlStorage:
             StudyNotFound: There is no such study.
             StorageError: There is a study of the new name.
         """
-        study = self.open(name, None).study
+        key = self._key(name)
         try:
-            self.database.write(_rename, study, new_name)
+            self.database.write(_rename, key, new_name)
         except StorageError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
@@ -120,8 +130,7 @@ class SqlStorage:
         Raises:
             StudyNotFound: There is no such study.
         """
-        study = self.open(name, None).study
-        self.database.write(_delete, study)
+        self.database.write(_delete, self._key(name))
 
     def copy(self, name: str, target: SqlStorage, new_name: str) -> None:
         """Copy a study, as it is now, to another storage or name; its checkpoint files stay where they are.
@@ -179,6 +188,10 @@ def _names(connection: sa.Connection) -> list[str]:
     if wrong := [name for name in names if not isinstance(name, str)]:
         raise damaged(str(redacted(connection.engine.url)), "the table of studies", f"a name is {wrong[0]!r}")
     return names
+
+
+def _find_key(connection: sa.Connection, name: str) -> int | None:
+    return connection.execute(sa.select(schema.studies.c.id).where(schema.studies.c.name == name)).scalar_one_or_none()
 
 
 def _find(connection: sa.Connection, name: str) -> tuple[int, Definition] | None:

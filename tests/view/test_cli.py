@@ -4,6 +4,8 @@ import ast
 import csv
 import io
 import json
+import re
+import sqlite3
 import subprocess
 import sys
 
@@ -129,6 +131,19 @@ def test_mistakes_are_one_sentence(arguments, message, stored, tmp_path, monkeyp
 def test_damaged_file_is_one_sentence(tmp_path):
     (tmp_path / "a.db").write_text("something else, and long enough to be taken for a database" * 20)
     assert "The file is something else" in run("list", str(tmp_path / "a.db"), code=1)
+
+
+def test_damaged_study_can_be_deleted_by_force(stored, tmp_path):
+    run("copy", stored, str(tmp_path / "b.db"), "-n", "one")
+    connection = sqlite3.connect(tmp_path / "b.db")
+    connection.execute("update hpo_studies set definition = '{'")
+    connection.commit()
+    connection.close()
+    assert re.search(r"one +damaged", listed := run("list", str(tmp_path / "b.db")))
+    assert "its definition cannot be used" in listed
+    assert "its definition cannot be used" in run("doctor", str(tmp_path / "b.db"))
+    assert "its definition cannot be used" in run("delete", str(tmp_path / "b.db"), "-n", "one", "-y", code=1)
+    assert "Deleted 'one'" in run("delete", str(tmp_path / "b.db"), "-n", "one", "-y", "--force")
 
 
 def test_copy_is_the_same_study(stored, tmp_path):

@@ -1,0 +1,17 @@
+"""What several commands need."""
+
+from __future__ import annotations
+
+import click
+
+import hpo_plugins as hpo
+from hpo_plugins.view import StudyView
+
+STORAGE = click.argument("storage", metavar="STORAGE")
+FORCE = click.option("--force", is_flag=True, help="Even if trials are being trained.")
+NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
+
+
+def view_of(storage: str, name: str | None) -> StudyView:
+    """Return what a stored study shows of itself."""
+    return hpo.Tuner.load(storage, name)._view()  # noqa: SLF001 - the read model of this package

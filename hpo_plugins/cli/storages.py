@@ -1,0 +1,117 @@
+"""The commands about the studies of a storage: what there is, copying, renaming, deleting, checking."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import click
+
+import hpo_plugins as hpo
+from hpo_plugins.cli.common import FORCE, NAME, STORAGE, view_of
+from hpo_plugins.storage.redact import redacted
+from hpo_plugins.tuner.studies import Study
+from hpo_plugins.view import words
+
+PACKAGES = (
+    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "lightgbm", "keras", "torch", "lightning",
+    "transformers", "ray", "rich", "plotly",
+)  # fmt: skip
+
+
+@click.command("list", epilog="Example: hpo-plugins list tuning.db")
+@STORAGE
+def list_(storage: str) -> None:
+    """List the studies of a storage."""
+    rows, damages = [["study", "trials", "state", "objective", "best"]], []
+    for name in hpo.studies(storage):
+        try:
+            view = view_of(storage, name)
+        except hpo.StorageError as error:  # the others can be read
+            rows.append([name, "", "damaged", "", ""])
+            damages.append(str(error))
+            continue
+        best = "" if view.best is None else f"{view.best.value:.6g}"
+        of = "" if view.limit is None else f"/{view.limit}"
+        rows.append([name, f"{len(view.trials)}{of}", "done" if view.is_done else "open", view.objective.metric, best])
+    click.echo(words.table(rows) if len(rows) > 1 else "The storage holds no study.")
+    for damage in damages:
+        click.echo(damage, err=True)
+
+
+def _study(storage: str, name: str | None) -> Study:
+    """Return a study to copy, rename or delete; None is the only one of its storage."""
+    found = hpo.studies(storage)
+    if name is not None and name in found:  # not loaded: a study with a damaged definition can be deleted
+        return found[name]
+    return found[hpo.Tuner.load(storage, name).name]
+
+
+@click.command(epilog="Example: hpo-plugins copy tuning.db archive.db --name churn")
+@STORAGE
+@click.argument("target", metavar="TARGET")
+@NAME
+@click.option("--as", "new_name", help="The name of the copy, if it is another one.")
+@FORCE
+def copy(storage: str, target: str, name: str | None, new_name: str | None, *, force: bool) -> None:
+    """Copy a study with its checkpoints to another storage, or within one to another name."""
+    study = _study(storage, name)
+    copied = study.copy(target, name=new_name, force=force)
+    click.echo(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
+
+
+@click.command(epilog="Example: hpo-plugins rename tuning.db churn churn-v1")
+@STORAGE
+@click.argument("name")
+@click.argument("new_name")
+@FORCE
+def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
+    """Give a study another name."""
+    _study(storage, name).rename(new_name, force=force)
+    click.echo(f"Renamed {name!r} to {new_name!r}.")
+
+
+@click.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
+@STORAGE
+@click.option("--name", "-n", required=True, help="The study.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@FORCE
+def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
+    """Delete a study with its trials, its reports and the checkpoints beside the storage."""
+    study = _study(storage, name)
+    if not yes:
+        click.confirm(f"Delete {name!r} with {study.n_trials} trials from {redacted(storage)}?", abort=True)
+    study.delete(force=force)
+    click.echo(f"Deleted {name!r}.")
+
+
+@click.command(epilog="Example: hpo-plugins doctor tuning.db")
+@click.argument("storage", required=False)
+def doctor(storage: str | None) -> None:
+    """Check a storage, and print the versions that a bug report needs."""
+    click.echo(f"Python {platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        try:
+            click.echo(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"{package} is not installed")
+    if storage is None:
+        return
+    names = hpo.studies(storage)
+    click.echo(f"{redacted(storage)}: {len(names)} studies")
+    for name in names:
+        try:
+            view = view_of(storage, name)
+        except hpo.StorageError as error:
+            click.echo(f"  {name}: {error}")
+            continue
+        waiting = view.counts.get("waiting", 0)
+        note = f", {waiting} wait for a worker: start the script again" if waiting and not view.running else ""
+        click.echo(f"  {name}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
+        for trial in view.trials:
+            if trial.checkpoint is not None and not Path(trial.checkpoint).exists():
+                click.echo(f"  {name}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
+
+
+COMMANDS = (list_, copy, rename, delete, doctor)
