@@ -44,7 +44,7 @@ from simulator import N_MARKS, Simulation
 import hpo_plugins as hpo
 from hpo_plugins.modeling import model as modeling
 from hpo_plugins.surrogate.gp import Posterior
-from hpo_plugins.surrogate.optimize import AcquisitionOptimizer
+from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.sample_path import SamplePath
 
 FRACTIONS = (1 / 3, 1 / 2, 2 / 3, 1.0)
@@ -186,7 +186,7 @@ def run(method: str, name: str, workers: int, rounds: int, seed: int) -> Run:
     distances: list[float] = []
     variant = VARIANTS[method]
 
-    def propose(model: modeling.Model, running: Sequence[int], excluded: Array) -> Array:
+    def propose(model: modeling.Model, running: Sequence[int], excluded: Array) -> Proposals:
         points = model.points[list(running)]
         inputs = model.inputs(points, 1)
         means = model.posterior.predict_mean(inputs)
@@ -195,8 +195,8 @@ def run(method: str, name: str, workers: int, rounds: int, seed: int) -> Run:
         found = (variant(proposal) if len(running) else _nothing(proposal)).run(
             model.points[model.incumbents(5)], excluded
         )
-        if len(running) and len(found):
-            gaps = np.sqrt(((points - found[0]) ** 2).mean(axis=1))
+        if len(running) and len(found.points):
+            gaps = np.sqrt(((points - found.points[0]) ** 2).mean(axis=1))
             distances.append(float(gaps.min()))
         return found
 

@@ -18,6 +18,8 @@ from hpo_plugins.space import Params
 
 MAX_EPOCH = 2**53
 """The last epoch that can be reported: every storage and every float holds it exactly."""
+MAX_FOLDS = 1_000
+"""The most folds of a trial."""
 
 
 class TrialState(StrEnum):

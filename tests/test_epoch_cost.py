@@ -50,7 +50,15 @@ def test_costs_of_new_configurations_are_predicted():
     assert found[2] <= 128 / mean + 1e-9
 
 
-def test_slow_epochs_are_avoided_when_seconds_count():
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        lambda cost: hpo.Bayesian(max_resource=27, pause=True, cost=cost),
+        lambda cost: hpo.Hyperband(max_resource=27, cost=cost),
+    ],
+    ids=["bayesian", "hyperband"],
+)
+def test_slow_epochs_are_avoided_when_seconds_count(strategy):
     """Two kinds of trainings, equally good, one ten times slower: most epochs go to the fast one."""
 
     def slow_epochs(cost, seed):
@@ -58,7 +66,7 @@ def test_slow_epochs_are_avoided_when_seconds_count():
         tuner = hpo.Tuner(
             {"x": hpo.Continuous(0, 1), "slow": hpo.Categorical([False, True])},
             hpo.Minimize("loss"),
-            strategy=hpo.Bayesian(max_resource=27, pause=True, cost=cost),
+            strategy=strategy(cost),
             max_trials=30,
             seed=seed,
         )

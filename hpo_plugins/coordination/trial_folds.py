@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from hpo_plugins.coordination.trial_lease import TrialLease
 
 
-MAX_FOLDS = 1_000
-
-
 class TrialFolds:
     """The folds of one attempt.
 

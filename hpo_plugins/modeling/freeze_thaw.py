@@ -87,11 +87,11 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     While a training is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
     if own is None:
-        found = model.propose(model.running(), model.points)
+        found = model.propose(model.running(), model.points).points
     else:
         is_new = model.history[own].row.start_epoch == 0
         excluded = np.delete(model.points, own, axis=0) if is_new else model.points
-        found = model.without_running().propose(model.running(but=own), excluded)
+        found = model.without_running().propose(model.running(but=own), excluded).points
         own_key = model.encoder.keys(model.points[[own]])
         found = found[np.array([[key] != own_key for key in model.encoder.keys(found)], dtype=bool)]
     half = N_CANDIDATES // 2
@@ -151,7 +151,5 @@ def _costs(model: Model, options: list[Training], own: int | None, cost: Cost) -
     startup[[training.number is not None and training.number == own for training in options]] = 0
     if not epoch_cost.counts_seconds(cost, seconds):
         return _Costs(startup, np.ones(len(options)))
-    known = model.encoder.inputs(model.points[list(seconds)])
-    inputs = model.encoder.inputs(np.array([training.point for training in options]))
-    numbers = [training.number for training in options]
-    return _Costs(startup, epoch_cost.relative_epoch_cost(seconds, known, inputs, numbers))
+    points, numbers = np.array([training.point for training in options]), [training.number for training in options]
+    return _Costs(startup, model.relative_epoch_cost(points, numbers))

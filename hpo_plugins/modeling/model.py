@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +21,7 @@ from numpy.typing import NDArray
 
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.per_trial import per_trial
-from hpo_plugins.history.untried import untried_draw
-from hpo_plugins.modeling.initial_design import (
-    N_INITIAL,
-    N_INITIAL_CURVES,
-    initial_configuration,
-)
+from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.observations import (
     Observations,
     known_points,
@@ -35,16 +30,15 @@ from hpo_plugins.modeling.observations import (
     observe,
 )
 from hpo_plugins.modeling.scale import LogScale, Scale
-from hpo_plugins.modeling.transfer import guiding_parents, learn_prior_mean
+from hpo_plugins.modeling.transfer import learn_prior_mean
 from hpo_plugins.records import TrialState
-from hpo_plugins.space import FloatArray, Params
+from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import probability_of_improvement
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior, fit
 from hpo_plugins.surrogate.hyperparameters import Layout
-from hpo_plugins.surrogate.optimize import AcquisitionOptimizer
+from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.prior_mean import PriorMean
-from hpo_plugins.surrogate.threads import single_threaded
 
 MAX_FIT = 100
 """Observations that hyperparameters are fitted to; more make every iteration expensive and change little."""
@@ -204,8 +198,19 @@ class Model:
             win_probability=float(probability_of_improvement(*prediction, self.best)[0]),
         )
 
-    def propose(self, running: tuple[int, ...], excluded: FloatArray) -> FloatArray:
-        """Return new configurations in descending order of expected improvement, shape ``(k, d)``.
+    def relative_epoch_cost(self, points: FloatArray, numbers: Sequence[int | None]) -> FloatArray:
+        """Return the seconds of an epoch relative to the measured mean, 1 if nothing is known; shape ``(q,)``.
+
+        Args:
+            points: Snapped configurations, shape ``(q, d)``.
+            numbers: The trial of each, None for a new configuration.
+        """
+        seconds = epoch_cost.seconds_per_epoch(self.history)
+        known, inputs = (self.encoder.inputs(rows) for rows in (self.points[list(seconds)], points))
+        return epoch_cost.relative_epoch_cost(seconds, known, inputs, numbers)
+
+    def propose(self, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
+        """Return new configurations in descending order of expected improvement.
 
         Args:
             running: Trials whose results are still to come: they count with their predicted losses.
@@ -229,7 +234,7 @@ def _proposal_key(model: Model, running: tuple[int, ...], excluded: FloatArray) 
 
 
 @cached(LRUCache(maxsize=8), key=_proposal_key, lock=threading.Lock())
-def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> FloatArray:
+def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
     last = model.last or 1
     competitors = np.array(running, dtype=np.intp)
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
@@ -317,23 +322,3 @@ def _fit(
     mean = learn_prior_mean(history, observed, y, points, encoder)
     theta = fit(layout, x, y[kept] if mean is None else y[kept] - mean(x), max_iter=MAX_ITER)
     return Fit(layout, theta, scale, mean)
-
-
-@single_threaded
-def suggest(history: History, seed: int, last: int | None = None, n_initial: int | None = None) -> Params:
-    """Return a new configuration: the one of largest expected improvement, or the initial design's next.
-
-    Args:
-        history: The study.
-        seed: Its seed.
-        last: R if curves are modelled, else None.
-        n_initial: Trials of the initial design; by default ``N_INITIAL_CURVES``, or ``N_INITIAL`` without curves.
-    """
-    known = len(known_points(history))
-    n_initial = n_initial or (N_INITIAL if last is None else N_INITIAL_CURVES)
-    needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
-    model = fit_model(history, last) if known >= needed else None
-    if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
-        return initial_configuration(history, seed, curves=last is not None)
-    proposals = model.propose(model.running(), model.points)
-    return history.space.decode(proposals[0]) if len(proposals) else untried_draw(history, seed)

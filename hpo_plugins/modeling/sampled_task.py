@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from hpo_plugins.modeling.epoch_cost import relative_epoch_cost, seconds_per_epoch
+from hpo_plugins.modeling.epoch_cost import seconds_per_epoch
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.space import FloatArray, Params
@@ -78,10 +78,7 @@ class SampledTask:
         """Return how long an epoch of a configuration takes."""
         if not self._seconds:
             return 1.0
-        encoder, points = self._model.encoder, self._model.points
-        known = encoder.inputs(points[list(self._seconds)])
-        cost = relative_epoch_cost(self._seconds, known, encoder.inputs(self._point(params)), [None])
-        return float(cost[0]) * self._mean_seconds
+        return float(self._model.relative_epoch_cost(self._point(params), [None])[0]) * self._mean_seconds
 
     def _point(self, params: Params) -> FloatArray:
         return self._model.encoder.snap(self._model.history.space.encode(params)[None])

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from hpo_plugins.records import MAX_EPOCH, PointRow, ReportRow, TrialRow
+from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, PointRow, ReportRow, TrialRow
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.schema import TRIAL_COLUMNS
 
-MAX_FOLDS = 10_000
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _Counter = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _Epoch = Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)]
@@ -45,7 +44,7 @@ def trial_of(row: Sequence[Any], where: str) -> TrialRow:
         raise damaged(where, f"trial {trial.number}", "a number is out of its range")
     if trial.point is not None and not 0 <= trial.point < 2**31:
         raise damaged(where, f"trial {trial.number}", f"point {trial.point}")
-    if trial.folds in (0, 1) or not 0 <= trial.fold <= (trial.folds or 0) < MAX_FOLDS:
+    if trial.folds in (0, 1) or not 0 <= trial.fold <= (trial.folds or 0) <= MAX_FOLDS:
         raise damaged(where, f"trial {trial.number}", f"fold {trial.fold} of {trial.folds}")
     return trial
 

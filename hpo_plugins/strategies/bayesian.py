@@ -102,7 +102,7 @@ class Bayesian(Strategy):
 
     def suggest(self, history: History, seed: int) -> Params:
         """Return the configuration of largest expected improvement; the first few are the centre and random draws."""
-        return modeling.model.suggest(history, seed, _longest_training(history))
+        return modeling.suggestion.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the new configuration or the paused training whose next epochs are worth most."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
@@ -25,6 +27,13 @@ N_STARTS = 4
 """Candidates that are improved by local search."""
 N_ROUNDS = 1
 """How often each of them may change one integer or category."""
+
+
+class Proposals(NamedTuple):
+    """New configurations, shape ``(k, d)``, and their log EI, shape ``(k,)``."""
+
+    points: FloatArray
+    log_improvement: FloatArray
 
 
 class AcquisitionOptimizer:
@@ -62,8 +71,8 @@ class AcquisitionOptimizer:
         """Return log EI of snapped points, shape ``(q,)``."""
         return log_expected_improvement(*self._posterior.predict(self._inputs(points)), self._best)
 
-    def run(self, incumbents: FloatArray, excluded: FloatArray) -> FloatArray:
-        """Return new configurations in descending order of log EI, shape ``(k, d)``.
+    def run(self, incumbents: FloatArray, excluded: FloatArray) -> Proposals:
+        """Return new configurations in descending order of log EI.
 
         Args:
             incumbents: The best configurations known, shape ``(i, d)``.
@@ -79,8 +88,8 @@ class AcquisitionOptimizer:
             improved = self._improve(_spread_out(starts, N_STARTS))
             points, values = np.vstack([points, improved]), np.append(values, self.value(improved))
         is_new = np.array([key not in known for key in encoder.keys(points)], dtype=bool)
-        best_first: FloatArray = points[is_new][np.argsort(-values[is_new], kind="stable")]
-        return best_first
+        best_first = np.flatnonzero(is_new)[np.argsort(-values[is_new], kind="stable")]
+        return Proposals(points[best_first], values[best_first])
 
     def _inputs(self, points: FloatArray) -> FloatArray:
         times = None if self._log_fidelity is None else np.full(len(points), self._log_fidelity)

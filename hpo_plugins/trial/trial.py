@@ -8,10 +8,10 @@ from typing import Any
 
 from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.coordination.trial_folds import MAX_FOLDS
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.coordination.visiting import Ticket
 from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.records import MAX_FOLDS
 from hpo_plugins.space import Params
 from hpo_plugins.trial.handle import TrainingHandle
 
