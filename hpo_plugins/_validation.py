@@ -97,8 +97,8 @@ def is_text(value: str) -> bool:
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def path_like(name: str, value: object) -> str | os.PathLike[str]:
-    """Return ``value``, a path.
+def path_like(name: str, value: object) -> str:
+    """Return ``value``, a path, as a string; ``~`` at its start is the user's home.
 
     Raises:
         InvalidArgument: It is not a string or a path object, contains NUL or a surrogate that stands for no byte, or a
@@ -113,7 +113,7 @@ def path_like(name: str, value: object) -> str | os.PathLike[str]:
         raise refusal(name, value, "a path that can be encoded, without lone surrogates") from error
     if longest > MAX_FILE_NAME:
         raise refusal(name, value, f"a path whose parts have at most {MAX_FILE_NAME} bytes each")
-    return text
+    return os.path.expanduser(text)  # noqa: PTH111 - as a string, which keeps links
 
 
 def refusal(name: str, value: object, rule: str, cure: str = "") -> InvalidArgument:

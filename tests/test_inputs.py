@@ -104,6 +104,17 @@ def test_numbers_of_numpy_and_any_text_are_accepted_and_read_back(argument, tmp_
     assert hpo.Tuner.load(tmp_path / "a.db").ask() is not None
 
 
+def test_home_is_where_it_is_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    trial = reported(1, {"loss": 1.0}, storage="~/a.db", checkpoint_dir="~/checkpoints")
+    trial.save(lambda path: path.write_text("state"))
+    loaded = hpo.Tuner.load("~/a.db", checkpoint_dir="~/checkpoints")
+    loaded.to_html("~/report.html")
+    assert list(hpo.studies("~/a.db")) == ["default"]
+    assert {path.name for path in tmp_path.iterdir()} >= {"a.db", "checkpoints", "report.html"}
+
+
 def changed(path, statement, *values):
     with sqlite3.connect(path) as connection:
         connection.execute(statement, values)

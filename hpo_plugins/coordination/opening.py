@@ -87,7 +87,7 @@ def load_study(
     """
     storage = existing_storage(target)
     if checkpoint_dir is not None:
-        path_like("checkpoint_dir", checkpoint_dir)
+        checkpoint_dir = path_like("checkpoint_dir", checkpoint_dir)
     if name is not None:
         non_empty_string("name", name)
     else:
