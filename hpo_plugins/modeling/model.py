@@ -99,15 +99,21 @@ class Model:
         observed: What the process is conditioned on.
         fitted: What was learned from the final observations.
         encoder: Encodes configurations as inputs.
+        points: The snapped configurations of all trials, identical parents' included, shape ``(n_trials, d)``.
 
     Attributes:
-        points: The snapped configurations of all trials, identical parents' included, shape ``(n_trials, d)``.
         y: The standardised losses of ``observed``.
         scale: Converts between losses and standardised losses.
     """
 
     def __init__(
-        self, history: History, last: int | None, observed: Observations, fitted: Fit, encoder: InputEncoder
+        self,
+        history: History,
+        last: int | None,
+        observed: Observations,
+        fitted: Fit,
+        encoder: InputEncoder,
+        points: FloatArray,
     ) -> None:
         """Compute nothing expensive yet."""
         self.history = history
@@ -115,7 +121,7 @@ class Model:
         self.observed = observed
         self.encoder = encoder
         self.scale = fitted.scale
-        self.points = encoder.snap(known_points(history))
+        self.points = points
         self.y = self.scale(observed.loss)
         self._fit = fitted
 
@@ -184,7 +190,7 @@ class Model:
         final = _final(self.observed)
         if final is self.observed:
             return self
-        return Model(self.history, self.last, final, self._fit, self.encoder)
+        return Model(self.history, self.last, final, self._fit, self.encoder, self.points)
 
     def forecast(self, number: int) -> Forecast:
         """Return what is expected of a trial at the last epoch."""
@@ -264,7 +270,8 @@ def fit_model(
     if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
         return None
     points = encoder.snap(known_points(history))
-    return Model(history, last, observed, _fit(history, last, _final(observed), points, encoder, scale_of), encoder)
+    fitted = _fit(history, last, _final(observed), points, encoder, scale_of)
+    return Model(history, last, observed, fitted, encoder, points)
 
 
 def refit_without_parts(history: History, last: int | None, parts: int) -> list[Model]:
@@ -282,7 +289,7 @@ def refit_without_parts(history: History, last: int | None, parts: int) -> list[
     for part in range(parts):
         kept = observed.select(observed.trial % parts != part)
         if np.isfinite(kept.loss).sum() >= 2:
-            models.append(Model(history, last, kept, _fit(history, last, kept, points, encoder), encoder))
+            models.append(Model(history, last, kept, _fit(history, last, kept, points, encoder), encoder, points))
     return models
 
 
