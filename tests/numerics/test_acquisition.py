@@ -114,8 +114,9 @@ def make_optimizer(space, losses, seed=0, *, cautious=False):
 
 def test_optimizer_beats_ten_thousand_random_points():
     optimizer, points = make_optimizer(SPACE, np.random.default_rng(1).standard_normal(12))
-    found = optimizer.run(points[:5], points)
+    found, log_improvement = optimizer.run(points[:5], points)
     values = optimizer.value(found)
+    np.testing.assert_allclose(log_improvement, values)
     random = InputEncoder(SPACE).snap(np.random.default_rng(2).random((10_000, len(SPACE))))
     assert values[0] >= optimizer.value(random).max() - 1e-3
     assert (np.diff(values) <= 1e-8).all()
@@ -128,7 +129,7 @@ def test_a_cautious_search_does_not_go_to_corners():
     at_bounds = []
     for cautious in (False, True):
         optimizer, points = make_optimizer(space, np.linspace(0, 1, 5), cautious=cautious)
-        best = optimizer.run(points, points)[0]
+        best = optimizer.run(points, points).points[0]
         at_bounds.append(int(((best == 0) | (best == 1)).sum()))
     assert at_bounds[0] >= 3
     assert at_bounds[1] == 0
@@ -137,7 +138,7 @@ def test_a_cautious_search_does_not_go_to_corners():
 def test_optimizer_returns_every_new_point_of_a_small_space():
     space = Space({"a": hpo.Integer(1, 5), "b": hpo.Categorical(["x", "y"])})
     optimizer, points = make_optimizer(space, [1.0, 0.0, 0.5])
-    found = optimizer.run(points, points)
+    found = optimizer.run(points, points).points
     taken = {Space.key(space.decode(p)) for p in points}
     keys = [Space.key(space.decode(p)) for p in found]
     assert len(keys) == len(set(keys)) == 10 - len(taken)
@@ -148,6 +149,6 @@ def test_optimizer_returns_every_new_point_of_a_small_space():
 @given(st.integers(0, 1000))
 def test_found_points_decode_to_themselves(seed):
     optimizer, points = make_optimizer(SPACE, np.random.default_rng(seed).standard_normal(6), seed)
-    found = optimizer.run(points[:2], points)
+    found = optimizer.run(points[:2], points).points
     for point in found[:20]:
         np.testing.assert_allclose(SPACE.encode(SPACE.decode(point)), point, atol=1e-9)
