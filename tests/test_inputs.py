@@ -153,6 +153,20 @@ def test_damaged_definition_is_refused_with_file_study_and_field(message, study)
         hpo.Tuner.load(study)
 
 
+def test_study_that_is_older_than_an_argument_has_its_default(study):
+    connection = sqlite3.connect(study)
+    definition = json.loads(connection.execute("SELECT definition FROM hpo_studies").fetchone()[0])
+    connection.close()
+    del definition["strategy"]["cost"]
+    changed(study, "UPDATE hpo_studies SET definition = ?", json.dumps(definition))
+    same = {"stop_when": [hpo.NotImproving(9)], "storage": study}
+    with pytest.raises(hpo.StudyMismatch, match="cost"):
+        tuner(strategy=hpo.Hyperband(max_resource=9, search="random", cost="epochs"), **same)
+    continued = tuner(strategy=hpo.Hyperband(max_resource=9, search="random"), **same)
+    assert continued.study.strategy.cost == "auto"
+    assert len(continued.trials) == 1
+
+
 @pytest.mark.parametrize(
     ("table", "column", "value", "message"),
     [

@@ -55,6 +55,7 @@ def open_study(
     store = storage.open(name, definition)
     if (stored := store.definition) is not definition:
         stored_config = config_from_storage(stored, name, target)
+        stored = stored_config.to_json()  # arguments that are newer than the study have their defaults
         config = replace(
             config,
             seed=stored["seed"] if keeps_seed else config.seed,
