@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import datetime as dt
 import decimal
 import enum
@@ -228,8 +229,6 @@ REQUEST = service.request_from_tuner(
 
 def requesting(path: tuple[str, ...], value: Any) -> None:
     """Parse a request with a value at a path."""
-    import copy
-
     request = copy.deepcopy(REQUEST)
     place = request
     for key in path[:-1]:

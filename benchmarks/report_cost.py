@@ -206,27 +206,27 @@ def imports(repeats: int) -> None:
 
 # The peak is the kernel's VmHWM: getrusage's maximum would contain what the parent had before the child's exec.
 LOADER = """
-import json, sys, time, hpo_plugins, sqlalchemy
+import json, sys, time, sqlalchemy
+{imports}
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+path, epochs = sys.argv[1], int(sys.argv[2])
 base, start, spent = peak(), time.perf_counter(), time.process_time()
-trials = hpo_plugins.Tuner.load(sys.argv[1]).trials
+trials = {read}
 seconds, cpu = time.perf_counter() - start, time.process_time() - spent
-assert all(trial.epochs == int(sys.argv[2]) for trial in trials)
+assert all({whole} for trial in trials)
 print(json.dumps([len(trials), seconds, cpu, base, peak()]))
 """
-
-OPTUNA_LOADER = """
-import json, sys, time, optuna, sqlalchemy
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
-base, start, spent = peak(), time.perf_counter(), time.process_time()
-trials = optuna.load_study(study_name="study", storage="sqlite:///" + sys.argv[1]).trials
-seconds, cpu = time.perf_counter() - start, time.process_time() - spent
-assert all(len(trial.intermediate_values) == int(sys.argv[2]) for trial in trials)
-print(json.dumps([len(trials), seconds, cpu, base, peak()]))
-"""
+OUR_LOADER = LOADER.format(
+    imports="import hpo_plugins",
+    read="hpo_plugins.Tuner.load(path).trials",
+    whole="trial.epochs == len(trial.metrics) == epochs",
+)
+OPTUNAS_LOADER = LOADER.format(
+    imports="import optuna; optuna.logging.set_verbosity(optuna.logging.WARNING)",
+    read='optuna.load_study(study_name="study", storage="sqlite:///" + path).trials',
+    whole="len(trial.intermediate_values) == epochs",
+)
 
 
 def build(path: Path, trials: int, epochs: int) -> None:
@@ -295,7 +295,7 @@ def build_optunas(path: Path, trials: int, epochs: int) -> None:
 
 def load(sizes: list[int], epochs: int, repeats: int) -> None:
     """Print what reading large studies back costs, each time in a fresh process."""
-    ways = {"hpo-plugins": (build, LOADER), "Optuna": (build_optunas, OPTUNA_LOADER)}
+    ways = {"hpo-plugins": (build, OUR_LOADER), "Optuna": (build_optunas, OPTUNAS_LOADER)}
     rows = []
     for trials in sizes:
         for library, (write, loader) in ways.items():
@@ -303,7 +303,8 @@ def load(sizes: list[int], epochs: int, repeats: int) -> None:
                 path = Path(folder, "study.db")
                 write(path, trials, epochs)
                 command = [sys.executable, "-c", loader, str(path), str(epochs)]
-                runs = [json.loads(subprocess.run(command, check=True, stdout=-1).stdout) for _ in range(repeats)]
+                printed = [subprocess.run(command, check=True, capture_output=True).stdout for _ in range(repeats)]
+                runs = [json.loads(text) for text in printed]
                 size = sum(file.stat().st_size for file in path.parent.glob("study.db*")) / 2**20
             count, seconds, cpu, base, peak = np.median(runs, axis=0)
             shown = [f"{count:,.0f} of {epochs} epochs", library, *(f"{figure:.2f}" for figure in (seconds, cpu))]

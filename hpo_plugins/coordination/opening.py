@@ -53,8 +53,8 @@ def open_study(
     storage = open_storage(target)
     definition = config.to_json()
     store = storage.open(name, definition)
-    if (stored := store.definition) is not definition:
-        stored_config = config_from_storage(stored, name, target)
+    if store.definition is not definition:
+        stored_config = config_from_storage(store.definition, name, target)
         stored = stored_config.to_json()  # arguments that are newer than the study have their defaults
         config = replace(
             config,

@@ -135,15 +135,7 @@ class History(Sequence[TrialHistory]):
         for point in changes.points:
             if point.number >= len(self.given_points) - self._n_given:
                 self.given_points.append(self.space.checked_part(point.params))
-        trials, sign, changed = self._trials, self.objective.sign, set[int]()
-        for report in changes.reports:  # a large study has half a million
-            number, value = report.number, report.value
-            if number >= len(trials):
-                raise InvalidArgument(f"a report is of trial {number}, which does not exist")
-            trials[number].put(report, None if value is None else sign * value)
-            changed.add(number)
-        for number in changed:
-            self._mark_reported(number)
+        self.put_reports(changes.reports)
         self.revision = max(self.revision, changes.revision)
         self.acquisitions = max(self.acquisitions, changes.acquisitions)
         self.now = changes.now
@@ -213,14 +205,25 @@ class History(Sequence[TrialHistory]):
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or merge the report into the epoch if it is there."""
-        loss = None if report.value is None else self.objective.loss(report.value)
-        self._trials[report.number].put(report, loss)
-        self._mark_reported(report.number)
+        self.put_reports((report,))
 
-    def _mark_reported(self, number: int) -> None:
-        self.mark_changed(number)
-        for view in self._up_to_fold:
-            view.mark_changed(number)
+    def put_reports(self, reports: Iterable[ReportRow]) -> None:
+        """Add epochs to trials, or merge reports into epochs that are there.
+
+        Raises:
+            InvalidArgument: A report is of a trial that does not exist.
+        """
+        trials, sign, changed = self._trials, self.objective.sign, set[int]()
+        for report in reports:  # a large study has half a million
+            number, value = report.number, report.value
+            if number >= len(trials):
+                raise InvalidArgument(f"a report is of trial {number}, which does not exist")
+            trials[number].put(report, None if value is None else sign * value)
+            changed.add(number)
+        for number in changed:
+            self.mark_changed(number)
+            for view in self._up_to_fold:
+                view.mark_changed(number)
 
     def mark_changed(self, number: int) -> None:
         """Note that the reports of a trial have changed."""

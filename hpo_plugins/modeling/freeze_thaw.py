@@ -152,4 +152,4 @@ def _costs(model: Model, options: list[Training], own: int | None, cost: Cost) -
     if not epoch_cost.counts_seconds(cost, seconds):
         return _Costs(startup, np.ones(len(options)))
     points, numbers = np.array([training.point for training in options]), [training.number for training in options]
-    return _Costs(startup, model.relative_epoch_cost(points, numbers))
+    return _Costs(startup, model.relative_epoch_cost(seconds, points, numbers))

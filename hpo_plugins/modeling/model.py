@@ -161,9 +161,9 @@ class Model:
 
     def incumbents(self, count: int) -> NDArray[np.intp]:
         """Return the numbers of the ``count`` trials with the smallest losses observed, the best first."""
-        numbers = self.observed.trial[self.observed.is_newest]
-        best = np.minimum.reduceat(self.y, np.append(0, np.flatnonzero(self.observed.is_newest)[:-1] + 1))
-        return numbers[np.argsort(best, kind="stable")[:count]]
+        newest = np.flatnonzero(self.observed.is_newest)
+        best = np.minimum.reduceat(self.y, np.append(0, newest[:-1] + 1))
+        return self.observed.trial[newest[np.argsort(best, kind="stable")[:count]]]
 
     def improvable(self) -> NDArray[np.intp]:
         """Return the numbers of the trials that are complete or can be trained further."""
@@ -204,14 +204,16 @@ class Model:
             win_probability=float(probability_of_improvement(*prediction, self.best)[0]),
         )
 
-    def relative_epoch_cost(self, points: FloatArray, numbers: Sequence[int | None]) -> FloatArray:
+    def relative_epoch_cost(
+        self, seconds: dict[int, float], points: FloatArray, numbers: Sequence[int | None]
+    ) -> FloatArray:
         """Return the seconds of an epoch relative to the measured mean, 1 if nothing is known; shape ``(q,)``.
 
         Args:
+            seconds: Measured seconds per epoch by trial.
             points: Snapped configurations, shape ``(q, d)``.
             numbers: The trial of each, None for a new configuration.
         """
-        seconds = epoch_cost.seconds_per_epoch(self.history)
         known, inputs = (self.encoder.inputs(rows) for rows in (self.points[list(seconds)], points))
         return epoch_cost.relative_epoch_cost(seconds, known, inputs, numbers)
 

@@ -78,7 +78,8 @@ class SampledTask:
         """Return how long an epoch of a configuration takes."""
         if not self._seconds:
             return 1.0
-        return float(self._model.relative_epoch_cost(self._point(params), [None])[0]) * self._mean_seconds
+        cost = self._model.relative_epoch_cost(self._seconds, self._point(params), [None])
+        return float(cost[0]) * self._mean_seconds
 
     def _point(self, params: Params) -> FloatArray:
         return self._model.encoder.snap(self._model.history.space.encode(params)[None])

@@ -37,6 +37,7 @@ def suggest(
     points, value = model.propose(model.running(), model.points)
     if not len(points):
         return untried_draw(history, seed)
-    if counts_seconds(cost, seconds_per_epoch(history)):
-        value = value - np.log(model.relative_epoch_cost(points, [None] * len(points)))
+    seconds = seconds_per_epoch(history)
+    if counts_seconds(cost, seconds):
+        value = value - np.log(model.relative_epoch_cost(seconds, points, [None] * len(points)))
     return history.space.decode(points[int(np.argmax(value))])

@@ -15,7 +15,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.simulation.result import Scenario, Simulation
 from hpo_plugins.simulation.search import Search
-from hpo_plugins.simulation.task import Train, drawn, told
+from hpo_plugins.simulation.task import Task, Train, drawn, told
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.space.sobol import draw
 from hpo_plugins.storage import Storage
@@ -97,10 +97,18 @@ def simulate(
     if train is None:
         resource = _full_training(config, history)
         tasks = _draw_tasks(_model(tuner.name, history, resource), seed, repeats)
-        is_timed = tasks[0].is_timed
+        is_timed, seeds = tasks[0].is_timed, range(repeats)
+
+        def task_of(repeat: int, scenario: int) -> Task:
+            return drawn(tasks[repeat].fork(1 + scenario))
     else:
         own = told(train, config.objective)
-        resource, is_timed = len(own(draw(config.space, 0, 0)).losses), True
+        resource = len(own(draw(config.space, 0, 0)).losses)
+        is_timed, seeds = True, range(seed, seed + repeats)
+
+        def task_of(repeat: int, scenario: int) -> Task:  # noqa: ARG001 - all search the same
+            return own
+
     configs = [_new_search(config, strategy, limit, resource) for strategy in _strategies(config, strategies, resource)]
     with _quiet():
         scenarios = tuple(
@@ -108,13 +116,8 @@ def simulate(
                 each.strategy,
                 count,
                 tuple(
-                    Search(
-                        replace(each, seed=number if train is None else seed + number),
-                        drawn(tasks[number].fork(1 + index)) if train is None else own,
-                        count,
-                        budget,
-                    ).run()
-                    for number in range(repeats)
+                    Search(replace(each, seed=own_seed), task_of(repeat, index), count, budget).run()
+                    for repeat, own_seed in enumerate(seeds)
                 ),
             )
             for index, (each, count) in enumerate((each, count) for each in configs for count in counts)

@@ -297,9 +297,20 @@ def _extended(factor: FloatArray, k: FloatArray) -> FloatArray:
     if not known:
         return cholesky(k)
     below = lapack.dtrtrs(factor, k[:, :known].T, lower=1)[0].T
-    whole = np.zeros((known + len(k), known + len(k)), order="F")
-    whole[:known, :known], whole[known:, :known] = factor, below
-    whole[known:, known:] = cholesky(k[:, known:] - below @ below.T)
+    return joined(factor, below, cholesky(k[:, known:] - below @ below.T))
+
+
+def joined(factor: FloatArray, below: FloatArray, corner: FloatArray) -> FloatArray:
+    """Return a lower Cholesky factor from its blocks.
+
+    Args:
+        factor: The upper left one, shape ``(n, n)``.
+        below: The lower left one, shape ``(q, n)``.
+        corner: The lower right one, shape ``(q, q)``.
+    """
+    n, q = len(factor), len(corner)
+    whole = np.zeros((n + q, n + q), order="F")
+    whole[:n, :n], whole[n:, :n], whole[n:, n:] = factor, below, corner
     return whole
 
 

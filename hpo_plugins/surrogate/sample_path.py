@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from hpo_plugins.space import FloatArray
-from hpo_plugins.surrogate.gp import Posterior, cholesky
+from hpo_plugins.surrogate.gp import Posterior, cholesky, joined
 from hpo_plugins.surrogate.kernel import covariance, warp
 
 NUGGET = 1e-6
@@ -70,8 +70,6 @@ class SamplePath:
         left = cholesky(k - half.T @ half)
         draws = self._rng.standard_normal(len(x))
         values: FloatArray = half.T @ self._white + left @ draws
-        factor = np.zeros((n + len(x), n + len(x)), order="F")
-        factor[:n, :n], factor[n:, :n], factor[n:, n:] = self._factor, half.T, left
-        self._z, self._factor = np.vstack([self._z, z]), factor
+        self._z, self._factor = np.vstack([self._z, z]), joined(self._factor, half.T, left)
         self._white = np.concatenate([self._white, draws])
         return values if mean is None else values + mean(x)
