@@ -104,8 +104,8 @@ def test_the_best_third_continues():
 def test_none_of_many_continues_before_it_is_compared():
     tuner = hyperband(max_resource=27)
     trained = losses_to(tuner, *[float(-n) for n in range(30)])  # each better than all before
-    assert trained[:2] == [3, 3]
-    assert set(trained[2:]) == {27}
+    assert trained[:4] == [3, 3, 9, 9]
+    assert set(trained[4:]) == {27}
     assert "more results are needed before any continues" in tuner.trials[0].stop_reason
 
 
