@@ -42,7 +42,8 @@ from scipy.special import log_ndtr, logsumexp
 from simulator import N_MARKS, Simulation
 
 import hpo_plugins as hpo
-from hpo_plugins.modeling import model as modeling
+from hpo_plugins.modeling import suggestion
+from hpo_plugins.modeling.model import Model
 from hpo_plugins.surrogate.gp import Posterior
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.sample_path import SamplePath
@@ -55,7 +56,7 @@ Array = NDArray[np.float64]
 class Proposal(NamedTuple):
     """What a variant chooses from: the surrogate, the inputs that run, and the best loss known or expected."""
 
-    model: modeling.Model
+    model: Model
     running: Array
     best: float
 
@@ -186,7 +187,7 @@ def run(method: str, name: str, workers: int, rounds: int, seed: int) -> Run:
     distances: list[float] = []
     variant = VARIANTS[method]
 
-    def propose(model: modeling.Model, running: Sequence[int], excluded: Array) -> Proposals:
+    def propose(model: Model, running: Sequence[int], excluded: Array) -> Proposals:
         points = model.points[list(running)]
         inputs = model.inputs(points, 1)
         means = model.posterior.predict_mean(inputs)
@@ -202,7 +203,7 @@ def run(method: str, name: str, workers: int, rounds: int, seed: int) -> Run:
 
     problem = _problem(name, seed)
     strategy = hpo.Random() if variant is None else hpo.Bayesian()
-    with mock.patch.object(modeling, "_propose", propose):
+    with mock.patch.object(suggestion, "propose", propose):
         search = Simulation(
             problem,
             ours.ours(lambda _: strategy),

@@ -28,6 +28,7 @@ from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.epoch_cost import Cost
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
+from hpo_plugins.modeling.proposals import propose
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import (
@@ -87,11 +88,11 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     While a training is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
     if own is None:
-        found = model.propose(model.running(), model.points).points
+        found = propose(model, model.running(), model.points).points
     else:
         is_new = model.history[own].row.start_epoch == 0
         excluded = np.delete(model.points, own, axis=0) if is_new else model.points
-        found = model.without_running().propose(model.running(but=own), excluded).points
+        found = propose(model.without_running(), model.running(but=own), excluded).points
         own_key = model.encoder.keys(model.points[[own]])
         found = found[np.array([[key] != own_key for key in model.encoder.keys(found)], dtype=bool)]
     half = N_CANDIDATES // 2

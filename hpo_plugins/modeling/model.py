@@ -1,4 +1,4 @@
-"""The surrogate of a study: a Gaussian process that is fitted to its history, and what it suggests.
+"""The surrogate of a study: a Gaussian process that is fitted to its history, and what it expects.
 
 It is a function of the history; the seed matters only through the random draws of the initial design. Caches change
 nothing but time: a process that takes over a study computes the same.
@@ -37,23 +37,12 @@ from hpo_plugins.surrogate.acquisition import probability_of_improvement
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior, fit
 from hpo_plugins.surrogate.hyperparameters import Layout
-from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.prior_mean import PriorMean
 
 MAX_FIT = 100
 """Observations that hyperparameters are fitted to; more make every iteration expensive and change little."""
 MAX_CONDITION = 400
 """Observations that the process is conditioned on."""
-N_CAUTIOUS_TRIALS = 12
-"""If curves are modelled, the trials after which new configurations are sought everywhere, corners included.
-
-Regret of ``Bayesian(pause=True)`` at 10, 25, 50 and 100 % of the epochs of 20 full trainings, on four tasks of real
-trainings (4 seeds) and on LCBench (2 seeds, in the first row others), whose optima are in corners:
-
-    from the first   .390 .235 .139 .088   .433 .222 .132 .035
-    after 12         .259 .153 .094 .059   .364 .115 .049 .012
-    after 20         .253 .135 .093 .047   .387 .230 .115 .039
-"""
 MAX_ITER = 30
 """Iterations of the search for hyperparameters."""
 
@@ -131,6 +120,11 @@ class Model:
         kept = most_informative(self.observed, self.y, MAX_CONDITION)
         x = self.inputs(self.points[self.observed.trial[kept]], self.observed.epoch[kept])
         return Posterior(self._fit.layout, self._fit.theta, x, self.y[kept], self._fit.mean)
+
+    @property
+    def data_key(self) -> Hashable:
+        """Everything that it depends on."""
+        return _data_key(self.history, self.last, self.observed, self.points)
 
     @property
     def has_prior_mean(self) -> bool:
@@ -217,15 +211,6 @@ class Model:
         known, inputs = (self.encoder.inputs(rows) for rows in (self.points[list(seconds)], points))
         return epoch_cost.relative_epoch_cost(seconds, known, inputs, numbers)
 
-    def propose(self, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
-        """Return new configurations in descending order of expected improvement.
-
-        Args:
-            running: Trials whose results are still to come: they count with their predicted losses.
-            excluded: Configurations not to return, shape ``(n, d)``.
-        """
-        return _propose(self, running, excluded)
-
 
 def _improvable(trial: TrialHistory) -> bool:
     return trial.state not in (TrialState.STOPPED, TrialState.FAILED)
@@ -235,26 +220,6 @@ def _data_key(history: History, last: int | None, observed: Observations, points
     """Return everything that the surrogate depends on."""
     columns = (observed.trial, observed.epoch, observed.loss, points[observed.trial])
     return (history.space, last, history.parents_digest, *(column.tobytes() for column in columns))
-
-
-def _proposal_key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return _data_key(model.history, model.last, model.observed, model.points), running, excluded.tobytes()
-
-
-@cached(LRUCache(maxsize=8), key=_proposal_key, lock=threading.Lock())
-def _propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
-    last = model.last or 1
-    competitors = np.array(running, dtype=np.intp)
-    posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
-    if model.last is not None:  # the best so far may have trained for few epochs, and be expected to improve
-        competitors = np.append(competitors, np.intersect1d(model.incumbents(20), model.improvable()))
-    means = posterior.predict_mean(model.inputs(model.points[competitors], last))
-    best = float(np.min([model.best, *means]))
-    rng = np.random.default_rng(len(model.observed.loss))
-    fidelity = None if model.last is None else 1.0
-    cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
-    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
-    return optimizer.run(model.points[model.incumbents(5)], excluded)
 
 
 def fit_model(

@@ -10,6 +10,7 @@ from hpo_plugins.modeling.epoch_cost import Cost, counts_seconds, seconds_per_ep
 from hpo_plugins.modeling.initial_design import N_INITIAL, N_INITIAL_CURVES, initial_configuration
 from hpo_plugins.modeling.model import fit_model
 from hpo_plugins.modeling.observations import known_points
+from hpo_plugins.modeling.proposals import propose
 from hpo_plugins.modeling.transfer import guiding_parents
 from hpo_plugins.space import Params
 from hpo_plugins.surrogate.threads import single_threaded
@@ -34,7 +35,7 @@ def suggest(
     model = fit_model(history, last) if known >= needed else None
     if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
         return initial_configuration(history, seed, curves=last is not None)
-    points, value = model.propose(model.running(), model.points)
+    points, value = propose(model, model.running(), model.points)
     if not len(points):
         return untried_draw(history, seed)
     seconds = seconds_per_epoch(history)
