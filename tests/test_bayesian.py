@@ -242,30 +242,3 @@ def test_a_first_training_that_learns_nothing_is_not_trained_in_full(pause):
             if trial.report(epoch, {"loss": 2.3 if trial.number == 0 else bowl(trial.params) + 1 / epoch}):
                 break
     assert tuner.trials[0].epochs < 10
-
-
-def trained_in_full(tuner, losses, epochs):
-    """Train on constant losses; return how many epochs each trial had."""
-    trained = []
-    for trial, loss in zip(tuner, losses, strict=False):
-        for epoch in range(trial.start_epoch + 1, epochs + 1):
-            if trial.report(epoch, {"loss": loss + 0.01 / epoch}):
-                break
-        trained.append(epoch)
-    return trained
-
-
-@pytest.mark.parametrize(("limit", "pause"), [(None, False), (99, False), (None, True)])
-def test_the_first_of_many_are_compared_before_they_continue(limit, pause):
-    """Losses fall from trial to trial, so each training is the best so far."""
-    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=9, pause=pause), max_trials=limit, seed=0)
-    trained = trained_in_full(tuner, np.linspace(1.0, 0.1, 12), epochs=9)
-    reasons = [trial.stop_reason or "" for trial in tuner.trials]
-    compared = ["of the first 27 trials the best" in reason for reason in reasons]
-    if limit is None and not pause:
-        assert trained[:3] == [2, 3, 5]  # each the first at its epoch, where it has nothing to be compared with
-        assert compared[:3] == [True] * 3
-        assert "is rank 1 of 1 after epoch 2" in reasons[0]
-        assert 9 in trained
-    else:
-        assert not any(compared)

@@ -19,8 +19,7 @@ Differs from the papers in:
     1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
     3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
-       for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``). The first
-       trainings of many are compared with each other, too, as in Hyperband (``N_COMPARED``).
+       for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
     4. A trial with folds competes so in its first fold; after it, whole folds are the resource (``fold_racing``).
 """
 
@@ -33,12 +32,11 @@ from hpo_plugins import _validation, modeling
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
-from hpo_plugins.modeling.observations import GRID_FACTOR, epoch_grid, known_points
+from hpo_plugins.modeling.observations import epoch_grid, known_points
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
-from hpo_plugins.strategies.results_at import results_at
 from hpo_plugins.surrogate.threads import single_threaded
 
 if TYPE_CHECKING:
@@ -50,21 +48,6 @@ STOP_MARGIN = 4.0
 Regret on LCBench (10 instances, 3 seeds) at 10, 25, 50 and 100 %: with 0 .328 .180 .084 .015, with 4 .332 .136 .063
 .022, with 10 .394 .184 .090 .022.
 """
-N_COMPARED = 27
-"""The first trials, which are compared with each other, too, and none of which continues for want of others.
-
-A surrogate that has seen few curves expects much of the first good one, and has it trained in full. Regret of
-``Bayesian(max_resource)`` at 10, 25, 50 and 100 %:
-
-    trials compared   LCBench (9 seeds)     real trainings (10)   LCBench, crossing (3)
-    none              .336 .179 .083 .033   .333 .196 .129 .060   .457 .292 .147 .089
-    27                .250 .136 .069 .039   .311 .186 .114 .066   .435 .321 .214 .122
-
-With pauses, which do not lose such a training, it was worse on real trainings (5 seeds): .310 .204 .132 .066 against
-.294 .177 .104 .054.
-"""
-MANY_TRIALS = 100
-"""Trials that a study must allow for that: its price are trials that end early."""
 PROBE_EPOCHS = 3
 """Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused.
 
@@ -156,8 +139,6 @@ class Bayesian(Strategy):
             return Decision(TrialState.PAUSED, f"{_REASONS[TrialState.PAUSED]}: the initial design was probed")
         if history[number].curve.milestone_passed(epoch, epoch_grid(self.max_resource)) is None:
             return None
-        if not self.pause and (decision := _compare_early(history, number, epoch)):
-            return decision
         return self._judge(history, number)
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
@@ -212,30 +193,6 @@ class Bayesian(Strategy):
         verb = "paused, and resumed when its next epochs are worth most" if self.pause else "stopped"
         epochs = ", ".join(map(str, epoch_grid(self.max_resource)))
         return f"Bayesian: every training is judged at epochs {epochs}; one whose epochs are worth less is {verb}."
-
-
-def _compare_early(history: History, number: int, epoch: int) -> Decision | None:
-    """Stop one of the first trials of many unless it is among the best of those that have reached the epoch.
-
-    Of them, as many continue as give each epoch of the grid the same number of epochs, as at the rungs of Hyperband.
-    """
-    limit = history.max_trials
-    if number >= N_COMPARED or not history.may_start or (limit is not None and limit < MANY_TRIALS):
-        return None
-    results = results_at(history, epoch)
-    own = results.of(number)
-    if own is None:
-        return None
-    rank, count = results.rank(own), len(results)
-    promoted = int(count / GRID_FACTOR)
-    if rank <= promoted:
-        return None
-    value = history.objective.loss(own)
-    return Decision(
-        TrialState.STOPPED,
-        f"{_REASONS[TrialState.STOPPED]}: {value:.6g} is rank {rank} of {count} after epoch {epoch}, and of the first "
-        f"{N_COMPARED} trials the best {promoted} continue",
-    )
 
 
 def _fit(history: History, last: int | None) -> Model | None:
