@@ -29,8 +29,9 @@ Differs from the papers in:
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``. The first ``eta ** 3`` configurations are random draws, or the first fifth of the trials if
        there are fewer than a round: most have one epoch, of which the surrogate learns little. On four tasks of real
-       trainings (4 seeds, the time of 20 full ones) the regret at 10, 25, 50 and 100 % was .289 .190 .119 .059 with
-       27 draws, .365 .208 .116 .054 with 9, and .492 .242 .181 .083 with 4.
+       trainings (10 seeds, the time of 20 full ones) the regret at 10, 25, 50 and 100 % is .266 .149 .086 .040 with 27
+       draws, .280 .178 .118 .081 with 12, and .267 .167 .090 .043 with 54; on LCBench .415 .188 .084 .030 with 27 and
+       .415 .284 .153 .059 with 54.
     6. A rung that passes before the first validation is judged at the first value after it.
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``fold_racing``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
