@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
-from hpo_plugins.strategies.hyperband import MIN_CORRELATION, N_PAIRS
+from hpo_plugins.strategies.hyperband import MIN_CORRELATION, N_PAIRS, N_WAITING
 
 ETA = 3
 TRAININGS = 20
@@ -181,8 +181,8 @@ RULES: dict[str, Callable[[Replay], None]] = {
     "in order, the first continues": lambda r: stopping(r, in_order, 0),
     "in order, comparison first": lambda r: stopping(r, in_order, 2),
     "in order, the first rung must say something": lambda r: stopping(r, in_order, 2, first_must_say=True),
-    "the same, comparison at three rungs": lambda r: stopping(r, in_order, 3, first_must_say=True),
-    "the same in one bracket": lambda r: stopping(r, in_one, 3, first_must_say=True),
+    "the same, comparison at three rungs": lambda r: stopping(r, in_order, N_WAITING, first_must_say=True),
+    "the same in one bracket": lambda r: stopping(r, in_one, N_WAITING, first_must_say=True),
     "in turn, comparison first": lambda r: stopping(r, in_turn, 2),
     "27 in the first, then in turn": lambda r: stopping(r, in_turn_later, 2),
     "in order from 3, comparison first": lambda r: stopping(r, in_order, 2, least=3),

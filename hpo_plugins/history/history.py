@@ -18,7 +18,7 @@ import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history.incumbent import Incumbent
-from hpo_plugins.history.parents import ParentTrials
+from hpo_plugins.history.parents import ParentTrial, ParentTrials
 from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.history.trial_record import record_of
@@ -115,6 +115,11 @@ class History(Sequence[TrialHistory]):
                 digest.update(trial.state.encode() + trial.point.tobytes())
                 digest.update(trial.curve.epochs.tobytes() + trial.curve.losses.tobytes())
         return digest.hexdigest()
+
+    @property
+    def identical_trials(self) -> Iterator[ParentTrial]:
+        """The trials of identical parents (``warm_start``), which count as results of this study."""
+        return (trial for parent in self.parents if parent.identical for trial in parent.trials)
 
     @property
     def may_start(self) -> bool:

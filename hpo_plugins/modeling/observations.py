@@ -101,7 +101,7 @@ def log_fidelity(epoch: NDArray[np.intp] | float, last: int) -> FloatArray:
 
 def known_points(history: History) -> FloatArray:
     """Return all configurations in the unit cube, shape ``(n, d)``: the trials', then those of identical parents."""
-    parents = [trial.point for trial in _identical_trials(history)]
+    parents = [trial.point for trial in history.identical_trials]
     return np.vstack([history.points(), np.array(parents).reshape(len(parents), len(history.space))])
 
 
@@ -165,7 +165,7 @@ def observe_identical(history: History, last: int | None) -> Observations:
     return Observations.of(
         [
             row
-            for number, trial in enumerate(_identical_trials(history), len(history))
+            for number, trial in enumerate(history.identical_trials, len(history))
             for row in _parent_curve(trial, number, last, history.objective.at)
         ]
     )
@@ -189,10 +189,6 @@ def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArr
     candidates = np.flatnonzero(newest) if newest.sum() >= count else np.arange(len(y))
     rank = np.lexsort((y[candidates], -observed.epoch[candidates], ~best[candidates], ~newest[candidates]))
     return np.sort(candidates[rank[:count]])
-
-
-def _identical_trials(history: History) -> list[ParentTrial]:
-    return [trial for parent in history.parents if parent.identical for trial in parent.trials]
 
 
 def _parent_curve(

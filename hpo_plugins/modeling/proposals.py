@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from cachetools import LRUCache, cached
 
+from hpo_plugins.modeling.model import Model
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
-
-if TYPE_CHECKING:
-    from hpo_plugins.modeling.model import Model
 
 N_CAUTIOUS_TRIALS = 12
 """If curves are modelled, the trials after which new configurations are sought everywhere, corners included.

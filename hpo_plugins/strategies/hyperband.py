@@ -68,13 +68,12 @@ import numpy as np
 from hpo_plugins import modeling
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import History, TrialHistory
+from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
 from hpo_plugins.strategies.fold_racing import judge_fold
-from hpo_plugins.strategies.results_at import loss_at, results_at
 
 N_PAIRS = 6
 """Trials that pass the first rung unjudged, to compare it with the next; three times as many are compared at most."""
@@ -167,7 +166,7 @@ class Hyperband(Strategy):
                 waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
                     continue
-                results = results_at(history, rung)
+                results = _results(history, rung)
                 losses = [(results.of(trial.row.number), trial.row.number) for trial in waiting]
                 loss, number = min((math.inf if loss is None else loss, number) for loss, number in losses)
                 if results.rank(loss) <= self._promoted(len(results), at_least=0 if may_start else 1):
@@ -190,7 +189,7 @@ class Hyperband(Strategy):
         rung = history[number].curve.milestone_passed(epoch, self.rungs(bracket))
         if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
             return None
-        results = results_at(history, rung)
+        results = _results(history, rung)
         own = results.of(number)
         if own is None:
             return None
@@ -266,11 +265,38 @@ class Hyperband(Strategy):
         return "\n".join(lines)
 
 
+def _results(history: History, rung: int) -> Ranking:
+    """Return the losses at a rung of all trials that have reached it, or completed before it.
+
+    The loss is that of the last validation up to the rung, or of the first one, if that came after the rung.
+
+    The trials of identical parents (``warm_start``) are results like any other.
+    """
+    return history.ranking(
+        ("rung", rung),
+        lambda number: _result(history, history[number], rung),
+        lambda: [loss for trial in history.identical_trials if (loss := _result(history, trial, rung)) is not None],
+    )
+
+
+def _result(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
+    """Return the loss of a trial at a rung, None if it is no result there."""
+    counts = trial.curve.reached(rung) or trial.state is TrialState.COMPLETED
+    if trial.state is TrialState.FAILED or not counts or not len(trial.curve):
+        return None
+    return _loss_at(history, trial, rung)
+
+
+def _loss_at(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
+    """Return the loss of the last validation up to a rung, or of the first one, if that came after the rung."""
+    return trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)
+
+
 def _losses_at(history: History, first: int, second: int) -> Iterator[tuple[float, float]]:
     """Yield the losses at two epochs of every trial that has reached both."""
     for trial in history:
         if trial.state is not TrialState.FAILED and trial.curve.reached(second):
-            losses = [loss_at(history, trial, epoch) for epoch in (first, second)]
+            losses = [_loss_at(history, trial, epoch) for epoch in (first, second)]
             if losses[0] is not None and losses[1] is not None:
                 yield losses[0], losses[1]
 

@@ -77,7 +77,6 @@ class MedianRule(StoppingRule):
 
 def _means(history: History, epoch: int) -> Iterator[float]:
     """Yield the running averages of the identical parents' trials."""
-    for parent in history.parents:
-        for trial in parent.trials:
-            if parent.identical and (mean := trial.curve.running_mean(epoch)) is not None:
-                yield mean
+    for trial in history.identical_trials:
+        if (mean := trial.curve.running_mean(epoch)) is not None:
+            yield mean

@@ -143,11 +143,10 @@ def _progress(history: History, min_delta: float) -> _Progress:
 
 def _losses(history: History) -> Iterator[float]:
     """Yield the losses of identical parents, then those of this study's trials, in the order in which they ended."""
-    for parent in history.parents:
-        for earlier in parent.trials if parent.identical else ():
-            loss = earlier.curve.loss(at=history.objective.at)
-            if loss is not None and earlier.state is not TrialState.FAILED:
-                yield loss
+    for earlier in history.identical_trials:
+        loss = earlier.curve.loss(at=history.objective.at)
+        if loss is not None and earlier.state is not TrialState.FAILED:
+            yield loss
     yield from history.final_losses()
 
 
