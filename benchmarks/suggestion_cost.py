@@ -10,6 +10,7 @@ memory is the kernel's VmHWM.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 import hpo_plugins as hpo
+from hpo_plugins.records import TrialState
 
 EPOCHS = 50
 SPACE = {f"x{k}": hpo.Continuous(0.0, 1.0, scale="linear") for k in range(6)} | {
@@ -45,6 +47,7 @@ class Case(NamedTuple):
 
 
 FINAL, CURVES = hpo.Bayesian(), hpo.Bayesian(max_resource=EPOCHS)
+PAUSING = hpo.Bayesian(max_resource=EPOCHS, pause=True)
 CASES = {
     "50": Case(FINAL, 50, 1, 50),
     "200": Case(FINAL, 200, 1, 150),
@@ -53,6 +56,7 @@ CASES = {
     "1000 curves": Case(CURVES, 1000, EPOCHS, 500),
     "200 and 64 running": Case(FINAL, 200, 1, 100, running=64),
     "200 curves and 64 running": Case(CURVES, 200, EPOCHS, 100, running=64),
+    "1000 paused": Case(PAUSING, 1000, 5, 500),
 }
 
 
@@ -75,6 +79,10 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
     tuner = hpo.Tuner(SPACE, OBJECTIVE, strategy=hpo.Random(), seed=0)
     for _ in range(case.trials - 1):
         finish(tuner, case.epochs)
+    if case.strategy.pause:
+        history = tuner._loop.history()  # noqa: SLF001 - a strategy is a function of it
+        for trial in list(history):
+            history.put_trial(dataclasses.replace(trial.row, state=TrialState.PAUSED))
     for number in range(case.running):
         running = tuner.ask()
         for epoch in range(1, min(1 + number, case.epochs)):
@@ -82,7 +90,7 @@ def measure(case: Case, repeats: int) -> dict[str, float]:
     suggestions, judgements = [], []
     for _ in range(repeats + 1):
         finish(tuner, case.epochs)
-        history = tuner._loop.history()  # noqa: SLF001 - a strategy is a function of it
+        history = tuner._loop.history()  # noqa: SLF001
         start = time.process_time()
         case.strategy.next_action(history, 0, may_start=True)
         suggestions.append(time.process_time() - start)
@@ -139,7 +147,8 @@ def main() -> None:
     for name, case in CASES.items():
         command = [sys.executable, __file__, "--only", name, "--repeats", str(repeats)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        kind = "Bayesian()" if case.strategy is FINAL else f"Bayesian(max_resource={EPOCHS})"
+        pausing = ", pause=True" if case.strategy.pause else ""
+        kind = "Bayesian()" if case.strategy is FINAL else f"Bayesian(max_resource={EPOCHS}{pausing})"
         known = f"{case.trials}" if case.epochs == 1 else f"{case.trials} of {case.epochs} epochs"
         known += f", {case.running} running" if case.running else ""
         judged = "" if case.strategy is FINAL else f"{found['judgement']:.0f}"

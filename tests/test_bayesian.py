@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from support import is_value_of
 
 import hpo_plugins as hpo
+from hpo_plugins.history import History
+from hpo_plugins.modeling import freeze_thaw
+from hpo_plugins.modeling.model import fit_model
+from hpo_plugins.records import ReportRow, TrialRow
 from hpo_plugins.space import Space
 
 LOSS = hpo.Minimize("loss")
@@ -186,6 +190,22 @@ def test_paused_trainings_resume_where_they_stopped():
                 break
     assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in trained.values())
     assert not any(t.state is hpo.TrialState.PAUSED for t in tuner.trials)
+
+
+def test_of_many_paused_trainings_those_of_which_most_is_expected_are_considered():
+    history, draw = History(Space(TWO), LOSS), np.random.default_rng(0).random
+    for number in range(2 * freeze_thaw.MAX_RESUMABLE):
+        params = history.space.decode(draw(len(TWO)))
+        history.put_trial(TrialRow(number, params, hpo.TrialState.PAUSED, 1, 0, "worker", None, 0.0))
+        for epoch in range(1, 4):
+            loss = bowl(params) + 1 / epoch
+            history.put_report(ReportRow(number, 1, epoch, loss, {"loss": loss}, 0.0))
+    model = fit_model(history, 27)
+    options = freeze_thaw.trainings(model, None, may_start=False, may_resume=True)
+    considered = [option.number for option in options]
+    expected = model.posterior.predict_mean(model.inputs(model.points, 27))
+    assert considered == sorted(considered)
+    assert set(considered) == set(np.argsort(expected)[: freeze_thaw.MAX_RESUMABLE])
 
 
 def test_trainings_with_sparse_reports_are_judged():

@@ -42,6 +42,9 @@ N_REPRESENTATIVES = 30
 MAX_REACHABLE = 200
 """Trials that they are chosen from, those with the smallest losses so far: predicting thousands of completed ones took
 60 ms of each judged report at 10,000 trials."""
+MAX_RESUMABLE = 100
+"""Paused trainings that are considered, those of which most is expected at the last epoch: with 1,000 of
+them, all considered, a suggestion took 386 ms and a decision 285; so 154 and 63."""
 N_CANDIDATES = 12
 """New configurations that are considered."""
 MIN_WIN_PROBABILITY = 0.01
@@ -72,14 +75,26 @@ def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: boo
         may_start: Whether a new trial may be started.
         may_resume: Whether paused trials may be resumed.
     """
+    numbers = [] if own is None else [own]
+    if may_resume:
+        numbers += _resumable(model)
     found = []
-    for number in sorted(model.history.unfinished):
-        trial = model.history[number]
-        if number == own or (may_resume and trial.state is TrialState.PAUSED):
-            found.append(Training(number, model.points[number], trial.curve.epochs[-1] if len(trial.curve) else 0))
+    for number in sorted(numbers):
+        curve = model.history[number].curve
+        found.append(Training(number, model.points[number], curve.epochs[-1] if len(curve) else 0))
     if may_start:
         found += [Training(None, point, 0) for point in _candidates(model, own)]
     return found
+
+
+def _resumable(model: Model) -> list[int]:
+    """Return the numbers of the paused trainings that are considered, ascending."""
+    history = model.history
+    paused = [number for number in sorted(history.unfinished) if history[number].state is TrialState.PAUSED]
+    if len(paused) > MAX_RESUMABLE:
+        expected = model.posterior.predict_mean(model.inputs(model.points[paused], model.last or 1))
+        paused = sorted(paused[index] for index in np.argsort(expected, kind="stable")[:MAX_RESUMABLE])
+    return paused
 
 
 def _candidates(model: Model, own: int | None) -> FloatArray:
