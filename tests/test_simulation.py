@@ -43,16 +43,17 @@ def earlier():
 # A function drawn from a posterior.
 
 
-def posterior(n=5):
+def posterior(n=5, *, curves=False):
     encoder = InputEncoder(hpo.Tuner(SPACE, hpo.Minimize("loss"), max_trials=1).space)
-    layout = encoder.layout(curves=False)
-    x = encoder.inputs(np.random.default_rng(0).random((n, 2)))
+    layout = encoder.layout(curves=curves)
+    x = encoder.inputs(np.random.default_rng(0).random((n, 2)), np.linspace(0, 1, n) if curves else None)
     return Posterior(layout, layout.start(), x, np.sin(5 * x[:, 0])), encoder
 
 
-def test_drawn_functions_have_the_posterior_s_moments():
-    process, encoder = posterior()
-    x = encoder.inputs(np.random.default_rng(1).random((3, 2)))
+@pytest.mark.parametrize("curves", [False, True])
+def test_drawn_functions_have_the_posterior_s_moments(curves):
+    process, encoder = posterior(curves=curves)
+    x = encoder.inputs(np.random.default_rng(1).random((3, 2)), np.array([0.1, 0.5, 1.0]) if curves else None)
     draws = []
     for seed in range(4000):
         path = SamplePath(process, np.random.default_rng(seed))

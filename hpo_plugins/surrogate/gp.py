@@ -3,7 +3,7 @@
 Notation
     n, q     observations; points to predict at
     y        standardised losses, shape ``(n,)``
-    m(x)     the prior mean, 0 by default
+    m(x)     the prior mean: the kernel's, and possibly one that earlier studies give
     K        covariance of the data including noise, shape ``(n, n)``; L is its lower Cholesky factor
     alpha    K^-1 (y - m(x))
     k*       covariance of the data with a point to predict at, shape ``(n,)``
@@ -31,9 +31,12 @@ from scipy.optimize import minimize
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.hyperparameters import Hyperparameters, Layout
 from hpo_plugins.surrogate.kernel import (
+    IMPROVEMENT,
+    IMPROVEMENT_VARIANCE,
     covariance,
     covariance_gradient,
     covariance_with_backward,
+    curve_mean,
     variance,
     warp,
     warp_derivatives,
@@ -57,7 +60,8 @@ def log_posterior(layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArra
     """
     k, backward = covariance_with_backward(layout, theta, x)
     factor = cholesky(k)
-    alpha = _solve(factor, y)
+    residual = y - curve_mean(layout, x)
+    alpha = _solve(factor, residual)
     q, _ = lapack.dpotri(factor, lower=1)  # K^-1, of which LAPACK fills only the lower half
     q += q.T
     q.flat[:: len(q) + 1] /= 2
@@ -67,7 +71,7 @@ def log_posterior(layout: Layout, theta: FloatArray, x: FloatArray, y: FloatArra
     deviations = np.array([prior.deviation for prior in layout.priors])
     z = (theta - means) / deviations
     # RW eq. 2.30, without the constant, and the logarithm of the normal priors.
-    value = -0.5 * float(y @ alpha) - float(np.log(factor.diagonal()).sum()) - 0.5 * float(z @ z)
+    value = -0.5 * float(residual @ alpha) - float(np.log(factor.diagonal()).sum()) - 0.5 * float(z @ z)
     return value, backward.gradient(q) - z / deviations
 
 
@@ -144,7 +148,7 @@ class Posterior:
         theta: Their logarithms, shape ``(layout.size,)``.
         x: Inputs of the data, shape ``(n, m)``; n may be 0.
         y: Standardised losses, shape ``(n,)``.
-        mean: The prior mean, None for 0.
+        mean: What earlier studies add to the kernel's prior mean, None for nothing.
         factor: The factor for the first data, if it is known; shape ``(k, k)``, k <= n.
 
     Attributes:
@@ -167,7 +171,7 @@ class Posterior:
         self.hyperparameters: Hyperparameters = layout.read(theta)
         self.x = x
         self.mean = mean
-        self.residual = y if mean is None else y - mean(x)
+        self.residual = y - self.prior_mean(x)
         self.z = warp(layout, self.hyperparameters, x)
         known = 0 if factor is None else len(factor)
         k = covariance(layout, self.hyperparameters, self.z[known:], self.z)
@@ -227,7 +231,8 @@ class Posterior:
         variance_gradient = -2 * covariance_gradient(layout, h, z, self.z, weights.T)
         if layout.curves:
             variance_gradient[:, :-1] += 2 * h.trend * (z[:, :-1] - 0.5)
-            variance_gradient[:, -1] -= 2 * h.own * (1 - z[:, -1])
+            variance_gradient[:, -1] -= 2 * (IMPROVEMENT_VARIANCE + h.own) * (1 - z[:, -1])
+            mean_gradient[:, -1] -= IMPROVEMENT
         by_x = warp_derivatives(layout, h, x).by_x
         for gradient in (mean_gradient, variance_gradient):
             gradient[:, layout.warped] *= by_x  # the chain rule
@@ -248,13 +253,17 @@ class Posterior:
         """
         if not len(x):
             return self
-        known = self.residual if self.mean is None else self.residual + self.mean(self.x)
-        y = np.concatenate([known, self.predict_mean(x)])
+        y = np.concatenate([self.residual + self.prior_mean(self.x), self.predict_mean(x)])
         return Posterior(self.layout, self.theta, np.vstack([self.x, x]), y, self.mean, self.factor)
 
     def _mean(self, x: FloatArray, cross: FloatArray) -> FloatArray:
         """Return the predicted mean, RW eq. 2.25."""
-        mean: FloatArray = cross @ self._alpha
+        mean: FloatArray = cross @ self._alpha + self.prior_mean(x)
+        return mean
+
+    def prior_mean(self, x: FloatArray) -> FloatArray:
+        """Return m at points of shape ``(q, m)``, shape ``(q,)``."""
+        mean = curve_mean(self.layout, x)
         return mean if self.mean is None else mean + self.mean(x)
 
     def _half(self, cross: FloatArray) -> FloatArray:

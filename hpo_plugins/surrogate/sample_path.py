@@ -61,7 +61,7 @@ class SamplePath:
         Returns:
             Standardised losses without noise, shape ``(q,)``.
         """
-        layout, h, mean = self._posterior.layout, self._posterior.hyperparameters, self._posterior.mean
+        layout, h = self._posterior.layout, self._posterior.hyperparameters
         z, n = warp(layout, h, x), len(self._z)
         cross = covariance(layout, h, z, self._z)
         half = lapack.dtrtrs(self._factor, cross.T, lower=1)[0] if n else np.zeros((0, len(x)))
@@ -69,7 +69,7 @@ class SamplePath:
         k.flat[:: len(k) + 1] += NUGGET * k.diagonal().mean()
         left = cholesky(k - half.T @ half)
         draws = self._rng.standard_normal(len(x))
-        values: FloatArray = half.T @ self._white + left @ draws
+        values: FloatArray = self._posterior.prior_mean(x) + half.T @ self._white + left @ draws
         self._z, self._factor = np.vstack([self._z, z]), joined(self._factor, half.T, left)
         self._white = np.concatenate([self._white, draws])
-        return values if mean is None else values + mean(x)
+        return values

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from hpo_plugins.surrogate.gp import Posterior, cholesky, fit, log_posterior
 from hpo_plugins.surrogate.hyperparameters import Layout
-from hpo_plugins.surrogate.kernel import MEAN_VARIANCE, covariance, warp
+from hpo_plugins.surrogate.kernel import IMPROVEMENT_VARIANCE, MEAN_VARIANCE, covariance, curve_mean, warp
 
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 WARPED = np.array([0, 1, 3])
@@ -36,6 +36,7 @@ def slow_covariance(layout, h, a, b):
 
     value = h.signal * matern(math.sqrt(sum(((p - q) / s) ** 2 for p, q, s in zip(a, b, h.length, strict=True))))
     if layout.curves:
+        value += IMPROVEMENT_VARIANCE * (1 - a[-1]) * (1 - b[-1])
         value += h.time * matern(abs(a[-1] - b[-1]) / h.time_scale)
         value += h.trend * sum((p - 0.5) * (q - 0.5) for p, q in zip(a[:-1], b[:-1], strict=True))
         if (a[:-1] == b[:-1]).all():
@@ -65,7 +66,7 @@ def test_likelihood_equals_scipys_normal_density(curves):
     z = warp(layout, h, x)
     k = covariance(layout, h, z, z) + h.noise * np.eye(len(y))
     priors = sum(((t - p.mean) / p.deviation) ** 2 for t, p in zip(theta, layout.priors, strict=True)) / 2
-    expected = multivariate_normal.logpdf(y, cov=k) + len(y) / 2 * math.log(2 * math.pi) - priors
+    expected = multivariate_normal.logpdf(y, curve_mean(layout, x), k) + len(y) / 2 * math.log(2 * math.pi) - priors
     assert log_posterior(layout, theta, x, y)[0] == pytest.approx(expected, rel=1e-8)
 
 
@@ -102,7 +103,8 @@ def test_prediction_is_the_conditional_normal(curves):
     inverse = np.linalg.inv(covariance(layout, h, z, z) + h.noise * np.eye(10))
     cross = covariance(layout, h, zq, z)
     mean, deviation = Posterior(layout, theta, x, y).predict(q)
-    np.testing.assert_allclose(mean, cross @ inverse @ y, rtol=1e-5, atol=1e-7)
+    expected = curve_mean(layout, q) + cross @ inverse @ (y - curve_mean(layout, x))
+    np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-7)
     joint = covariance(layout, h, zq, zq) - cross @ inverse @ cross.T
     np.testing.assert_allclose(deviation, np.sqrt(np.diag(joint)), rtol=1e-4, atol=1e-6)
     _, same, _, between = Posterior(layout, theta, x, y).predict_joint(q, q)
