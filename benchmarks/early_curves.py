@@ -38,7 +38,6 @@ TRIALS = (5, 10, 20, 40)
 N_NEW = 80
 N_RANDOM = 200
 """Random configurations of each of LCBench's data sets; the real ones have been trained in advance."""
-SCORES = ("nlpd", "rank", "best", "z")
 
 
 class Curves(NamedTuple):
@@ -92,7 +91,7 @@ def score(found: Curves, trials: int, seed: int, *, one_in_full: bool) -> list[f
     ]
     model = fit_model(model_test.history_of(space, problem.epochs, rows), problem.epochs)
     if model is None:
-        return [np.nan] * 2 * len(SCORES)
+        return [np.nan] * len(model_test.COLUMNS)
     case = {"epochs": problem.epochs, "best": problem.best, "median": problem.median}
     partial = epochs[known] < problem.epochs
     own_points, new_points = model.points[partial], model.encoder.snap(np.clip(points[new], 0, 1))
@@ -109,8 +108,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", "Mean of empty slice|invalid value")  # of few trials, none may be good
-    names = [f"{kind} {name}" for kind in ("own", "new") for name in SCORES]
-    print(f"| curves | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
+    print(f"| curves | {' | '.join(model_test.COLUMNS)} |\n|---{'|---' * len(model_test.COLUMNS)}|")
     for family in arguments.families:
         rows: dict[str, list[list[float]]] = {}
         for found in curves(family):
@@ -122,9 +120,7 @@ def main() -> None:
                         rows.setdefault(label, []).append(row)
         rows[f"{family}, all"] = [row for group in rows.values() for row in group]
         for label, group in rows.items():
-            table = np.array(group)
-            mean = np.nanmean(table, axis=0)
-            mean[[3, 7]] = np.nanmedian(table[:, [3, 7]], axis=0)
+            mean = model_test.summary(np.array(group))
             print(f"| {label} | {' | '.join(f'{value:.3f}' for value in mean)} |", flush=True)
 
 

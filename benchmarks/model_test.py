@@ -51,6 +51,8 @@ PARTS = (0.1, 0.3)
 """Parts of the budget of 20 full trainings after which searches are broken off."""
 SEEDS = (0, 1)
 N_NEW = 100
+SCORES = ("nlpd", "rank", "best", "z")
+COLUMNS = [f"{kind} {name}" for kind in ("own", "new") for name in SCORES]
 STEP = 1e-4
 """In regret: over which the scale's slope is taken."""
 Array = NDArray[np.float64]
@@ -168,6 +170,14 @@ def evaluate(case: dict[str, Any], space: Space) -> list[float]:
     return [*own, *scores(model, points, case["new_ends"], case), spent]
 
 
+def summary(table: Array) -> Array:
+    """Return the means over records of scores of shape ``(n, columns)``; of z, the medians."""
+    z = [index for index, name in enumerate(COLUMNS) if name.endswith(" z")]
+    mean: Array = np.nanmean(table, axis=0)
+    mean[z] = np.nanmedian(table[:, z], axis=0)
+    return mean
+
+
 def main() -> None:
     """Record, or evaluate."""
     parser = argparse.ArgumentParser()
@@ -178,9 +188,7 @@ def main() -> None:
         record(Path(arguments.words[1]))
         return
     cases = json.loads(Path(arguments.words[0]).read_text())
-    scored = ("nlpd", "rank", "best", "z")
-    columns = [f"own {name}" for name in scored] + [f"new {name}" for name in scored] + ["cpu"]
-    print(f"{'suite':>24} " + " ".join(name.rjust(14) for name in columns))
+    print(f"{'suite':>24} " + " ".join(name.rjust(14) for name in [*COLUMNS, "cpu"]))
     for suite in arguments.words[1:] or SUITES:
         spaces = {name: Space(problem.space) for name, problem in problems(suite).items()}
         rows = {}
@@ -195,8 +203,7 @@ def main() -> None:
             if not group:
                 continue
             table = np.array(group)
-            mean, error = np.nanmean(table, axis=0), np.nanstd(table, axis=0, ddof=1) / np.sqrt(len(table))
-            mean[[3, 7]] = np.nanmedian(table[:, [3, 7]], axis=0)
+            mean, error = summary(table), np.nanstd(table, axis=0, ddof=1) / np.sqrt(len(table))
             cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True)]
             for index, digits in ((3, 2), (7, 2), (8, 1)):
                 cells[index] = f"{mean[index]:.{digits}f}"

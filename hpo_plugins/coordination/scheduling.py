@@ -114,9 +114,9 @@ def _new_trial(session: StudySession, params: Params, point: int | None = None) 
 def _end_paused(session: StudySession) -> None:
     """End the paused trials if no other trial is left whose results could make one worth resuming."""
     history = session.history
-    paused = [number for number in history.unfinished if history[number].state is TrialState.PAUSED]
+    paused = history.paused
     if len(paused) == len(history.unfinished):
-        for number in sorted(paused):
+        for number in paused:
             reason = session.config.strategy.final_reason(history.up_to_fold(0), number)
             finish(session, history[number].row, Decision(TrialState.STOPPED, reason))
 

@@ -122,6 +122,11 @@ class History(Sequence[TrialHistory]):
         return (trial for parent in self.parents if parent.identical for trial in parent.trials)
 
     @property
+    def paused(self) -> list[int]:
+        """Numbers of the trials that are paused, ascending."""
+        return [number for number in sorted(self.unfinished) if self[number].state is TrialState.PAUSED]
+
+    @property
     def may_start(self) -> bool:
         """Whether ``max_trials`` allows another trial."""
         return self.max_trials is None or len(self) < self.max_trials

@@ -29,7 +29,6 @@ from hpo_plugins.modeling.epoch_cost import Cost
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.modeling.proposals import propose
-from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import (
     knowledge_gradient,
@@ -43,8 +42,8 @@ MAX_REACHABLE = 200
 """Trials that they are chosen from, those with the smallest losses so far: predicting thousands of completed ones took
 60 ms of each judged report at 10,000 trials."""
 MAX_RESUMABLE = 100
-"""Paused trainings that are considered, those of which most is expected at the last epoch: with 1,000 of
-them, all considered, a suggestion took 386 ms and a decision 285; so 154 and 63."""
+"""Paused trainings that are considered, those of which most is expected at the last epoch: with 1,000 of them
+a suggestion took 386 ms and a decision 285 when all were considered, and take 154 and 63."""
 N_CANDIDATES = 12
 """New configurations that are considered."""
 MIN_WIN_PROBABILITY = 0.01
@@ -89,8 +88,7 @@ def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: boo
 
 def _resumable(model: Model) -> list[int]:
     """Return the numbers of the paused trainings that are considered, ascending."""
-    history = model.history
-    paused = [number for number in sorted(history.unfinished) if history[number].state is TrialState.PAUSED]
+    paused = model.history.paused
     if len(paused) > MAX_RESUMABLE:
         expected = model.posterior.predict_mean(model.inputs(model.points[paused], model.last or 1))
         paused = sorted(paused[index] for index in np.argsort(expected, kind="stable")[:MAX_RESUMABLE])

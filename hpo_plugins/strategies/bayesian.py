@@ -116,7 +116,7 @@ class Bayesian(Strategy):
     def _most_valuable(self, history: History, seed: int, may_start: bool) -> Start | Resume | None:
         model = _fit(history, self.max_resource)
         if model is None or model.knows_nothing:  # fewer than two results, or all are equal
-            paused = [n for n in sorted(history.unfinished) if history[n].state is TrialState.PAUSED]
+            paused = history.paused
             return Start(untried_draw(history, seed)) if may_start else Resume(paused[0]) if paused else None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, None, may_start=may_start, may_resume=self.pause)

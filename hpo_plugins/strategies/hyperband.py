@@ -160,8 +160,7 @@ class Hyperband(Strategy):
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the paused trial that is now among the best at its rung, highest rung first, else a new trial."""
         if self.pause:
-            unfinished = (history[number] for number in sorted(history.unfinished))
-            paused = [trial for trial in unfinished if trial.state is TrialState.PAUSED]
+            paused = [history[number] for number in history.paused]
             for rung in reversed(self.rungs(0)):
                 waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
