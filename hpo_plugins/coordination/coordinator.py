@@ -128,9 +128,9 @@ class Coordinator:
         session = self.session
         with session.lock:
             history = session.refresh()
-            for number in sorted(history.unfinished):
+            for number in history.running:
                 row = history[number].row
-                if row.worker == worker and row.state is TrialState.RUNNING and row.lease_until is not None:
+                if row.worker == worker and row.lease_until is not None:
                     failed_attempts = row.failed_attempts + 1
                     written = session.store.update(
                         number, row.attempts, lease_until=None, failed_attempts=failed_attempts

@@ -63,9 +63,9 @@ def find_checkpoint(session: StudySession, row: TrialRow) -> Path | None:
 def _abandoned(session: StudySession) -> Assignment | None:
     """Return the first trial that nobody trains any more, after ending those that need no more training."""
     history, retries = session.history, session.terms.retries
-    for number in sorted(history.unfinished - session.leases.keys()):
+    for number in history.running:
         row = history[number].row
-        if row.state is not TrialState.RUNNING or not session.is_abandoned(row):
+        if number in session.leases or not session.is_abandoned(row):
             continue
         is_lost = row.lease_until is not None and row.worker != session.worker
         failed_attempts = row.failed_attempts + is_lost

@@ -17,7 +17,7 @@ from hpo_plugins.coordination.sigterm import exit_on_sigterm
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.records import ReportRow, TrialRow, Written
 from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.damage import damaged
@@ -258,8 +258,7 @@ class StudySession:
 
     def running(self) -> list[int]:
         """Return the trials that are being trained: here, or by a worker whose lease has not expired."""
-        rows = [self.history[number].row for number in sorted(self.history.unfinished)]
-        return [row.number for row in rows if row.state is TrialState.RUNNING and not self.is_abandoned(row)]
+        return [number for number in self.history.running if not self.is_abandoned(self.history[number].row)]
 
     def is_full(self) -> bool:
         """Return whether ``max_parallel`` trials are being trained."""

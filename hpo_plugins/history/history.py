@@ -124,7 +124,15 @@ class History(Sequence[TrialHistory]):
     @property
     def paused(self) -> list[int]:
         """Numbers of the trials that are paused, ascending."""
-        return [number for number in sorted(self.unfinished) if self[number].state is TrialState.PAUSED]
+        return self._unfinished_in(TrialState.PAUSED)
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the trials that are running, ascending."""
+        return self._unfinished_in(TrialState.RUNNING)
+
+    def _unfinished_in(self, state: TrialState) -> list[int]:
+        return [number for number in sorted(self.unfinished) if self[number].state is state]
 
     @property
     def may_start(self) -> bool:

@@ -173,11 +173,7 @@ class Model:
 
     def running(self, *, but: int | None = None) -> tuple[int, ...]:
         """Return the numbers of the trials that are running, without trial ``but``."""
-        return tuple(
-            number
-            for number in sorted(self.history.unfinished - {but})
-            if self.history[number].state is TrialState.RUNNING
-        )
+        return tuple(number for number in self.history.running if number != but)
 
     def without_running(self) -> Model:
         """Return the surrogate as it was before the trainings that are running."""

@@ -32,12 +32,12 @@ from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.hyperparameters import Hyperparameters, Layout
 from hpo_plugins.surrogate.kernel import (
     IMPROVEMENT,
-    IMPROVEMENT_VARIANCE,
     covariance,
     covariance_gradient,
     covariance_with_backward,
     curve_mean,
     variance,
+    variance_gradient,
     warp,
     warp_derivatives,
 )
@@ -228,19 +228,17 @@ class Posterior:
         weights, _ = lapack.dtrtrs(self.factor, half, lower=1, trans=1)  # K^-1 k*
         mean_gradient = covariance_gradient(layout, h, z, self.z, self._alpha)
         # d (k(z, z) - k*^T K^-1 k*) = d k(z, z) - 2 (K^-1 k*)^T d k*
-        variance_gradient = -2 * covariance_gradient(layout, h, z, self.z, weights.T)
+        left_gradient = variance_gradient(layout, h, z) - 2 * covariance_gradient(layout, h, z, self.z, weights.T)
         if layout.curves:
-            variance_gradient[:, :-1] += 2 * h.trend * (z[:, :-1] - 0.5)
-            variance_gradient[:, -1] -= 2 * (IMPROVEMENT_VARIANCE + h.own) * (1 - z[:, -1])
             mean_gradient[:, -1] -= IMPROVEMENT
         by_x = warp_derivatives(layout, h, x).by_x
-        for gradient in (mean_gradient, variance_gradient):
+        for gradient in (mean_gradient, left_gradient):
             gradient[:, layout.warped] *= by_x  # the chain rule
         if self.mean is not None:
             mean_gradient = mean_gradient + self.mean.gradient(x)
         # d sqrt(v) = d v / (2 sqrt(v))
         return PredictionWithGradient(
-            self._mean(x, cross), deviation, mean_gradient, variance_gradient / (2 * deviation[:, None])
+            self._mean(x, cross), deviation, mean_gradient, left_gradient / (2 * deviation[:, None])
         )
 
     def condition_on_mean(self, x: FloatArray) -> Posterior:

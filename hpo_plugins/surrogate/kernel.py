@@ -118,6 +118,15 @@ def variance(layout: Layout, h: Hyperparameters, z: FloatArray) -> FloatArray:
     return k
 
 
+def variance_gradient(layout: Layout, h: Hyperparameters, z: FloatArray) -> FloatArray:
+    """Return the derivative of ``variance`` with respect to each warped input, shape ``(n, m)``."""
+    result = np.zeros_like(z)
+    if layout.curves:
+        result[:, :-1] = 2 * h.trend * (z[:, :-1] - 0.5)
+        result[:, -1] = -2 * (IMPROVEMENT_VARIANCE + h.own) * (1 - z[:, -1])
+    return result
+
+
 def covariance_gradient(
     layout: Layout, h: Hyperparameters, z: FloatArray, points: FloatArray, weights: FloatArray
 ) -> FloatArray:
