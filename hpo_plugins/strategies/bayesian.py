@@ -20,7 +20,7 @@ Differs from the papers in:
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
     3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
        for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
-    4. A trial with folds competes so in its first fold; after it, whole folds are the resource (``fold_racing``).
+    4. A trial with folds competes so in its first fold; after it, whole folds are the resource (``halving``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hpo_plugins.modeling.observations import epoch_grid, known_points
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
-from hpo_plugins.strategies.fold_racing import judge_fold
+from hpo_plugins.strategies.halving import judge_fold
 from hpo_plugins.surrogate.threads import single_threaded
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ Differs from the papers in:
        draws, .280 .178 .118 .081 with 12, and .267 .167 .090 .043 with 54; on LCBench .415 .188 .084 .030 with 27 and
        .415 .284 .153 .059 with 54.
     6. A rung that passes before the first validation is judged at the first value after it.
-    7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``fold_racing``).
+    7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
        there are, so that a search always ends with a full training.
@@ -68,12 +68,12 @@ import numpy as np
 from hpo_plugins import modeling
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
+from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
-from hpo_plugins.strategies.fold_racing import judge_fold
+from hpo_plugins.strategies.halving import judge_fold, loss_at, not_among_the_best, results_at
 
 N_PAIRS = 6
 """Trials that pass the first rung unjudged, to compare it with the next; three times as many are compared at most."""
@@ -165,7 +165,7 @@ class Hyperband(Strategy):
                 waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
                     continue
-                results = _results(history, rung)
+                results = results_at(history, rung)
                 losses = [(results.of(trial.row.number), trial.row.number) for trial in waiting]
                 loss, number = min((math.inf if loss is None else loss, number) for loss, number in losses)
                 if results.rank(loss) <= self._promoted(len(results), at_least=0 if may_start else 1):
@@ -188,23 +188,10 @@ class Hyperband(Strategy):
         rung = history[number].curve.milestone_passed(epoch, self.rungs(bracket))
         if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
             return None
-        results = _results(history, rung)
-        own = results.of(number)
-        if own is None:
-            return None
-        rank, count = results.rank(own), len(results)
-        promoted = self._promoted(count, at_least=0 if self.pause or self._can_wait(history, rung) else 1)
-        if rank <= promoted:
-            return None
-        value_of = history.objective.loss
-        smallest = results.smallest(but=number)
-        best = "" if smallest is None else f" (best {value_of(smallest):.6g})"
-        outcomes = {0: "more results are needed before any continues", 1: "the best one continues"}
-        outcome = outcomes.get(promoted, f"the best {promoted} continue")
-        return Decision(
-            TrialState.PAUSED if self.pause else TrialState.STOPPED,
-            f"not among the best at rung {rung}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
-        )
+        results = results_at(history, rung)
+        promoted = self._promoted(len(results), at_least=0 if self.pause or self._can_wait(history, rung) else 1)
+        reason = not_among_the_best(history, results, number, promoted, f"at rung {rung}")
+        return None if reason is None else Decision(TrialState.PAUSED if self.pause else TrialState.STOPPED, reason)
 
     def _can_wait(self, history: History, rung: int) -> bool:
         """Return whether so many trials are to come that the first ones at a rung need not continue."""
@@ -264,38 +251,11 @@ class Hyperband(Strategy):
         return "\n".join(lines)
 
 
-def _results(history: History, rung: int) -> Ranking:
-    """Return the losses at a rung of all trials that have reached it, or completed before it.
-
-    The loss is that of the last validation up to the rung, or of the first one, if that came after the rung.
-
-    The trials of identical parents (``warm_start``) are results like any other.
-    """
-    return history.ranking(
-        ("rung", rung),
-        lambda number: _result(history, history[number], rung),
-        lambda: [loss for trial in history.identical_trials if (loss := _result(history, trial, rung)) is not None],
-    )
-
-
-def _result(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
-    """Return the loss of a trial at a rung, None if it is no result there."""
-    counts = trial.curve.reached(rung) or trial.state is TrialState.COMPLETED
-    if trial.state is TrialState.FAILED or not counts or not len(trial.curve):
-        return None
-    return _loss_at(history, trial, rung)
-
-
-def _loss_at(history: History, trial: TrialHistory | ParentTrial, rung: int) -> float | None:
-    """Return the loss of the last validation up to a rung, or of the first one, if that came after the rung."""
-    return trial.curve.loss(max(rung, trial.curve.epochs[0]), at=history.objective.at)
-
-
 def _losses_at(history: History, first: int, second: int) -> Iterator[tuple[float, float]]:
     """Yield the losses at two epochs of every trial that has reached both."""
     for trial in history:
         if trial.state is not TrialState.FAILED and trial.curve.reached(second):
-            losses = [_loss_at(history, trial, epoch) for epoch in (first, second)]
+            losses = [loss_at(history, trial, epoch) for epoch in (first, second)]
             if losses[0] is not None and losses[1] is not None:
                 yield losses[0], losses[1]
 
