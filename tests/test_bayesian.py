@@ -12,8 +12,10 @@ import hpo_plugins as hpo
 from hpo_plugins.history import History
 from hpo_plugins.modeling import freeze_thaw
 from hpo_plugins.modeling.model import fit_model
+from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.records import ReportRow, TrialRow
 from hpo_plugins.space import Space
+from hpo_plugins.strategies.bayesian import COMPARED_SHARE
 
 LOSS = hpo.Minimize("loss")
 TWO = {"x": hpo.Continuous(0, 1), "y": hpo.Continuous(1e-4, 1, scale="log")}
@@ -169,8 +171,9 @@ def test_stop_reasons_give_the_forecast(pause):
     tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27, pause=pause), max_trials=20, seed=0)
     evaluate(tuner, bowl, epochs=27)
     ended = [t for t in tuner.trials if t.state is hpo.TrialState.STOPPED]
-    assert ended
-    for trial in ended:
+    judged = ended if pause else [t for t in ended if t.number >= 20 // COMPARED_SHARE]
+    assert judged
+    for trial in judged:
         assert " at epoch 27, best is " in trial.stop_reason
         assert "expected " in trial.stop_reason
         assert "probability to win " in trial.stop_reason
@@ -178,6 +181,27 @@ def test_stop_reasons_give_the_forecast(pause):
     assert sum(t.epochs for t in tuner.trials) < 0.75 * 20 * 27
     assert tuner.best_trial.value < 0.1
     assert all(t.attempts == 1 for t in tuner.trials) is not pause
+
+
+def test_the_better_half_of_the_first_trials_continues():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27), max_trials=60, seed=0)
+    evaluate(tuner, bowl, epochs=27)
+    first = tuner.trials[: 60 // COMPARED_SHARE]
+    assert first[0].epochs == 2
+    for trial in first:
+        for epoch in epoch_grid(27)[:-1]:
+            compared = [t.curve[epoch] for t in first[: trial.number + 1] if epoch in t.curve]
+            continues = sorted(compared).index(trial.curve[epoch]) < len(compared) // 2
+            assert (trial.epochs > epoch) is continues
+            if not continues:
+                assert trial.stop_reason.startswith(f"not among the best at epoch {epoch}: ")
+                break
+
+
+def test_a_search_of_few_trials_has_none_to_compare():
+    tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(max_resource=27), max_trials=19, seed=0)
+    reasons = [trial.stop_reason or "" for trial in evaluate(tuner, bowl, epochs=27).trials]
+    assert not any("not among the best" in reason for reason in reasons)
 
 
 def test_paused_trainings_resume_where_they_stopped():

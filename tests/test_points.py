@@ -1,5 +1,6 @@
 """The user's own configurations first: ``points_to_evaluate`` and ``Tuner.enqueue``."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -158,6 +159,17 @@ def test_each_is_handed_out_once_over_all_processes(tmp_path):
     trials = hpo.Tuner.load(tmp_path / "a.db").trials
     assert len(trials) == 40
     assert sorted(trial.point for trial in trials if trial.point is not None) == list(range(20))
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=27), hpo.Hyperband(max_resource=27)])
+def test_own_configuration_need_not_wait_for_others(strategy):
+    tuner = tuner_of(strategy=strategy, max_trials=200, points_to_evaluate=[MINE])
+    for trial in itertools.islice(tuner, 2):
+        for epoch in range(1, 28):
+            if trial.report(epoch, {"loss": trial.number + 1 / epoch}):
+                break
+    assert tuner.trials[0].epochs == 27
+    assert tuner.trials[1].epochs < 5
 
 
 def test_points_continue_after_a_restart(tmp_path):

@@ -220,3 +220,13 @@ def test_restart_suggests_the_same_with_parents(strategy, identical, tmp_path):
     run(4, storage=tmp_path / "a.db")
     assert run(storage=tmp_path / "a.db") == whole
     assert whole != [t.params for t in searched(trials=10).trials]
+
+
+@pytest.mark.parametrize("strategy", [hpo.Bayesian(max_resource=27), hpo.Hyperband(max_resource=27)])
+def test_what_was_good_for_a_parent_need_not_wait_for_others(strategy):
+    tuner = child([searched()], strategy=strategy, max_trials=200)
+    first = tuner.ask()
+    for epoch in range(1, 27):
+        if first.report(epoch, {"loss": 1.0 / epoch}):
+            break
+    assert "more results are needed" not in (tuner.trials[0].stop_reason or "")

@@ -189,13 +189,21 @@ class Hyperband(Strategy):
         if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
             return None
         results = results_at(history, rung)
-        promoted = self._promoted(len(results), at_least=0 if self.pause or self._can_wait(history, rung) else 1)
+        can_wait = self.pause or self._can_wait(history, number, rung)
+        promoted = self._promoted(len(results), at_least=0 if can_wait else 1)
         reason = not_among_the_best(history, results, number, promoted, f"at rung {rung}")
         return None if reason is None else Decision(TrialState.PAUSED if self.pause else TrialState.STOPPED, reason)
 
-    def _can_wait(self, history: History, rung: int) -> bool:
-        """Return whether so many trials are to come that the first ones at a rung need not continue."""
-        return rung in self.rungs(0)[:N_WAITING] and self._is_whole_round(history.max_trials)
+    def _can_wait(self, history: History, number: int, rung: int) -> bool:
+        """Return whether a trial that comes to a rung first need not continue.
+
+        So many trials are to come that it is as good as any. But the user's own configurations, and those of earlier
+        studies, are likely to be better than most.
+        """
+        if rung not in self.rungs(0)[:N_WAITING] or not self._is_whole_round(history.max_trials):
+            return False
+        is_guided = self.search == "bayesian" and modeling.transfer.guiding_parents(history)
+        return not is_guided and history[number].row.point is None
 
     def _can_judge_first(self, history: History, number: int) -> bool:
         """Return whether losses at the first rung say enough about those at the next one to judge a trial there."""
