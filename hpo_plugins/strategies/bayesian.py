@@ -227,7 +227,7 @@ def _is_compared(history: History, number: int) -> bool:
         count = min(count, history.max_trials // COMPARED_SHARE)
     if number >= count or count < modeling.initial_design.N_INITIAL_CURVES:
         return False
-    return not modeling.transfer.guiding_parents(history)  # with them, the surrogate knows curves from the beginning
+    return not history.parents  # with them, the surrogate knows curves from the beginning
 
 
 def _fit(history: History, last: int | None) -> Model | None:
