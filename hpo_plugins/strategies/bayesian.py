@@ -38,7 +38,7 @@ from hpo_plugins.modeling.observations import epoch_grid, known_points
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
-from hpo_plugins.strategies.halving import judge_fold, not_among_the_best, results_at
+from hpo_plugins.strategies.halving import compare, judge_fold, results_at
 from hpo_plugins.surrogate.threads import single_threaded
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class Bayesian(Strategy):
             results = results_at(history, milestone)
             # The user's own configurations are likely to be better than most, and need not wait for others.
             promoted = max(len(results) // 2, 0 if history[number].row.point is None else 1)
-            reason = not_among_the_best(history, results, number, promoted, f"at epoch {milestone}")
-            return None if reason is None else Decision(TrialState.STOPPED, reason)
+            return compare(history, results, number, promoted, f"at epoch {milestone}")
         return self._judge(history, number)
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:

@@ -42,8 +42,15 @@ def loss_at(history: History, trial: TrialHistory | ParentTrial, epoch: int) -> 
     return trial.curve.loss(max(epoch, trial.curve.epochs[0]), at=history.objective.at)
 
 
-def not_among_the_best(history: History, results: Ranking, number: int, promoted: int, where: str) -> str | None:
-    """Return in words why a trial does not continue, None if it does, or has no result yet.
+def compare(
+    history: History,
+    results: Ranking,
+    number: int,
+    promoted: int,
+    where: str,
+    otherwise: TrialState = TrialState.STOPPED,
+) -> Decision | None:
+    """Return the decision to end a trial that is not among the best, None if it continues or has no result yet.
 
     Args:
         history: The study.
@@ -51,6 +58,7 @@ def not_among_the_best(history: History, results: Ranking, number: int, promoted
         number: The trial.
         promoted: How many of them continue; 0 if more must be known before any does.
         where: Where they are compared, such as "at rung 3".
+        otherwise: What becomes of the others.
     """
     own = results.of(number)
     if own is None:
@@ -63,7 +71,9 @@ def not_among_the_best(history: History, results: Ranking, number: int, promoted
     best = "" if smallest is None else f" (best {value_of(smallest):.6g})"
     outcomes = {0: "more results are needed before any continues", 1: "the best one continues"}
     outcome = outcomes.get(promoted, f"the best {promoted} continue")
-    return f"not among the best {where}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}"
+    return Decision(
+        otherwise, f"not among the best {where}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}"
+    )
 
 
 def judge_fold(history: History, number: int, fold: int, factor: int) -> Decision | None:
@@ -83,6 +93,4 @@ def judge_fold(history: History, number: int, fold: int, factor: int) -> Decisio
     results = history.ranking(
         ("fold", fold), lambda trial: history.loss(trial) if history[trial].row.fold > fold else None
     )
-    promoted = max(1, len(results) // factor)
-    reason = not_among_the_best(history, results, number, promoted, f"after fold {fold}, by the mean")
-    return None if reason is None else Decision(TrialState.STOPPED, reason)
+    return compare(history, results, number, max(1, len(results) // factor), f"after fold {fold}, by the mean")

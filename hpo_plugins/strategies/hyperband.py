@@ -74,7 +74,7 @@ from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import MAX_EPOCH, TrialState
 from hpo_plugins.space import FloatArray, Params, Space
 from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
-from hpo_plugins.strategies.halving import judge_fold, loss_at, not_among_the_best, results_at
+from hpo_plugins.strategies.halving import compare, judge_fold, loss_at, results_at
 
 N_PAIRS = 6
 """Trials that pass the first rung unjudged, to compare it with the next; three times as many are compared at most."""
@@ -192,8 +192,8 @@ class Hyperband(Strategy):
         results = results_at(history, rung)
         can_wait = self.pause or self._can_wait(history, number, rung)
         promoted = self._promoted(len(results), at_least=0 if can_wait else 1)
-        reason = not_among_the_best(history, results, number, promoted, f"at rung {rung}")
-        return None if reason is None else Decision(TrialState.PAUSED if self.pause else TrialState.STOPPED, reason)
+        otherwise = TrialState.PAUSED if self.pause else TrialState.STOPPED
+        return compare(history, results, number, promoted, f"at rung {rung}", otherwise)
 
     def _can_wait(self, history: History, number: int, rung: int) -> bool:
         """Return whether a trial that comes to a rung first need not continue.
