@@ -9,16 +9,14 @@ import logging
 import time
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo_plugins._validation import is_text, refusal
+from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.coordination.phases import Phase, Phases
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound, StorageError
 from hpo_plugins.records import MAX_EPOCH, TrialState, plain_metrics
 from hpo_plugins.storage.checkpoints import SaveTimer, Write
-
-if TYPE_CHECKING:
-    from hpo_plugins.coordination.trial_lease import TrialLease
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -28,15 +26,13 @@ class Training:
 
     Args:
         lease: The attempt.
-        fold: The fold that is trained, 0 if there are none.
+        fold: The fold that is trained, None if there are none.
         start_epoch: The epoch that it resumes from, 0 if it starts afresh.
         phases: The epochs after which its phases began in the attempts before.
-        is_fold: Whether it is a fold, declared by ``Trial.folds``.
         is_done: Whether it was over before this attempt.
 
     Attributes:
         epoch: The last epoch that was reported.
-        must_stop: Whether it is to stop, whatever becomes of the trial.
         stopped_at: The epoch whose report was answered with stop, None before.
         answered: The last epoch whose report was answered in this process.
         state_of_phases: What callbacks keep of each phase for later checkpoints, by its number.
@@ -44,22 +40,19 @@ class Training:
 
     def __init__(
         self,
-        lease: TrialLease,
-        fold: int,
+        lease: Attempt,
+        fold: int | None,
         start_epoch: int,
         phases: tuple[int, ...],
         *,
-        is_fold: bool = False,
         is_done: bool = False,
     ) -> None:
         """Start the training's clock."""
         self.lease = lease
         self.fold = fold
         self.start_epoch = start_epoch
-        self.is_fold = is_fold
         self.is_done = is_done
         self.epoch = start_epoch
-        self.must_stop = is_done
         self.stopped_at: int | None = None
         self.answered = 0
         self.state_of_phases: dict[int, Any] = {}
@@ -72,6 +65,23 @@ class Training:
         self._has_objective = start_epoch > 0
         self._save_timer = SaveTimer()
         self._training_since = lease.session.clock()
+        self._visits = lease.visits
+
+    @property
+    def is_fold(self) -> bool:
+        """Whether it is a fold, declared by ``Trial.folds``."""
+        return self.fold is not None
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether it is to stop."""
+        return self.is_done or self.lease.journal.stops(self.fold)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        trial = f"trial {self.lease.number}"
+        return trial if self.fold is None else f"fold {self.fold} of {trial}"
 
     @property
     def resume_from(self) -> str | None:
@@ -84,11 +94,15 @@ class Training:
         """Whether the phase that was interrupted has not begun yet in this attempt."""
         return self._phases.is_resuming and self.lease.resume_from is not None
 
-    def follow(self, epoch: int, phases: int) -> None:
-        """Catch up with what another process has trained in this attempt."""
+    def _catch_up(self) -> None:
+        """Follow what another process has trained in this attempt, if this one has begun to visit it."""
+        if self._visits == self.lease.visits:
+            return
+        self._visits = self.lease.visits
+        trial = self.lease.session.history[self.lease.number]
+        row, epoch = trial.row, trial.last_epoch_of(self.fold or 0)
         self.epoch = self._others_epoch = max(self.epoch, epoch)
-        row = self.lease.session.history[self.lease.number].row
-        begun = max(phases, int(epoch > 0))
+        begun = max(0 if self.is_fold else row.phase, int(epoch > 0))
         self._phases.begins = list(row.phases[:begun]) or [0] * begun
         self._may_begin = not begun
 
@@ -99,21 +113,20 @@ class Training:
         weights = list(weights)
         with self.lease.session.lock:
             if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
-                is_lost = self.lease.must_stop and not self.lease.is_over
+                is_lost = self.lease.journal.must_stop and not self.lease.is_over
                 return Phase(0, first, first, is_over=is_lost, restores=False)
+            self._catch_up()
             number = len(self._phases.begins)
             try:
-                self.lease.folds.check(self)
+                self.lease.check_fold(is_fold=self.is_fold)
                 self._check_same_model(weights, continues=continues)
             except InvalidReport as error:
-                self.lease.refuse(error)
+                self.lease.journal.refuse(error)
                 raise
             self._may_begin = False
             self._weights = weakref.WeakValueDictionary({id(each): each for each in weights})
             path = self.lease.resume_from if self._phases.is_resuming else None
-            phase = self._phases.begin(
-                self.epoch if number else first, must_stop=self.must_stop or self.lease.must_stop
-            )
+            phase = self._phases.begin(self.epoch if number else first, must_stop=self.must_stop)
             phase.checkpoint = path
             self._begun_at = phase.start
             self.epoch = max(self.epoch, phase.start)
@@ -138,7 +151,7 @@ class Training:
 
     def _begins_anew(self) -> str:
         return (
-            f"Another training begins in {self.lease.describe(self)}, which has trained {self.epoch} epochs, with a "
+            f"Another training begins in {self.name}, which has trained {self.epoch} epochs, with a "
             "model that does not continue the one before. For cross-validation, loop over trial.folds(n) and give "
             "each training its own fold; in scikit-learn's cross_val_score and GridSearchCV, where the folds cannot "
             "be told apart, write that loop instead. To continue in a second phase, train the same model again "
@@ -156,9 +169,10 @@ class Training:
                 return True
             if not lease.check_held("report"):
                 return False
+            self._catch_up()
             try:
                 if not self._is_checked:
-                    lease.folds.check(self)
+                    lease.check_fold(is_fold=self.is_fold)
                     self._is_checked = True
                 values, left_out = plain_metrics(metrics, lease.objective.metric)
                 for name, reason in left_out.items():
@@ -168,15 +182,15 @@ class Training:
                 if value is None and not (self._has_objective or objective_follows):
                     raise MetricNotFound(lease.objective.metric, values)
             except InvalidReport as error:
-                lease.refuse(error)
+                lease.journal.refuse(error)
                 raise
             self._has_objective |= value is not None
             self.epoch = number
             now = lease.session.clock()
             seconds = now - self._training_since
-            lease.write_report(self, number, value, values, seconds)
+            lease.journal.report(self.fold, number, value, values, seconds)
             self._training_since += lease.session.clock() - now  # writing and judging are not training
-            stops = self.must_stop or lease.must_stop
+            stops = self.must_stop
             if stops and self.stopped_at is None:
                 self.stopped_at = number
             self.answered = number
@@ -199,7 +213,7 @@ class Training:
         if number < self.epoch or number <= self._others_epoch:
             raise InvalidReport(
                 f"epoch must not go backwards, but got epoch={number} after epoch={self.epoch} in "
-                f"{self.lease.describe(self)}. If the training continues in a second phase, count on from the last "
+                f"{self.name}. If the training continues in a second phase, count on from the last "
                 "epoch (Keras: initial_epoch; a loop of your own: from trial.start_epoch). If it is another fold, "
                 "loop over trial.folds(n) and report to the fold. Another configuration is another trial."
             )
@@ -216,16 +230,15 @@ class Training:
                 return False
             if lease.is_visiting and self.is_fold:
                 return False  # folds that train at the same time cannot share the trial's one checkpoint
-            if lease.decision is TrialState.PAUSED:
+            if lease.journal.decision is TrialState.PAUSED:
                 return True
             if session.checkpoints.policy == "pauses":
                 return False
             if self._is_best(self.epoch):
                 return True
-            if lease.decision is TrialState.COMPLETED:
+            if lease.journal.decision is TrialState.COMPLETED:
                 return session.history.incumbent() == lease.number
-            stops = self.must_stop or lease.must_stop
-            return not stops and session.store.outlives_process and self._save_timer.is_due()
+            return not self.must_stop and session.store.outlives_process and self._save_timer.is_due()
 
     def _is_best(self, epoch: int) -> bool:
         """Return whether an epoch is the best of the study so far, and such epochs are kept.
@@ -248,6 +261,7 @@ class Training:
         with session.lock:
             if not lease.check_held("checkpoint"):
                 return False
+            self._catch_up()
             if not self.epoch:
                 raise InvalidArgument(f"trial.save() must follow a report, but trial {lease.number} has none yet.")
             epoch = self.epoch
@@ -258,7 +272,7 @@ class Training:
             return False
         with session.lock:
             try:
-                lease.write_reports()  # a checkpoint must not be ahead of the reports
+                lease.journal.flush()  # a checkpoint must not be ahead of the reports
                 # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
                 fields: dict[str, Any] = {"checkpoint": path, "start_epoch": epoch, "failed_attempts": 0}
                 if self._is_best(epoch):
@@ -273,19 +287,20 @@ class Training:
                 session.checkpoints.clear(lease.number, but=(path, session.history[lease.number].row.best_checkpoint))
             else:
                 session.checkpoints.discard(path)
-                lease.lose()
+                lease.journal.lose()
             return is_saved
 
     def _fail_to_save(self, error: Exception) -> None:
         """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
         logger.warning("trial %d: epoch %d could not be saved: %s", self.lease.number, self.epoch, error)
         self._save_timer.saved(0.0)
-        self.lease.cannot_pause(f"its checkpoint could not be written: {error}")
+        self.lease.journal.cannot_pause(f"its checkpoint could not be written: {error}")
 
     def start_over(self) -> None:
         """Count from the first epoch again; see ``Trial.start_over``."""
         with self.lease.session.lock:
             if self.lease.check_held("start"):
+                self._catch_up()
                 logger.warning("trial %d starts from the beginning instead of from its checkpoint", self.lease.number)
                 self.epoch, self._has_objective = 0, False
                 self._phases = Phases()

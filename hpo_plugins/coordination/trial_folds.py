@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.coordination.judging import judge_fold
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.errors import InvalidArgument, InvalidReport
-from hpo_plugins.records import TrialRow
-
-if TYPE_CHECKING:
-    from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.errors import InvalidArgument
 
 
 class TrialFolds:
@@ -18,7 +13,6 @@ class TrialFolds:
 
     Args:
         lease: The attempt.
-        row: The trial as it was acquired.
 
     Attributes:
         trainings: The folds that were asked for in this process.
@@ -26,10 +20,9 @@ class TrialFolds:
         ended: The folds that have ended here.
     """
 
-    def __init__(self, lease: TrialLease, row: TrialRow) -> None:
+    def __init__(self, lease: Attempt) -> None:
         """Declare no folds yet."""
         self._lease = lease
-        self._row = row
         self.trainings: dict[int, Training] = {}
         self.current: Training | None = None
         self.ended: set[int] = set()
@@ -57,39 +50,18 @@ class TrialFolds:
             if row.folds is None:
                 lease.update(folds=n)
 
-    def check(self, training: Training) -> None:
-        """Raise InvalidReport if the trial has folds and this is not one of them, or the other way round."""
-        lease = self._lease
-        history = lease.session.history
-        row = history[lease.number].row
-        if row.folds is None and history.n_folds is not None:
-            raise InvalidReport(
-                f"The trials of this study are trained in {history.n_folds} folds, but trial {lease.number} is trained "
-                "without. Loop over trial.folds(n), or use another name= for a new study."
-            )
-        if row.folds is not None and not training.is_fold:
-            raise InvalidReport(
-                f"Trial {lease.number} is trained in {row.folds} folds, but this training has the trial instead of a "
-                "fold. Write TrialCallback(fold) or fold.report(...) in the loop over trial.folds(n)."
-            )
-        if training.is_fold and lease.is_visiting and lease.session.config.strategy.pauses:
-            raise InvalidReport(
-                f"Folds that train in processes of their own cannot be paused, but the strategy has pause=True. Train "
-                f"the folds of trial {lease.number} one after another, or choose pause=False."
-            )
-
     def training(self, index: int) -> Training:
         """Return the training of a fold."""
         if index not in self.trainings:
-            row = self._row
+            row = self._lease.row
             if index < row.fold:
                 epochs = self._lease.session.refresh()[row.number].folds[index].epochs
                 start = epochs[-1] if epochs else 0
-                training = Training(self._lease, index, start, (), is_fold=True, is_done=True)
+                training = Training(self._lease, index, start, (), is_done=True)
             elif index == row.fold:
-                training = Training(self._lease, index, row.start_epoch, row.phases, is_fold=True)
+                training = Training(self._lease, index, row.start_epoch, row.phases)
             else:
-                training = Training(self._lease, index, 0, (), is_fold=True)
+                training = Training(self._lease, index, 0, ())
             self.trainings[index] = training
         self.current = self.trainings[index]
         return self.current
@@ -102,7 +74,7 @@ class TrialFolds:
         lease = self._lease
         with lease.session.lock:
             if lease.is_held():
-                lease.write_reports()
+                lease.journal.flush()
                 lease.session.refresh()
                 self._end(index)
         self.ended.add(index)
@@ -110,7 +82,7 @@ class TrialFolds:
     def _end(self, index: int) -> None:
         lease = self._lease
         trial = lease.session.history[lease.number]
-        is_decided = lease.must_stop or lease.is_refused or trial.row.decision is not None
+        is_decided = lease.journal.must_stop or lease.journal.is_refused or trial.row.decision is not None
         if is_decided or trial.row.folds is None or index != trial.row.fold:
             return
         if index >= len(trial.folds) or not len(trial.folds[index].curve):
@@ -121,7 +93,7 @@ class TrialFolds:
         if checkpoint is not None:
             lease.session.checkpoints.clear(lease.number)
         if index + 1 < n_folds and (decision := judge_fold(lease.session, lease.number, index)) is not None:
-            lease.decide(decision)
+            lease.journal.decide(decision)
 
     def end_all(self) -> None:
         """End the folds that are left, in their order, at the end of the attempt."""

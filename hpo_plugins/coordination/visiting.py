@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo_plugins.errors import StorageError
 from hpo_plugins.storage.proxy import Address, connect, serve
-
-if TYPE_CHECKING:
-    from hpo_plugins.coordination.trial_lease import TrialLease
 
 
 class Ticket:
@@ -31,12 +28,12 @@ class Ticket:
         self.token = token
 
     @classmethod
-    def of(cls, lease: TrialLease) -> Ticket:
+    def of(cls, lease: object) -> Ticket:
         """Return a ticket for a lease of this process."""
         socket, key, slot = serve(_HOST)
         return cls((socket, key.hex(), slot), _HOST.token_of(lease))
 
-    def redeem(self, number: int) -> TrialLease:
+    def redeem(self, number: int) -> Any:
         """Return a visitor's lease.
 
         Args:
@@ -48,7 +45,7 @@ class Ticket:
         socket, key, slot = self.address
         cause: Exception | None = None
         try:
-            lease: TrialLease | None = connect(Address(socket, bytes.fromhex(key), slot)).lease(self.token)
+            lease: Any = connect(Address(socket, bytes.fromhex(key), slot)).lease(self.token)
         except (OSError, EOFError) as error:
             lease, cause = None, error
         if lease is None:
@@ -63,15 +60,15 @@ class _Host:
     """The leases of this process that others may visit."""
 
     def __init__(self) -> None:
-        self._leases: weakref.WeakValueDictionary[str, TrialLease] = weakref.WeakValueDictionary()
-        self._tokens: weakref.WeakKeyDictionary[TrialLease, str] = weakref.WeakKeyDictionary()
+        self._leases: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
+        self._tokens: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
 
-    def token_of(self, lease: TrialLease) -> str:
+    def token_of(self, lease: object) -> str:
         token = self._tokens.setdefault(lease, secrets.token_hex(8))
         self._leases[token] = lease
         return token
 
-    def lease(self, token: str) -> TrialLease | None:
+    def lease(self, token: str) -> object:
         """Return the lease; being pickled, it becomes a visitor's."""
         return self._leases.get(token)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.journal import Journal
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
-from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_folds import TrialFolds
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import InvalidArgument, InvalidReport, StorageError
@@ -16,7 +16,6 @@ from hpo_plugins.execution.base import Executor, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.ranks import find_rank_zero
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialRow
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.trial import Trial
@@ -131,8 +130,8 @@ class FollowingLease(TrialLease):
     def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
         """Start where rank 0 has started."""
         super().__init__(lease.session, lease.row, lease.resume_from)
-        self._rank_zero = rank_zero
-        self.folds = _FollowingFolds(self, lease.row, rank_zero)
+        self.journal = _RankZeroJournal(self, rank_zero)
+        self.folds = _FollowingFolds(self, rank_zero)
 
     def is_held(self) -> bool:
         """Return False: nothing is saved or ended here."""
@@ -146,39 +145,48 @@ class FollowingLease(TrialLease):
         """Write nothing."""
         return True
 
-    def refuse(self, error: InvalidReport) -> None:
-        """Write nothing: rank 0 refuses the same report."""
+    def check_fold(self, *, is_fold: bool) -> None:
+        """Do nothing: rank 0 checks the same training."""
 
-    def write_report(
+
+class _RankZeroJournal(Journal):
+    """The journal of a rank that follows rank 0: rank 0's answers to the same reports."""
+
+    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
+        super().__init__(lease.session, lease.number, lease.attempt, "")
+        self._rank_zero = rank_zero
+
+    def report(
         self,
-        training: Training,
+        fold: int | None,
         epoch: int,
         value: float | None,  # noqa: ARG002
         metrics: dict[str, float],  # noqa: ARG002
         seconds: float,  # noqa: ARG002
     ) -> None:
         """Wait for rank 0's answer to the same report."""
-        if self._rank_zero.must_stop(training.fold if training.is_fold else None, epoch):
-            training.must_stop = True
+        if self._rank_zero.must_stop(fold, epoch):
+            self.must_stop |= fold is None
+            self.complete_folds |= set() if fold is None else {fold}
+
+    def refuse(self, error: InvalidReport) -> None:
+        """Write nothing: rank 0 refuses the same report."""
 
 
 class _FollowingFolds(TrialFolds):
     """The folds of a rank that follows rank 0."""
 
-    def __init__(self, lease: TrialLease, row: TrialRow, rank_zero: _RankZeroTrial) -> None:
-        super().__init__(lease, row)
+    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
+        super().__init__(lease)
         self._rank_zero = rank_zero
 
     def declare(self, n: int) -> None:
         """Do nothing: rank 0 declares the same folds."""
 
-    def check(self, training: Training) -> None:
-        """Do nothing: rank 0 checks the same training."""
-
     def end(self, index: int) -> None:
         """Learn whether rank 0 trains another fold."""
         if self._rank_zero.stops_after_fold(index):
-            self._lease.must_stop = True
+            self._lease.journal.must_stop = True
 
 
 def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms) -> RankFollower | None:

@@ -137,7 +137,7 @@ class RankZero:
         lease = self._lease(study, index)
         while lease is not None and not lease.is_over and fold not in lease.folds.ended:
             time.sleep(_POLL_SECONDS)
-        return lease is None or bool(lease.must_stop) or fold not in lease.folds.ended
+        return lease is None or bool(lease.journal.must_stop) or fold not in lease.folds.ended
 
     def _lease(self, study: str, index: int) -> Any:
         published = self._studies.get(study)

@@ -1,10 +1,10 @@
 """What is searched: parameters, the space that they span, and the union of several training definitions' spaces."""
 
-from hpo_plugins.space.base import FloatArray, Params, Scale, Value
 from hpo_plugins.space.categorical import Categorical
 from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition, space_from_json
 from hpo_plugins.space.parameters import Continuous, Integer, Parameter
 from hpo_plugins.space.space import Space
+from hpo_plugins.space.values import FloatArray, Params, Scale, Value
 
 __all__ = [
     "Categorical",

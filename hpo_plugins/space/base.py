@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hpo_plugins.space.conditions import When
-
-Scale: TypeAlias = Literal["auto", "linear", "log", "reverse_log"]
-Value: TypeAlias = str | int | float | bool | None
-Params: TypeAlias = dict[str, Value]
-FloatArray: TypeAlias = NDArray[np.float64]
-Condition: TypeAlias = Mapping[str, Value | Sequence[Value]]
+from hpo_plugins.space.values import Condition
+from hpo_plugins.space.when import When
 
 
 @dataclass(frozen=True, repr=False)

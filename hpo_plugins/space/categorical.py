@@ -12,7 +12,8 @@ import numpy as np
 
 from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.base import Condition, ParameterBase, Value
+from hpo_plugins.space.base import ParameterBase
+from hpo_plugins.space.values import Condition, Value
 
 
 @dataclass(frozen=True, eq=False, repr=False)

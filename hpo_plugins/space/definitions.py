@@ -13,11 +13,11 @@ from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Objective, objective_from_json
-from hpo_plugins.space.base import Params, Value
 from hpo_plugins.space.categorical import Categorical
-from hpo_plugins.space.conditions import When
 from hpo_plugins.space.parameters import Parameter
 from hpo_plugins.space.space import Space
+from hpo_plugins.space.values import Params, Value
+from hpo_plugins.space.when import When
 
 _TAG = "definition"
 

@@ -17,8 +17,9 @@ from typing import Any, ClassVar, TypeAlias
 
 from hpo_plugins._validation import choice, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.base import ParameterBase, Scale
+from hpo_plugins.space.base import ParameterBase
 from hpo_plugins.space.categorical import Categorical
+from hpo_plugins.space.values import Scale
 
 AUTO_LOG_RATIO = 1e3
 """``scale="auto"`` is logarithmic for ranges of three decades or more."""

@@ -11,8 +11,8 @@ import threading
 
 import numpy as np
 
-from hpo_plugins.space.base import FloatArray, Params
 from hpo_plugins.space.space import Space
+from hpo_plugins.space.values import FloatArray, Params
 
 _BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points
 _MAX_ENUMERATED = 1_000_000  # finite spaces up to this size are completed by enumeration once draws yield few new ones

@@ -14,9 +14,9 @@ import numpy as np
 
 from hpo_plugins._validation import non_empty_string, refusal
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.base import FloatArray, Params, Value
-from hpo_plugins.space.conditions import Conditions, typed
+from hpo_plugins.space.conditions import Conditions
 from hpo_plugins.space.parameters import PARAMETERS, Parameter, parameter_from_json
+from hpo_plugins.space.values import FloatArray, Params, Value, typed
 
 
 class Space(Mapping[str, Parameter]):

@@ -73,7 +73,7 @@ class TrainingHandle(ABC):
     @property
     def should_stop(self) -> bool:
         """Whether the training is to stop: the answer to the last report."""
-        return self._training.must_stop or self._lease.must_stop
+        return self._training.must_stop
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
         """Record an epoch's metrics, and return whether to stop the training now.

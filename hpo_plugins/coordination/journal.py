@@ -1,0 +1,140 @@
+"""What one attempt has reported and what was decided of it, kept until the storage has it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+
+from hpo_plugins.coordination.judging import judge_epoch
+from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.errors import InvalidReport, StorageError
+from hpo_plugins.records import ReportRow, TrialState
+from hpo_plugins.strategies import Decision
+
+logger = logging.getLogger("hpo_plugins")
+
+
+class Journal:
+    """The reports of one attempt, the judgement of each, and the decision.
+
+    Args:
+        session: The study, as this process knows it.
+        number: The trial.
+        attempt: Which attempt at it.
+        writer: Identifies this process if it is not the one that has acquired the trial, else empty.
+
+    Attributes:
+        must_stop: Whether the trial is to stop.
+        decision: The state that the trial takes when the attempt ends, None while undecided.
+        complete_folds: The folds that are complete, whose trainings are to stop.
+        is_refused: Whether a report was refused, so that the trial ends FAILED.
+    """
+
+    def __init__(self, session: StudySession, number: int, attempt: int, writer: str) -> None:
+        """Start without reports."""
+        self.must_stop = False
+        self.decision: TrialState | None = None
+        self.complete_folds: set[int] = set()
+        self.is_refused = False
+        self._session = session
+        self._number = number
+        self._attempt = attempt
+        self._writer = writer
+        self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
+        self._unwritten_decision: Decision | None = None
+
+    def stops(self, fold: int | None) -> bool:
+        """Return whether the training of a fold, or that of a trial without folds, is to stop."""
+        return self.must_stop or fold in self.complete_folds
+
+    def lose(self) -> None:
+        """Stop the training: another worker has acquired the trial."""
+        logger.warning("trial %d was taken over by another worker, and stops here", self._number)
+        self._unwritten.clear()
+        self.must_stop = True
+
+    def report(
+        self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Write a report and judge it; if the storage fails, the next report writes both.
+
+        Args:
+            fold: The fold, None if there are none.
+            epoch: The epoch.
+            value: The objective, None if it was not reported.
+            metrics: All metrics.
+            seconds: Seconds of training since the attempt began.
+        """
+        stored = value if value is not None and math.isfinite(value) else None
+        row = ReportRow(self._number, self._attempt, epoch, stored, metrics, seconds, fold or 0, self._writer)
+        self._unwritten.append((row, value))
+        try:
+            self.flush()
+        except StorageError as error:  # a training of hours must not end for this
+            logger.warning("trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
+
+    def flush(self) -> None:
+        """Write the reports that are waiting, oldest first, and judge each epoch; then a decision that is waiting."""
+        while self._unwritten:
+            report, value = self._unwritten[0]
+            revision = self._session.store.report(report)
+            if revision is None:
+                self.lose()
+                return
+            self._session.apply_report(report, revision)
+            del self._unwritten[0]
+            trial = self._session.history[self._number]
+            if trial.folds[report.fold].is_mixed:
+                error = InvalidReport(
+                    f"Several trainings report epoch {report.epoch} of trial {self._number} at the same time, in "
+                    "different processes. Give each its own fold of trial.folds(n), or its own trial."
+                )
+                self.refuse(error)
+                raise error
+            if trial.row.decision is not None and not (self.must_stop or self.is_refused):  # by another process
+                self.must_stop, self.decision = True, trial.row.decision
+            if value is not None and not self.must_stop:
+                self._judge(report, value)
+        self._write_decision()
+
+    def _write_decision(self) -> None:
+        if (decision := self._unwritten_decision) is not None:
+            written = self._session.store.update(
+                self._number, self._attempt, decision=decision.state, stop_reason=decision.reason
+            )
+            self._session.apply(written)
+            self._unwritten_decision = None
+
+    def _judge(self, report: ReportRow, value: float) -> None:
+        decision = judge_epoch(self._session, report, value)
+        if decision is None:
+            return
+        if decision.state is TrialState.COMPLETED and self._session.history[self._number].row.folds is not None:
+            self.complete_folds.add(report.fold)
+        else:
+            self.decide(decision)
+
+    def decide(self, decision: Decision) -> None:
+        """Stop the training, and write what becomes of the trial when the attempt ends.
+
+        If the storage fails, the decision is written before the attempt ends.
+        """
+        self.must_stop, self.decision = True, decision.state
+        if not self.is_refused:
+            self._unwritten_decision = decision
+            self._write_decision()
+
+    def refuse(self, error: InvalidReport) -> None:
+        """Let the trial end FAILED, even if the user's code or a library catches the error."""
+        if not self.is_refused:
+            self.is_refused = True
+            self._unwritten_decision = Decision(TrialState.FAILED, f"{type(error).__name__}: {error}")
+            with contextlib.suppress(StorageError):
+                self._write_decision()
+
+    def cannot_pause(self, reason: str) -> None:
+        """Stop a trial for good that was to be paused."""
+        if self.decision is TrialState.PAUSED:
+            with contextlib.suppress(StorageError):  # then it is paused without a checkpoint
+                self.decide(Decision(TrialState.STOPPED, f"it was to be paused, but {reason}"))
