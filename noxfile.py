@@ -48,7 +48,12 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
 
 
-CALLBACKS = ["tests/integrations/test_contract.py", "tests/contract", "tests/test_tuner.py", "tests/test_bayesian.py"]
+CALLBACKS = [
+    "tests/integrations/test_contract.py",
+    "tests/storage/test_contract.py",
+    "tests/tuner/test_tuner.py",
+    "tests/strategies",
+]
 OLDEST = [
     "numpy==1.26.4", "scipy==1.15.0", "sqlalchemy==2.0.28", "msgspec==0.19.0", "cachetools==5.5.0",
     "threadpoolctl==3.5.0", "xgboost==3.0.0", "lightgbm==4.6.0", "keras==3.8.0", "lightning==2.5.3",
@@ -98,10 +103,11 @@ def package(session: nox.Session) -> None:
     for name in ("hpo_plugins", "integrations"):  # the wheel's are tested
         Path(name).rename(f"{name}.source")
     tests = session.posargs or [
-        "tests/contract",
-        "tests/test_tuner.py",
-        "tests/test_conditions.py",
-        "tests/test_points.py",
+        "tests/storage/test_contract.py",
+        "tests/strategies/test_contract.py",
+        "tests/tuner/test_tuner.py",
+        "tests/space/test_conditions.py",
+        "tests/coordination/test_points.py",
     ]
     session.run("pytest", "-q", "-k", "not postgres", "tests/integrations/test_xgboost.py", *tests)
 

@@ -1,6 +1,6 @@
 """Crafted and damaged study files: each must load, or be refused with one sentence.
 
-Usage: python benchmarks/strangers.py [--files 1000] [--seed 0] [--show 3]
+Usage: python tests/stress/strangers.py [--files 1000] [--seed 0] [--show 3]
 
 A study with two dozen trials is stored; then one field of its definition, one column of a row, or one bit of the file
 is changed. The file's studies are copied, and another study starts from it; it is opened by ``Tuner.load`` and by a

@@ -1,4 +1,4 @@
-"""The soak of benchmarks/, small: workers are killed while they search."""
+"""The soak, small: workers are killed while they search."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
+SOAK = Path(__file__).with_name("soak.py")
 
 
 @pytest.mark.slow

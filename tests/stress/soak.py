@@ -1,6 +1,6 @@
 """Kill workers at random while they search, and check that nothing is lost and nothing counted twice.
 
-Usage: python benchmarks/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--pause]
+Usage: python tests/stress/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--pause]
 
 Several processes work on one study. At regular intervals, a random one that has trained is killed with SIGKILL and
 replaced. A training is a chain: each epoch's value is computed from the state after the epoch before, so a curve shows

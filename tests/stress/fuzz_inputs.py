@@ -1,6 +1,6 @@
 """Values of every kind for every argument of the public interface: each works, or is refused with one HpoError.
 
-Usage: python benchmarks/fuzz_inputs.py [--only NAME] [--show 20]
+Usage: python tests/stress/fuzz_inputs.py [--only NAME] [--show 20]
 
 Each call has valid arguments but for one, which takes some hundred values in turn: numbers of Python, numpy and others,
 at and beyond their limits, text that cannot be stored, containers, objects that raise when they are looked at. What is
