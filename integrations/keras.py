@@ -59,9 +59,9 @@ class TrialCallback(keras.callbacks.Callback):
         self._start()
         trial, arguments = self._trial, caller_arguments(("fit",), "validation_freq")
         self._first = int(arguments.get("initial_epoch") or 0)
-        self._phase = phase = trial.begin_phase(self._first, keras_state.variables_of(self.model))
-        if keras.backend.backend() == "tensorflow" and trial.can_pause and arguments.get("shuffle"):
-            trial.warn_once(
+        self._phase = phase = trial.plugin.begin_phase(self._first, keras_state.variables_of(self.model))
+        if keras.backend.backend() == "tensorflow" and trial.plugin.can_pause and arguments.get("shuffle"):
+            trial.plugin.warn_once(
                 "tensorflow",
                 "With Keras on TensorFlow, a training that resumes shuffles its data anew, since tf.data cannot save "
                 "the state of its shuffling: the result is equal in distribution, not in every bit. With "
@@ -70,7 +70,7 @@ class TrialCallback(keras.callbacks.Callback):
         if phase.checkpoint is not None:
             path = Path(phase.checkpoint)
             checkpoint = keras_state.read(path, trial.trial_number)
-            trial.state_of_phases.update({int(n): state for n, state in checkpoint.state["phases"].items()})
+            trial.plugin.state_of_phases.update({int(n): state for n, state in checkpoint.state["phases"].items()})
             if phase.restores:
                 self._restored = checkpoint
                 keras_state.restore_model(checkpoint, self.model, path, trial.trial_number)
@@ -107,7 +107,7 @@ class TrialCallback(keras.callbacks.Callback):
         """Save the last epoch if that is due, and let the next ``fit`` start at its own initial epoch."""
         self._save()
         self._restore_callbacks()
-        states, number = self._trial.state_of_phases, self._phase.number
+        states, number = self._trial.plugin.state_of_phases, self._phase.number
         if self._phase.is_over and number in states:
             keras_state.restore_history(states[number], _callbacks())
         for history in (c for c in _callbacks() if isinstance(c, keras.callbacks.History)):
@@ -125,7 +125,7 @@ class TrialCallback(keras.callbacks.Callback):
         """Save after all callbacks have seen the epoch, with the weights from before any of them ended the training."""
         if self._weights is not None:
             weights, self._weights = self._weights, None
-            phases = {n: state for n, state in self._trial.state_of_phases.items() if n < self._phase.number}
+            phases = {n: state for n, state in self._trial.plugin.state_of_phases.items() if n < self._phase.number}
             self._trial.save(
                 lambda path: keras_state.write(path, self.model, weights, _callbacks(), phases), suffix=".npz"
             )

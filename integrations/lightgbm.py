@@ -100,14 +100,14 @@ class TrialCallback:
         trial, given = self._trial, env.begin_iteration
         arguments = caller_arguments(("train", "cv"), "callbacks_after_iter")
         is_cv = not isinstance(env.model, lightgbm.Booster)
-        if is_cv and trial.can_pause:
+        if is_cv and trial.plugin.can_pause:
             raise InvalidArgument(
                 "lightgbm.cv cannot be resumed, so the strategy must not pause it: use pause=False, or lightgbm.train "
                 "with trial.folds(n)."
             )
         if is_cv and trial.resume_from is not None:
-            trial.start_over()
-        self._phase = phase = trial.begin_phase(given, continues=given > 0)
+            trial.plugin.start_over()
+        self._phase = phase = trial.plugin.begin_phase(given, continues=given > 0)
         before, after = arguments["callbacks_before_iter"], arguments["callbacks_after_iter"]
         if phase.is_over:
             self._train_nothing(env, after)
@@ -118,7 +118,7 @@ class TrialCallback:
         self._end = self._begin + env.end_iteration - env.begin_iteration
         self._others = list(after)
         after[:] = [self._after_iteration]
-        if trial.can_pause or phase.trained:
+        if trial.plugin.can_pause or phase.trained:
             self._warn_of_sampling(env)
         if phase.trained:
             self._log = _read_log(Path(str(phase.checkpoint)), trial.trial_number)
@@ -129,12 +129,12 @@ class TrialCallback:
     def _start_over(self, given: int) -> Phase:
         """Return a phase from the first round, if the training need not continue its checkpoint."""
         trial, phase = self._trial, self._phase
-        if trial.can_pause or given or phase.number:
+        if trial.plugin.can_pause or given or phase.number:
             raise CheckpointError(
                 f"Trial {trial.trial_number} resumes after round {phase.start}, but this training begins after round "
                 f"{given}. Pass init_model=trial.resume_from to train or fit; it is None for a new trial."
             )
-        trial.start_over()
+        trial.plugin.start_over()
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         return self._phase
 
@@ -148,7 +148,7 @@ class TrialCallback:
         drawn += [f"boosting={env.params[name]}" for name in _BOOSTING if env.params.get(name) in ("dart", "rf")]
         drawn += ["extra_trees"] * bool(env.params.get("extra_trees"))
         if drawn:
-            self._trial.warn_once(
+            self._trial.plugin.warn_once(
                 "lightgbm sampling",
                 f"LightGBM cannot save the generators of its random draws ({', '.join(drawn)}): the rounds after a "
                 "resume use new ones, so the result is equal in distribution to an uninterrupted training, not in "

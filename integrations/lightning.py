@@ -116,9 +116,9 @@ class _Reporter:
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
         """Let rank 0 begin the phase, and every rank learn of it."""
         trial = self._trial
-        phase = _from_rank_zero(trainer, lambda: trial.begin_phase(0, pl_module.parameters()))
+        phase = _from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
         if not trainer.is_global_zero:
-            trial.follow_phase(phase)
+            trial.plugin.follow_phase(phase)
         return phase
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
@@ -132,18 +132,18 @@ class _Reporter:
         self._forget()
         trial, phase = self._trial, self._phase
         if phase.restores and self._loaded.get("epoch") != phase.start:
-            if trial.can_pause or trainer.current_epoch or phase.number:
+            if trial.plugin.can_pause or trainer.current_epoch or phase.number:
                 raise CheckpointError(
                     f"Trial {trial.trial_number} resumes after epoch {phase.start}, but this training begins after "
                     f"epoch {trainer.current_epoch}. Pass ckpt_path=trial.resume_from to fit; it is None for a new "
                     "trial."
                 )
             if trainer.is_global_zero:
-                trial.start_over()
+                trial.plugin.start_over()
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
-        if trial.can_pause and state.has_persistent_workers(trainer):
-            trial.warn_once(
+        if trial.plugin.can_pause and state.has_persistent_workers(trainer):
+            trial.plugin.warn_once(
                 "persistent workers",
                 "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
                 "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",

@@ -81,19 +81,19 @@ class TrialCallback(transformers.TrainerCallback):
         self._trains, self._trainer = True, calling_object(transformers.Trainer)
         trial, given = self._trial, _resource(args, state)
         self._phase = phase = self._begin_phase(args, kwargs["model"])
-        if trial.can_pause and (reason := _why_not_saved(args)) is not None:
+        if trial.plugin.can_pause and (reason := _why_not_saved(args)) is not None:
             raise InvalidArgument(f"{reason} Change that, or use a strategy with pause=False.")
         if phase.is_over:
             self._train_nothing(control, given)
         elif phase.restores and given != phase.trained:
-            if trial.can_pause or given or phase.number:
+            if trial.plugin.can_pause or given or phase.number:
                 raise CheckpointError(
                     f"Trial {trial.trial_number} resumes after epoch or step {phase.start}, but this training begins "
                     f"after {phase.begin + given}. Pass resume_from_checkpoint=trial.resume_from to train(); it is "
                     "None for a new trial."
                 )
             if state.is_world_process_zero:
-                trial.start_over()
+                trial.plugin.start_over()
             self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         elif phase.number == 0 and given and not phase.restores:
             raise InvalidArgument(
@@ -103,9 +103,9 @@ class TrialCallback(transformers.TrainerCallback):
 
     def _begin_phase(self, args: Any, model: Any) -> Phase:
         trial = self._trial
-        phase: Phase = _from_rank_zero(args, lambda: trial.begin_phase(0, model.parameters()))
+        phase: Phase = _from_rank_zero(args, lambda: trial.plugin.begin_phase(0, model.parameters()))
         if args.process_index:
-            trial.follow_phase(phase)
+            trial.plugin.follow_phase(phase)
         return phase
 
     def _train_nothing(self, control: Any, given: int) -> None:

@@ -92,13 +92,13 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._parameters = dict(arguments.get("params") or {})
         self._model = _model(arguments) | {"boosters": len(self._boosters)}
         given = model.num_boosted_rounds() if is_booster and arguments.get("xgb_model") is not None else 0
-        self._phase = phase = trial.begin_phase(given, continues=given > 0)
-        if trial.can_pause or phase.restores:
+        self._phase = phase = trial.plugin.begin_phase(given, continues=given > 0)
+        if trial.plugin.can_pause or phase.restores:
             self._warn_of_sampling()
         if phase.checkpoint is not None:
             self._restore(Path(phase.checkpoint))
-        if phase.is_over and phase.number in trial.state_of_phases:
-            _fill(self._container.history, trial.state_of_phases[phase.number])
+        if phase.is_over and phase.number in trial.plugin.state_of_phases:
+            _fill(self._container.history, trial.plugin.state_of_phases[phase.number])
         if phase.is_over:
             _leave_out_early_stopping(self._container)
         elif phase.trained:
@@ -111,7 +111,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         if parameters.get("booster") == "dart" and not parameters.get("seed_per_iteration"):
             drawn.append("booster=dart")
         if drawn:
-            self._trial.warn_once(
+            self._trial.plugin.warn_once(
                 "xgboost sampling",
                 f"XGBoost cannot save the generator of its random draws ({', '.join(drawn)}): the rounds after a "
                 "resume use new ones, so the result is equal in distribution to an uninterrupted training, not in "
@@ -151,7 +151,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         """Save the last round if that is due, and leave no trace in the model."""
         if not self._phase.is_over:
             self._save_if_due()
-            self._trial.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
+            self._trial.plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
         for booster in self._boosters:
             booster.__dict__.pop("update", None)
         self._start()
@@ -162,7 +162,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             self._trial.save(self._write, suffix=".zip")
 
     def _write(self, path: Path) -> None:
-        phases = self._trial.state_of_phases
+        phases = self._trial.plugin.state_of_phases
         state = {
             "model": self._model,
             "log": self._container.history,
@@ -190,13 +190,13 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             raise of_another_model(path, trial, difference)
         for booster, raw in zip(self._boosters, models, strict=True):
             _load(booster, raw, self._parameters, self._phase.trained if self._phase.restores else 0)
-        self._trial.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
+        self._trial.plugin.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
         if not self._phase.restores:
             return
         self._learning_rate = state["learning_rate"]
         _fill(self._container.history, state["log"])
         if self._phase.is_over:
-            self._trial.state_of_phases[self._phase.number] = state["log"]
+            self._trial.plugin.state_of_phases[self._phase.number] = state["log"]
         for callback, counted in zip(_early_stopping(self._container), state["early_stopping"], strict=False):
             for name in counted.keys() & _STOPPING:  # and nothing else that a stranger's file may name
                 setattr(callback, name, counted[name])

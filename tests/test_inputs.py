@@ -57,7 +57,7 @@ REFUSED = {
     "checkpoint_dir   ": lambda path: tuner(checkpoint_dir="a" * 300),
     "name  ": lambda path: hpo.Tuner.load(tuner(storage=path) and path, 2**64),
     "storage ": lambda path: hpo.Tuner.load("a" * 300),
-    "subject": lambda path: reported(1, {"loss": 1.0}).warn_once([], "message"),
+    "subject": lambda path: reported(1, {"loss": 1.0}).plugin.warn_once([], "message"),
     "suffix ": lambda path: reported(1, {"loss": 1.0}).save(print, suffix="a\0"),
     "points_to_evaluate": lambda path: tuner(points_to_evaluate=np.array(1)),
     "points_to_evaluate ": lambda path: tuner(points_to_evaluate=tuner().ask()),

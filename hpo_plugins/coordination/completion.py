@@ -16,18 +16,22 @@ MAX_SILENT_TRIALS = 5
 """A search ends with an error if this many trials, its first ones, all end without a report."""
 
 
-def final_decision(session: StudySession, number: int, why_incomplete: str | None = None) -> Decision:
+def final_decision(
+    session: StudySession, number: int, why_incomplete: str | None = None, *, is_complete: bool = False
+) -> Decision:
     """Return how a trial ends whose training is over: as decided while it ran, by itself, or without a result.
 
     Args:
         session: The study, up to date.
         number: The trial.
         why_incomplete: Why the attempt did not train what it was to train, None if it did.
+        is_complete: Whether the training has ended by itself, so that there is nothing to pause.
     """
     trial = session.history[number]
     if trial.is_mixed:
         return Decision(TrialState.FAILED, "several trainings reported the same epochs of it at the same time")
-    if trial.row.decision is not None:
+    is_over = is_complete and trial.row.decision is TrialState.PAUSED and trial.row.folds is None
+    if trial.row.decision is not None and not is_over:
         return Decision(trial.row.decision, trial.row.stop_reason or "")
     if why_incomplete is not None:
         return Decision(TrialState.FAILED, why_incomplete)

@@ -2,6 +2,9 @@
 
 Epochs count on over the phases. When a training resumes, its script makes the same calls again: phases that were over
 train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have been.
+
+A phase that begins while the training must stop trains nothing. It is counted only if the phase before was complete:
+otherwise the training resumes within that one.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ class Phase:
         number: Its number in the attempt, from 0.
         begin: The trial's epoch after which it began.
         start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
-        is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial is to stop.
+        is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial must stop.
         restores: Whether it begins with the checkpoint's state.
         checkpoint: Path of that checkpoint, in the phase that it belongs to and in those before; else None.
     """
@@ -46,11 +49,15 @@ class Phases:
 
     Attributes:
         begins: The epochs after which this attempt's phases began.
+        is_complete: Whether the last of them has trained all its epochs, or was ended by the framework or the user.
+        is_waiting: Whether a phase was not begun because the training must stop.
     """
 
     saved: int = 0
     earlier: Sequence[int] = ()
     begins: list[int] = field(default_factory=list)
+    is_complete: bool = False
+    is_waiting: bool = False
 
     @property
     def interrupted(self) -> int | None:
@@ -66,9 +73,9 @@ class Phases:
 
     @property
     def known(self) -> tuple[int, ...]:
-        """The begins to store: those of this attempt, and of earlier ones up to the interrupted phase."""
-        rest = self.earlier[len(self.begins) : (self.interrupted or 0) + 1] if self.is_resuming else ()
-        return (*self.begins, *rest)
+        """The begins to store: those of this attempt, and of earlier ones up to the checkpoint."""
+        n_saved = sum(begin <= self.saved for begin in self.earlier) if self.saved else 0
+        return (*self.begins, *self.earlier[len(self.begins) : n_saved])
 
     def begin(self, epoch: int, *, must_stop: bool) -> Phase:
         """Begin the next phase.
@@ -78,11 +85,18 @@ class Phases:
             must_stop: Whether the training is to stop.
         """
         number, interrupted = len(self.begins), self.interrupted
+        if must_stop and number:
+            self.is_waiting = True
+            if not self.is_complete:
+                return Phase(number, epoch, epoch, is_over=True, restores=False)
+        self.is_complete = False
         if interrupted is not None and number <= interrupted:
             begin = self.earlier[number] if number < len(self.earlier) else 0
             restores = number == interrupted
-            was_over = not restores or number + 1 < len(self.earlier)
+            following = self.earlier[number + 1 : number + 2]  # it may have begun after the checkpoint
+            was_over = not restores or any(other <= self.saved for other in following)
             phase = Phase(number, begin, self.saved, was_over or must_stop, restores)
+            self.is_complete = was_over
         else:
             phase = Phase(number, epoch, epoch, must_stop, restores=False)
         self.begins.append(phase.begin)

@@ -35,6 +35,7 @@ class Training:
         epoch: The last epoch that was reported.
         stopped_at: The epoch whose report was answered with stop, None before.
         answered: The last epoch whose report was answered in this process.
+        may_have_been_left: Whether the user's code has asked whether to stop after a phase was over.
         state_of_phases: What callbacks keep of each phase for later checkpoints, by its number.
     """
 
@@ -63,6 +64,7 @@ class Training:
         self._begun_at = 0  # the epoch from which the phase trains: it has nothing to save yet
         self._others_epoch = 0  # the last one that another process has reported in this attempt
         self._has_objective = start_epoch > 0
+        self.may_have_been_left = False  # the user's code has asked whether to stop after a phase
         self._save_timer = SaveTimer()
         self._training_since = lease.session.clock()
         self._visits = lease.visits
@@ -144,6 +146,22 @@ class Training:
     def follow_phase(self, phase: Phase) -> None:
         """Take note of a phase; see ``Trial.follow_phase``."""
         self._phases.begins.append(phase.begin)
+
+    def end_phase(self, *, is_complete: bool) -> None:
+        """Note how a phase ended; see ``Trial.end_phase``."""
+        self._phases.is_complete = is_complete
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training has ended by itself, whatever was decided: no phase of it is left."""
+        phases = self._phases
+        return bool(phases.begins) and phases.is_complete and not phases.is_waiting and not self.may_have_been_left
+
+    def should_stop(self) -> bool:
+        """Answer the user's code; a phase that it leaves out for this answer is not known here."""
+        stops = self.must_stop
+        self.may_have_been_left |= stops and self._phases.is_complete
+        return stops
 
     def next_phase(self) -> None:
         """Let the next phase train any model; see ``Trial.next_phase``."""

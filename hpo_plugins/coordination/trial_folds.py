@@ -6,6 +6,7 @@ from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.coordination.judging import judge_fold
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.records import TrialState
 
 
 class TrialFolds:
@@ -83,7 +84,11 @@ class TrialFolds:
         lease = self._lease
         trial = lease.session.history[lease.number]
         is_decided = lease.journal.must_stop or lease.journal.is_refused or trial.row.decision is not None
-        if is_decided or trial.row.folds is None or index != trial.row.fold:
+        # A trial that is paused when a fold is complete resumes with the next one.
+        is_passed = (
+            trial.row.decision is TrialState.PAUSED and index in self.trainings and self.trainings[index].is_complete
+        )
+        if (is_decided and not is_passed) or trial.row.folds is None or index != trial.row.fold:
             return
         if index >= len(trial.folds) or not len(trial.folds[index].curve):
             return
@@ -92,7 +97,11 @@ class TrialFolds:
         lease.resume_from = None
         if checkpoint is not None:
             lease.session.checkpoints.clear(lease.number)
-        if index + 1 < n_folds and (decision := judge_fold(lease.session, lease.number, index)) is not None:
+        if (
+            not is_decided
+            and index + 1 < n_folds
+            and (decision := judge_fold(lease.session, lease.number, index)) is not None
+        ):
             lease.journal.decide(decision)
 
     def end_all(self) -> None:

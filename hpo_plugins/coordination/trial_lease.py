@@ -62,8 +62,10 @@ class TrialLease(Attempt):
                 return
             self.folds.end_all()
             row = self.session.history[self.number].row
-            reason = (self.folds.current or self.training).why_incomplete()
-            finish(self.session, row, final_decision(self.session, self.number, reason))
+            training = self.folds.current or self.training
+            reason = training.why_incomplete()
+            decision = final_decision(self.session, self.number, reason, is_complete=training.is_complete)
+            finish(self.session, row, decision)
             self.forget()
             if self._silence is not None:
                 self._silence.check(self.session, self.number)

@@ -55,7 +55,7 @@ class RankFollower(TrialLoop):
             return (
                 None
                 if trial is None
-                else FollowingLease(trial.visit(), _RankZeroTrial(self._rank_zero, self._key, index))
+                else FollowingLease(trial.plugin.visit(), _RankZeroTrial(self._rank_zero, self._key, index))
             )
         except (OSError, EOFError, StorageError):  # rank 0 has ended
             return None

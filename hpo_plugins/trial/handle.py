@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins._validation import non_empty_string
-from hpo_plugins.coordination.phases import Phase
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
+from hpo_plugins.trial.plugin import TrainingPlugin
 
 
 class TrainingHandle(ABC):
@@ -66,14 +65,14 @@ class TrainingHandle(ABC):
         return self._lease.session.checkpoints.make_folder(self.trial_number)
 
     @property
-    def can_pause(self) -> bool:
-        """Whether the strategy pauses trainings, so that this one must be able to resume from a checkpoint."""
-        return self._lease.session.config.strategy.pauses
+    def plugin(self) -> TrainingPlugin:
+        """What callbacks of frameworks need beyond reports and checkpoints."""
+        return TrainingPlugin(self._training, self._lease)
 
     @property
     def should_stop(self) -> bool:
         """Whether the training is to stop: the answer to the last report."""
-        return self._training.must_stop
+        return self._training.should_stop()
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
         """Record an epoch's metrics, and return whether to stop the training now.
@@ -99,51 +98,12 @@ class TrainingHandle(ABC):
             self._lease.release_quietly()
             raise
 
-    # Phases, for callbacks.
-
-    def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
-        """Begin one of the successive trainings (calls of ``fit``) that together train the model.
-
-        Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
-
-        Args:
-            first: Epochs that the model was trained before, if this is the first phase.
-            weights: The objects that contain the model's weights. A phase that has one of them in common with the
-                phase before continues it.
-            continues: Whether it continues the phase before in any case.
-
-        Raises:
-            InvalidReport: It is another model's training, and ``next_phase`` was not called.
-        """
-        return self._training.begin_phase(first, weights, continues=continues)
-
-    def follow_phase(self, phase: Phase) -> None:
-        """Take note of a phase that another rank of the same training has begun."""
-        self._training.follow_phase(phase)
-
     def next_phase(self) -> None:
         """Declare that the next training continues this one, although its model is another object.
 
         This is needed for copies only, such as a model that was loaded from a file between two calls of ``fit``.
         """
         self._training.next_phase()
-
-    def warn_once(self, subject: str, message: str) -> None:
-        """Log a warning once in this study and process; callbacks say with it what they cannot restore.
-
-        Args:
-            subject: What the warning is about; another warning about it is not logged.
-            message: The warning.
-
-        Raises:
-            InvalidArgument: The subject is not a non-empty string.
-        """
-        self._lease.session.warn_once(non_empty_string("subject", subject), message)
-
-    @property
-    def state_of_phases(self) -> dict[int, Any]:
-        """What callbacks keep of each phase for later checkpoints, by its number."""
-        return self._training.state_of_phases
 
     # Checkpoints.
 
@@ -176,10 +136,6 @@ class TrainingHandle(ABC):
             CheckpointError: ``write`` wrote nothing to the path.
         """
         return self._training.save(write, suffix)
-
-    def start_over(self) -> None:
-        """Declare that this training begins at its first epoch, although it has a checkpoint."""
-        self._training.start_over()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingHandle:
         """Return itself: scikit-learn's ``clone`` copies callbacks, and a copy must report to the same trial."""

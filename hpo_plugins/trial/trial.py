@@ -48,10 +48,6 @@ class Trial(TrainingHandle):
             self._held, self._holder = self._ticket().redeem(self.number), os.getpid()
         return self._held
 
-    def visit(self) -> TrialLease:
-        """Return the lease by which this process reports; for further ranks of a training."""
-        return self._lease
-
     @property
     def _training(self) -> Training:
         return self._lease.training
@@ -85,7 +81,7 @@ class Trial(TrainingHandle):
 
     def _each_fold(self, n: int) -> Iterator[Fold]:
         for index in range(n):
-            if self.should_stop:
+            if self._training.must_stop:
                 return
             yield Fold(self, index)
             self._lease.folds.end(index)

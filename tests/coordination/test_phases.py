@@ -15,7 +15,7 @@ def new_tuner(storage=None, **arguments):
 
 def fit(trial, epochs, trained, *, initial=0, kill_after=None, **begin):
     """Train as a callback does: ``epochs`` is the total of this call, ``initial`` its first."""
-    phase = trial.begin_phase(initial, **begin)
+    phase = trial.plugin.begin_phase(initial, **begin)
     if phase.is_over:
         return True
     for own in range(initial + phase.trained, epochs):
@@ -94,7 +94,7 @@ def test_checkpoint_is_offered_in_its_phase_only(tmp_path):
     offered = []
     for number in range(3):
         offered.append(trial.resume_from is not None)
-        phase = trial.begin_phase(continues=number > 0)
+        phase = trial.plugin.begin_phase(continues=number > 0)
         offered.append((phase.begin, phase.start, phase.is_over, phase.restores))
         if number == 1:
             trial.report(4, {"loss": 0.1})
@@ -156,3 +156,96 @@ def test_any_interruptions_leave_every_epoch_trained_once(lengths, kills):
             if not budget:
                 break
     assert trained == list(range(1, sum(lengths) + 1))
+
+
+def train_phases(tuner, calls, *, ends_early=()):
+    """Train every trial in the phases that ``calls`` gives the epochs of; return the epochs by trial and phase.
+
+    Args:
+        calls: Epochs of each phase.
+        ends_early: Phases that the framework itself ends, after how many of their epochs, by their number.
+    """
+    trained = {}
+    for trial in tuner:
+        for number, epochs in enumerate(calls):
+            phase = trial.plugin.begin_phase(continues=number > 0)
+            own = phase.trained
+            last = dict(ends_early).get(number, epochs)
+            while not phase.is_over and own < last:
+                own += 1
+                trained.setdefault(trial.number, []).append((number, own))
+                if trial.report(phase.begin + own, {"loss": trial["x"] + 1 / (phase.begin + own)}):
+                    break
+            if trial.save_is_due:
+                trial.save(lambda path: path.write_text("state"))
+            if not phase.is_over:
+                trial.plugin.end_phase(is_complete=own >= last)
+    return trained
+
+
+@pytest.mark.parametrize("calls", [(4, 5), (2, 7), (3, 6), (1, 1, 1, 6), (8, 1)])
+def test_paused_trial_trains_the_rest_of_its_phase_before_the_next(storage, calls):
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9)
+    trained = train_phases(tuner, calls)
+    whole = [(number, own) for number, epochs in enumerate(calls) for own in range(1, epochs + 1)]
+    for epochs in trained.values():
+        assert epochs == whole[: len(epochs)]
+    assert [trained[t.number] for t in tuner.trials if t.state is hpo.TrialState.COMPLETED] != []
+    for record in tuner.trials:
+        assert record.epochs == len(trained[record.number])
+        assert record.state is not hpo.TrialState.COMPLETED or trained[record.number] == whole
+
+
+def test_phase_that_ends_early_at_its_pause_is_over_when_the_trial_resumes(storage):
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9)
+    trained = train_phases(tuner, (5, 6), ends_early={0: 3})  # 3 is a rung
+    whole = [(0, 1), (0, 2), (0, 3)] + [(1, own) for own in range(1, 7)]
+    for record in tuner.trials:
+        assert trained[record.number] == whole[: record.epochs]
+
+
+def test_training_that_ends_at_its_pause_is_completed(storage):
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9)
+    trained = train_phases(tuner, (3,))
+    ended = [record for record in tuner.trials if record.epochs == 3]
+    assert ended
+    assert {record.state for record in ended} == {hpo.TrialState.COMPLETED}
+    assert all(trained[record.number] == [(0, 1), (0, 2), (0, 3)] for record in ended)
+
+
+def test_phase_that_a_script_leaves_out_when_told_to_stop_is_trained_later(storage):
+    tuner = new_tuner(storage, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9)
+    trained = {}
+    for trial in tuner:
+        epochs = trained.setdefault(trial.number, [])
+        for number, n in enumerate((3, 6)):
+            if trial.should_stop:
+                break
+            phase = trial.plugin.begin_phase(continues=number > 0)
+            for own in range(phase.trained + 1, n + 1) if not phase.is_over else ():
+                epochs.append((number, own))
+                if trial.report(phase.begin + own, {"loss": trial["x"] + 1 / (phase.begin + own)}):
+                    break
+            trial.plugin.end_phase(is_complete=len([e for e in epochs if e[0] == number]) == n)
+    whole = [(0, own) for own in (1, 2, 3)] + [(1, own) for own in range(1, 7)]
+    assert any(record.state is hpo.TrialState.COMPLETED for record in tuner.trials)
+    for record in tuner.trials:
+        assert trained[record.number] == whole[: record.epochs]
+        assert record.state is not hpo.TrialState.COMPLETED or record.epochs == 9
+
+
+def test_killed_in_the_second_phase_before_its_first_save_resumes_in_the_first(tmp_path):
+    trained = []
+    first = new_tuner(tmp_path / "a.db", max_trials=1)
+    trial = first.ask()
+    fit(trial, 4, trained, kill_after=3)
+    phase = trial.plugin.begin_phase  # the script goes on: epoch 4 and the second phase are not saved
+    trained.append(4)
+    trial.report(4, {"loss": 1.0})
+    assert not phase(continues=True).is_over
+    trial.report(5, {"loss": 1.0})
+    expire_lease(first, 0)
+    again = []
+    for trial in new_tuner(tmp_path / "a.db", max_trials=1):
+        assert script(trial, [(4,), (3,)], again)
+    assert again == [4, 5, 6, 7]

@@ -161,7 +161,7 @@ def test_interrupted_training_resumes_from_its_checkpoint(tmp_path, no_wait):
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], os.path.dirname(sys.argv[2])]
 from test_checkpoints import X, Walk, hpo
 tuner = hpo.Tuner(X, hpo.Minimize("loss"), storage=sys.argv[1], max_trials=1, seed=0)
 trial = tuner.ask()

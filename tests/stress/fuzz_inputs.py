@@ -286,7 +286,7 @@ def calls() -> dict[str, Callable[[Any], Any]]:
         "save(suffix)": trained(lambda t, v: t.save(Path.touch, suffix=v)),
         "fail(error)": trained(lambda t, v: t.fail(v)),
         "folds(n)": lambda v: next(tuner(storage=stored()).ask().folds(v)).report(1, {"loss": 1.0}),
-        "warn_once(subject)": trained(lambda t, v: t.warn_once(v, "a message")),
+        "plugin.warn_once(subject)": trained(lambda t, v: t.plugin.warn_once(v, "a message")),
         "enqueue(params)": lambda v: tuner(storage=stored()).enqueue(v),
         "enqueue({x: })": lambda v: tuner(storage=stored()).enqueue({"x": v}),
         "points_to_evaluate([])": lambda v: used(tuner(points_to_evaluate=[v])),

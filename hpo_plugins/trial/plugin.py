@@ -1,0 +1,90 @@
+"""What the callback of a framework needs of a training, beyond what a user's loop needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hpo_plugins._validation import non_empty_string
+from hpo_plugins.coordination.phases import Phase
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.coordination.trial_lease import TrialLease
+
+
+class TrainingPlugin:
+    """The side of a trial or a fold that callbacks use: ``trial.plugin``.
+
+    A callback calls ``begin_phase`` when the framework's training begins, reports epochs counted from that phase on,
+    saves where the framework allows it, and calls ``end_phase`` when the training ends.
+
+    Args:
+        training: The training of this process.
+        lease: The attempt that it belongs to.
+    """
+
+    def __init__(self, training: Training, lease: TrialLease) -> None:
+        """Bind to a training."""
+        self._training = training
+        self._lease = lease
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether the strategy pauses training runs, so that this one must be able to resume from a checkpoint."""
+        return self._lease.session.config.strategy.pauses
+
+    @property
+    def state_of_phases(self) -> dict[int, Any]:
+        """What callbacks keep of each phase for later checkpoints, by its number."""
+        return self._training.state_of_phases
+
+    def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
+        """Begin one of the successive trainings (calls of ``fit``) that together train the model.
+
+        Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
+
+        Args:
+            first: Epochs that the model was trained before, if this is the first phase.
+            weights: The objects that contain the model's weights. A phase that has one of them in common with the
+                phase before continues it.
+            continues: Whether it continues the phase before in any case.
+
+        Raises:
+            InvalidReport: It is another model's training, and ``next_phase`` was not called.
+        """
+        return self._training.begin_phase(first, weights, continues=continues)
+
+    def follow_phase(self, phase: Phase) -> None:
+        """Take note of a phase that another rank of the same training has begun."""
+        self._training.follow_phase(phase)
+
+    def end_phase(self, *, is_complete: bool) -> None:
+        """Say how a phase has ended; callbacks call it when the framework's training ends.
+
+        A trial that was to be paused at that epoch has nothing to resume for: it is COMPLETED, unless the script begins
+        another phase.
+
+        Args:
+            is_complete: Whether the phase has nothing left to train: it has trained all its epochs, or the framework or
+                another callback, such as early stopping, has ended it at the epoch that was reported last.
+        """
+        self._training.end_phase(is_complete=is_complete)
+
+    def start_over(self) -> None:
+        """Declare that this training begins at its first epoch, although it has a checkpoint."""
+        self._training.start_over()
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Log a warning once in this study and process; callbacks say with it what they cannot restore.
+
+        Args:
+            subject: What the warning is about; another warning about it is not logged.
+            message: The warning.
+
+        Raises:
+            InvalidArgument: The subject is not a non-empty string.
+        """
+        self._lease.session.warn_once(non_empty_string("subject", subject), message)
+
+    def visit(self) -> TrialLease:
+        """Return the lease by which this process reports; for further ranks of a training."""
+        return self._lease
