@@ -10,7 +10,7 @@ from typing import Any
 from interfaces import Ask, Clock, Problem, Searcher
 
 import hpo_plugins as hpo
-from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.space import Space
@@ -50,7 +50,7 @@ def ours(strategy: Callable[[int], Any]) -> Searcher:
             config, "benchmark", MemoryStorage(clock), keeps_seed=False, checkpoint_dir=None, policy="pauses",
             terms=LeaseTerms(), clock=clock,
         )  # fmt: skip
-        coordinator = Coordinator(session)
+        coordinator = Acquisition(session)
 
         def ask() -> OurTrial | None:
             lease = coordinator.acquire()

@@ -17,7 +17,8 @@ from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.simulation import simulate
 from hpo_plugins.space import Categorical, Continuous, Integer
-from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random
+from hpo_plugins.storage import Storage
+from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random, StoppingRule, Strategy
 from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
 from hpo_plugins.study.warm_start import WarmStart
 from hpo_plugins.trial import Trial
@@ -48,7 +49,10 @@ __all__ = [
     "NotImproving",
     "NothingReported",
     "Random",
+    "StoppingRule",
+    "Storage",
     "StorageError",
+    "Strategy",
     "StudyMismatch",
     "StudyNotFound",
     "TargetReached",

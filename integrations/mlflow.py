@@ -25,7 +25,7 @@ from hpo_plugins.integrations._tracking import (
 
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.tuner import Tuner, TunerCallback
+from hpo_plugins.tuner import StudyResults, TunerCallback
 
 try:
     from mlflow import MlflowClient
@@ -64,7 +64,7 @@ class MLflowCallback(TunerCallback):
         """The experiment."""
         return f"mlflow {self.tracking_uri} {self.experiment}"
 
-    def on_trial_end(self, tuner: Tuner, trial: TrialRecord) -> None:
+    def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
         """Write a trial; a run that was written for it before is deleted.
 
         Args:
@@ -93,7 +93,7 @@ class MLflowCallback(TunerCallback):
         status = "FAILED" if trial.state is TrialState.FAILED else "FINISHED"
         self._client.set_terminated(run_id, status, end)
 
-    def on_search_end(self, tuner: Tuner) -> None:
+    def on_search_end(self, tuner: StudyResults) -> None:
         """Write the best trial to the study's run, and end it.
 
         Args:
@@ -128,7 +128,7 @@ class MLflowCallback(TunerCallback):
             self._experiment_id = known.experiment_id
         self._client = client
 
-    def _study_run(self, tuner: Tuner) -> str:
+    def _study_run(self, tuner: StudyResults) -> str:
         """Return the run of the study, created if it does not exist.
 
         Two processes may create one at the same time: both then use the one that was created first.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins._validation import real_number, whole_number
-from hpo_plugins.coordination.heartbeat import remote_worker_name
+from hpo_plugins.coordination.workers import remote_worker_name
 from hpo_plugins.errors import InvalidArgument, MissingDependency, StorageError
 from hpo_plugins.execution.base import Search, Train
 from hpo_plugins.storage import StudyStore

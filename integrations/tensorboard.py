@@ -23,7 +23,7 @@ from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Categorical, Parameter, Value
 from hpo_plugins.storage.checkpoints import folder_name
-from hpo_plugins.tuner import Tuner, TunerCallback
+from hpo_plugins.tuner import StudyResults, TunerCallback
 
 try:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -55,7 +55,7 @@ class TensorBoardCallback(TunerCallback):
         """The folder."""
         return f"tensorboard {self.log_dir.absolute()}"
 
-    def on_trial_end(self, tuner: Tuner, trial: TrialRecord) -> None:
+    def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
         """Write a trial; what was written for it before is deleted.
 
         Args:
@@ -73,7 +73,7 @@ class TensorBoardCallback(TunerCallback):
             writer.close()
 
 
-def _events(tuner: Tuner, trial: TrialRecord) -> list[Event]:
+def _events(tuner: StudyResults, trial: TrialRecord) -> list[Event]:
     """Return all that is written for a trial, in the order of its time."""
     begin, end = trial.started_at, end_time(trial)
     events = [_of_plugin(begin, tag, content) for tag, content in _session_start(tuner, trial).items()]
@@ -97,7 +97,7 @@ def _of_plugin(when: float, tag: str, content: HParamsPluginData) -> Event:
     return Event(wall_time=when, summary=Summary(value=[value]))
 
 
-def _session_start(tuner: Tuner, trial: TrialRecord) -> dict[str, HParamsPluginData]:
+def _session_start(tuner: StudyResults, trial: TrialRecord) -> dict[str, HParamsPluginData]:
     """Return the search's parameters and metrics, and the trial's configuration."""
     kinds = {name: _kind(_domain(tuner.space.get(name), value)) for name, value in trial.params.items()}
     session = SessionStartInfo(group_name=str(trial.number), start_time_secs=trial.started_at)

@@ -13,7 +13,7 @@ from hpo_plugins.integrations._tracking import final_values, notes, study_title,
 
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.tuner import Tuner, TunerCallback
+from hpo_plugins.tuner import StudyResults, TunerCallback
 
 try:
     import wandb
@@ -52,7 +52,7 @@ class WandbCallback(TunerCallback):
         """The project."""
         return f"wandb {self.entity}/{self.project} {self.mode}"
 
-    def on_trial_end(self, tuner: Tuner, trial: TrialRecord) -> None:
+    def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
         """Write a trial; a run that was written for it before is replaced.
 
         Args:

@@ -7,7 +7,7 @@ import hpo_plugins as hpo
 
 def session_of(tuner):
     """The tuner's view of its study."""
-    return tuner._loop.coordinator.session
+    return tuner._loop.session
 
 
 def store_of(tuner):

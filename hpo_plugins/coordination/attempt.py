@@ -1,6 +1,14 @@
 """One attempt at one trial: the right to train it, and to write what was trained.
 
-A lease is lost when another worker acquires the trial: writes are then refused, and the training is told to stop.
+What this process has of an attempt (``Holding``):
+
+    OVER ----- acquired, visited -----> HELD <---- trained on, or tried again ---- DEFERRED
+      ^                                  | |                                          ^
+      |                                  | +-- its end could not be written ----------+
+      +-- ended, released, superseded ---+
+                                         +-- its loop was left before it was trained --> GIVEN_BACK
+
+An attempt is lost when another worker acquires the trial: writes are then refused, and the training is told to stop.
 """
 
 from __future__ import annotations
@@ -8,24 +16,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hpo_plugins.coordination.journal import Journal
-from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.coordination.journal import Journal, JournalBase
+from hpo_plugins.coordination.session import Holding, StudySession
 from hpo_plugins.errors import InvalidReport, StorageError
 from hpo_plugins.records import TrialRow
 
 logger = logging.getLogger("hpo_plugins")
 
 
-class Attempt:
-    """One attempt at one trial, as this process makes it or visits it.
+class AttemptBase(ABC):
+    """One attempt at one trial, as its trainings see it.
 
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
         resume_from: Path of the checkpoint to resume from, else None.
+        journal: Its reports, and what was decided.
         is_visiting: Whether another process has acquired the trial.
 
     Attributes:
@@ -35,13 +45,19 @@ class Attempt:
         params: Its configuration.
         definition: Its training definition, None if the study has only one.
         objective: The objective by which the trial is judged.
-        journal: What was reported, and what was decided.
-        is_over: Whether it was ended or released here.
         visits: How often this process has begun to visit it.
     """
 
-    def __init__(self, session: StudySession, row: TrialRow, resume_from: str | None, *, is_visiting: bool) -> None:
-        """Start the attempt's clock."""
+    def __init__(
+        self,
+        session: StudySession,
+        row: TrialRow,
+        resume_from: str | None,
+        journal: JournalBase,
+        *,
+        is_visiting: bool,
+    ) -> None:
+        """Bind to the trial."""
         space = session.config.space
         self.session = session
         self.row = row
@@ -51,17 +67,52 @@ class Attempt:
         self.definition = space.definition_of(row.params)
         self.objective = session.config.objective_of(self.definition)
         self.resume_from = resume_from
+        self.journal = journal
         self.is_visiting = is_visiting
-        self.journal = Journal(session, row.number, row.attempts, secrets.token_hex(4) if is_visiting else "")
-        self.is_over = False
         self.visits = 0
-        self._is_given_back = False
 
-    # The lease.
+    @abstractmethod
+    def is_held(self) -> bool:
+        """Return whether this process may write for the trial."""
+
+    @abstractmethod
+    def check_held(self, what: str) -> bool:
+        """Return whether a report or another step of a training counts here; warn otherwise."""
+
+    @abstractmethod
+    def check_fold(self, *, is_fold: bool) -> None:
+        """Raise InvalidReport if the trial has folds and a training is not one of them, or the other way round."""
+
+    @abstractmethod
+    def update(self, **fields: Any) -> bool:
+        """Write fields of the trial's row, and return whether the lease allowed it."""
+
+
+class Attempt(AttemptBase):
+    """One attempt at one trial, as this process makes it or visits it.
+
+    Args:
+        session: The study, as this process knows it.
+        row: The trial as it was acquired.
+        resume_from: Path of the checkpoint to resume from, else None.
+        is_visiting: Whether another process has acquired the trial.
+
+    Attributes:
+        holding: What this process has of it.
+    """
+
+    journal: Journal
+
+    def __init__(self, session: StudySession, row: TrialRow, resume_from: str | None, *, is_visiting: bool) -> None:
+        """Hold nothing yet."""
+        journal = Journal(session, row.number, row.attempts, secrets.token_hex(4) if is_visiting else "")
+        super().__init__(session, row, resume_from, journal, is_visiting=is_visiting)
+        self.holding = Holding.OVER
+        self._deferred_end: Callable[[], object] = self.release
 
     def is_held(self) -> bool:
         """Return whether this process holds the lease."""
-        return self.session.leases.get(self.number) is self
+        return self.holding is Holding.HELD
 
     def check_held(self, what: str) -> bool:
         """Return whether this process holds the lease, or takes it as a visitor; warn otherwise.
@@ -69,25 +120,29 @@ class Attempt:
         Raises:
             InvalidReport: The loop that yielded the trial was left before it was trained.
         """
-        if self._is_given_back:
+        if self.holding is Holding.HELD:
+            return True
+        if self.holding is Holding.GIVEN_BACK:
             raise InvalidReport(
                 f"Trial {self.number} was given back when the loop that yielded it was left, as by break or by "
                 "next(iter(tuner)). Train it in the body of: for trial in tuner: ...; or take one trial with "
                 "trial = tuner.ask(), and end it with trial.end()."
             )
-        self.take_back()
+        self.resume_deferred()
         if not self.is_held() and not self._visit():
             logger.warning("trial %d has ended or was taken over: this %s was ignored", self.number, what)
             return False
         return True
 
     def _visit(self) -> bool:
+        """Hold a trial that another process has acquired; that process renews the lease."""
         if self.number in self.session.leases:
             return False
         row = self.session.refresh()[self.number].row
         if row.worker == self.session.worker or row.attempts != self.attempt or row.state.is_final:
             return False
-        self.session.leases[self.number] = self  # not renewed: the process that acquired the trial does that
+        self.session.leases[self.number] = self
+        self.holding = Holding.HELD
         self.visits += 1
         return True
 
@@ -95,13 +150,15 @@ class Attempt:
         """Write fields of the trial's row, and return whether the lease allowed it."""
         return self.session.apply(self.session.store.update(self.number, self.attempt, **fields))
 
+    # The end of the attempt.
+
     def release(self) -> None:
         """Give the trial back: the next worker that asks continues it, and no failed attempt is counted."""
         with self.session.lock, self.deferring(self.release):
             if self.is_held():
                 self.journal.flush()
                 self.update(lease_until=None)
-                self.forget()
+                self.close()
 
     def release_quietly(self) -> None:
         """Give the trial back while another error is under way: a failure to do so is logged."""
@@ -113,7 +170,7 @@ class Attempt:
     def give_back(self) -> None:
         """Release the trial because its loop was left before it was trained; training it later is an error."""
         self.release()
-        self._is_given_back = True
+        self.holding = Holding.GIVEN_BACK
 
     def has_reported(self) -> bool:
         """Return whether this attempt has reported an epoch, here or in a visiting process."""
@@ -121,33 +178,34 @@ class Attempt:
 
     @contextlib.contextmanager
     def deferring(self, end: Callable[[], object]) -> Iterator[None]:
-        """Hold the trial no longer if its end cannot be written: this process tries again before its next trial.
+        """Defer an end that cannot be written: this process tries again before its next trial.
 
         The lease is not renewed meanwhile: what cannot be written must not keep other workers waiting for ever.
         """
-
-        def end_later() -> None:
-            self.take_back()
-            end()
-
         try:
             yield
         except StorageError:
-            self.forget()
-            self.session.unended[self.number] = end_later
+            self._deferred_end = end
+            if self.session.leases.setdefault(self.number, self) is self:
+                self.holding = Holding.DEFERRED
             raise
 
-    def take_back(self) -> None:
-        """Hold the trial again whose end could not be written, to end it or to train it on."""
-        if self.number in self.session.unended and self.number not in self.session.leases:
-            del self.session.unended[self.number]
-            self.session.leases[self.number] = self
-            self.is_over = False
+    def end_deferred(self) -> None:
+        """Write the end that could not be written before."""
+        self.resume_deferred()
+        self._deferred_end()
 
-    def forget(self) -> None:
-        """Hold the lease no longer."""
-        self.is_over = True
-        self.session.leases.pop(self.number, None)
+    def resume_deferred(self) -> None:
+        """Hold the trial again whose end could not be written, to end it or to continue its training."""
+        if self.holding is Holding.DEFERRED:
+            self.holding = Holding.HELD
+
+    def close(self) -> None:
+        """Hold the trial no longer."""
+        self.holding = Holding.OVER
+        if self.session.leases.get(self.number) is self:
+            del self.session.leases[self.number]
+        self.session.answered.notify_all()
 
     def before_fork(self) -> None:
         """Let a forked child report to the trial."""

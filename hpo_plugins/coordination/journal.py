@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from abc import ABC, abstractmethod
 
 from hpo_plugins.coordination.judging import judge_epoch
 from hpo_plugins.coordination.session import StudySession
@@ -15,49 +16,41 @@ from hpo_plugins.strategies import Decision
 logger = logging.getLogger("hpo_plugins")
 
 
-class Journal:
-    """The reports of one attempt, the judgement of each, and the decision.
-
-    Args:
-        session: The study, as this process knows it.
-        number: The trial.
-        attempt: Which attempt at it.
-        writer: Identifies this process if it is not the one that has acquired the trial, else empty.
+class JournalBase(ABC):
+    """What was decided of one attempt, and where its reports go.
 
     Attributes:
         must_stop: Whether the trial is to stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
         complete_folds: The folds that are complete, whose trainings are to stop.
         is_refused: Whether a report was refused, so that the trial ends FAILED.
+        is_lost: Whether another worker has acquired the trial.
+        is_interrupted: Whether the training was told to stop because this process was told to end.
     """
 
-    def __init__(self, session: StudySession, number: int, attempt: int, writer: str) -> None:
-        """Start without reports."""
+    def __init__(self) -> None:
+        """Start undecided."""
         self.must_stop = False
         self.decision: TrialState | None = None
         self.complete_folds: set[int] = set()
         self.is_refused = False
-        self._session = session
-        self._number = number
-        self._attempt = attempt
-        self._writer = writer
-        self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
-        self._unwritten_decision: Decision | None = None
+        self.is_lost = False
+        self.is_interrupted = False
 
     def stops(self, fold: int | None) -> bool:
         """Return whether the training of a fold, or that of a trial without folds, is to stop."""
         return self.must_stop or fold in self.complete_folds
 
-    def lose(self) -> None:
-        """Stop the training: another worker has acquired the trial."""
-        logger.warning("trial %d was taken over by another worker, and stops here", self._number)
-        self._unwritten.clear()
-        self.must_stop = True
+    def interrupt(self) -> None:
+        """Stop the training, undecided: the trial is released for another worker."""
+        if not self.must_stop:
+            self.must_stop = self.is_interrupted = True
 
+    @abstractmethod
     def report(
         self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
     ) -> None:
-        """Write a report and judge it; if the storage fails, the next report writes both.
+        """Record a report, and learn what was decided.
 
         Args:
             fold: The fold, None if there are none.
@@ -66,6 +59,42 @@ class Journal:
             metrics: All metrics.
             seconds: Seconds of training since the attempt began.
         """
+
+    @abstractmethod
+    def refuse(self, error: InvalidReport) -> None:
+        """Let the trial end FAILED, even if the user's code or a library catches the error."""
+
+
+class Journal(JournalBase):
+    """The reports of one attempt, the judgement of each, and the decision.
+
+    Args:
+        session: The study, as this process knows it.
+        number: The trial.
+        attempt: Which attempt at it.
+        writer: Identifies this process if it is not the one that has acquired the trial, else empty.
+    """
+
+    def __init__(self, session: StudySession, number: int, attempt: int, writer: str) -> None:
+        """Start without reports."""
+        super().__init__()
+        self._session = session
+        self._number = number
+        self._attempt = attempt
+        self._writer = writer
+        self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
+        self._unwritten_decision: Decision | None = None
+
+    def lose(self) -> None:
+        """Stop the training: another worker has acquired the trial."""
+        logger.warning("trial %d was taken over by another worker, and stops here", self._number)
+        self._unwritten.clear()
+        self.must_stop = self.is_lost = True
+
+    def report(
+        self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Write a report and judge it; if the storage fails, the next report writes both."""
         stored = value if value is not None and math.isfinite(value) else None
         row = ReportRow(self._number, self._attempt, epoch, stored, metrics, seconds, fold or 0, self._writer)
         self._unwritten.append((row, value))

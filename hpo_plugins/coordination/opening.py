@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo_plugins._validation import non_empty_string, path_like
+from hpo_plugins.coordination.process import exit_on_signals
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.storage import Storage, open_storage
@@ -50,6 +51,7 @@ def open_study(
         StudyMismatch: The stored study was defined differently.
         StorageError: The storage cannot be opened.
     """
+    exit_on_signals()  # also where the first trial is asked for in a thread, which may not set a handler
     storage = open_storage(target)
     definition = config.to_json()
     store = storage.open(name, definition)

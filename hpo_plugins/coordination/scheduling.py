@@ -37,7 +37,7 @@ def next_assignment(session: StudySession) -> Assignment | None:
 def is_acquired(session: StudySession, assignment: Assignment) -> bool:
     """Return whether an assignment was refused only because it had been written before a connection was lost."""
     history = session.refresh()
-    if assignment.number >= len(history) or assignment.number in session.leases:
+    if assignment.number >= len(history) or session.holds(assignment.number):
         return False
     row = history[assignment.number].row
     return (row.worker, row.attempts, row.state) == (assignment.worker, assignment.attempt, TrialState.RUNNING)
@@ -65,7 +65,7 @@ def _abandoned(session: StudySession) -> Assignment | None:
     history, retries = session.history, session.terms.retries
     for number in history.running:
         row = history[number].row
-        if number in session.leases or not session.is_abandoned(row):
+        if not session.is_abandoned(row):
             continue
         is_lost = row.lease_until is not None and row.worker != session.worker
         failed_attempts = row.failed_attempts + is_lost

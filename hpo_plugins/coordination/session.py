@@ -6,18 +6,20 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
-from hpo_plugins.coordination.forks import watch_forks
-from hpo_plugins.coordination.heartbeat import Heartbeat, release_at_exit, worker_name
-from hpo_plugins.coordination.lease_watch import LeaseWatch, register
-from hpo_plugins.coordination.sigterm import exit_on_sigterm
+from hpo_plugins.coordination.heartbeat import Heartbeat
+from hpo_plugins.coordination.lease_watch import LeaseWatch
+from hpo_plugins.coordination.process import exit_on_signals, is_terminating, release_at_exit, watch_forks
+from hpo_plugins.coordination.workers import is_here, worker_name
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import ReportRow, TrialRow, Written
+from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.damage import damaged
@@ -28,17 +30,34 @@ T = TypeVar("T")
 logger = logging.getLogger("hpo_plugins")
 
 
+class Holding(Enum):
+    """What this process has of an attempt; ``coordination/attempt.py`` draws how one becomes another."""
+
+    HELD = "held"
+    """It trains the trial, or visits the process that does."""
+    DEFERRED = "deferred"
+    """The end of the attempt could not be written; it is tried again before the next acquisition."""
+    GIVEN_BACK = "given back"
+    """The loop that had yielded the trial was left before it was trained."""
+    OVER = "over"
+    """The attempt was ended, released or lost here, or was never held."""
+
+
 class Lease(Protocol):
     """The right to train one attempt at one trial, as a session keeps it."""
 
     number: int
     attempt: int
+    holding: Holding
 
     def release(self) -> None:
         """Give the trial back."""
 
     def release_quietly(self) -> None:
         """Give the trial back, and raise nothing."""
+
+    def end_deferred(self) -> None:
+        """Write the end that could not be written before."""
 
     def before_fork(self) -> None:
         """Let a forked child report to the trial."""
@@ -83,11 +102,10 @@ class StudySession:
 
     Attributes:
         history: The history as of the last read or write.
-        leases: The leases held by this process, by trial number.
-        unended: What ends the trials whose end could not be written, by trial number; they are held no longer.
-        passed_over: Points, by number, whose configurations have been tried otherwise.
-        is_stopping: Whether this process is to start no more trials.
+        leases: The attempts that are held or deferred here, by trial number.
+        passed_over: Enqueued configurations, by number, that were skipped because a trial has them already.
         lock: Held by whoever decides.
+        answered: Notified when a report was answered, a fold has ended or an attempt is over.
         clock: Tells how long trainings take, in seconds.
     """
 
@@ -110,14 +128,14 @@ class StudySession:
         self.worker = worker or worker_name()
         self.history = config.new_history(checkpoints.root)
         self.leases: dict[int, Lease] = {}
-        self.unended: dict[int, Callable[[], object]] = {}
-        self.is_stopping = False
         self.lock = threading.RLock()
+        self.answered = threading.Condition(self.lock)
+        self._is_stopped = False
         self._given_worker = worker
         self.passed_over: set[int] = set()
         self._warned: set[str] = set()
         self._acquired = threading.local()
-        self._watch = LeaseWatch()
+        self._watch = LeaseWatch(terms.seconds)
         self._storage = storage
         self.clock = clock
         self._read_at = clock()
@@ -125,7 +143,7 @@ class StudySession:
         # interrupted report could otherwise leave the columns of a curve with unequal lengths.
         self._is_consistent = True
         self._heartbeat = Heartbeat(self._renew, terms.seconds / 4)
-        register(self)
+        _sessions[self.worker] = self
         watch_forks(self)
 
     # The history.
@@ -195,10 +213,27 @@ class StudySession:
 
     # The end of the study.
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process is to start no more trials."""
+        return self._is_stopped or is_terminating()
+
+    def stop(self) -> None:
+        """Start no more trials in this process."""
+        self._is_stopped = True
+
+    def is_done(self) -> bool:
+        """Return whether the search is over: no trial to start, and none unfinished anywhere."""
+        with self.lock:
+            history = self.refresh()
+            return self.completion_reason() is not None and (self.is_stopping or not history.unfinished)
+
     def completion_reason(self) -> str | None:
         """Return why no new trial will be started, in words, or None while there will be one."""
-        if self.is_stopping:
+        if self._is_stopped:
             return "stop() was called"
+        if is_terminating():
+            return "this process was told to end"
         return self.termination_reason() or self.limit_reason()
 
     def termination_reason(self) -> str | None:
@@ -220,18 +255,30 @@ class StudySession:
 
     def _runtime(self) -> float:
         """Return for how many seconds the study has been worked on; time passes while a lease is held here."""
-        return self.history.runtime + (self.clock() - self._read_at if self.leases else 0.0)
+        return self.history.runtime + (self.clock() - self._read_at if self.held() else 0.0)
 
     # Leases.
 
     def hold(self, lease: Lease) -> None:
         """Keep a lease: renew it while this process lives, and release it when the process exits."""
+        exit_on_signals()
         if self.store.outlives_process:
             release_at_exit(self)
-            exit_on_sigterm()
             self._heartbeat.start()
         self._acquired.lease = lease
+        if (before := self.leases.get(lease.number)) is not None:  # of an attempt that was lost
+            before.holding = Holding.OVER
         self.leases[lease.number] = lease
+        lease.holding = Holding.HELD
+
+    def held(self) -> list[Lease]:
+        """Return the leases that this process holds."""
+        return [lease for lease in list(self.leases.values()) if lease.holding is Holding.HELD]
+
+    def holds(self, number: int) -> bool:
+        """Return whether this process holds a trial."""
+        lease = self.leases.get(number)
+        return lease is not None and lease.holding is Holding.HELD
 
     def begin_acquisition(self) -> None:
         """Note that this thread acquires a trial, which an interrupt may keep from ever reaching the user."""
@@ -249,8 +296,9 @@ class StudySession:
         Raises:
             StorageError: They still cannot be written.
         """
-        for end in list(self.unended.values()):
-            end()
+        for lease in list(self.leases.values()):
+            if lease.holding is Holding.DEFERRED:
+                lease.end_deferred()
 
     def lease_seconds(self) -> float:
         """Return how long a lease of this process lasts."""
@@ -267,19 +315,59 @@ class StudySession:
 
     def is_abandoned(self, row: TrialRow) -> bool:
         """Return whether nobody trains a running trial any more: its worker has released it, or is dead."""
-        return row.number not in self.leases and self._watch.is_abandoned(row, self)
+        if self.holds(row.number):
+            return False
+        if row.lease_until is not None and row.worker == self.worker:  # interrupted between acquisition and lease
+            return True
+        if row.lease_until is not None and is_here(row.worker):  # an earlier tuner's: a notebook's cell was run again
+            return not _is_held_here(row)
+        return self._watch.is_abandoned(row, self.history.now, self.store.reachable_since)
+
+    def restart(self, number: int) -> None:
+        """Let an unfinished trial be trained from the start; see ``Tuner.restart``.
+
+        It counts as another attempt, so that a worker that still trains the trial loses its lease.
+        """
+        with self.lock:
+            row = self.refresh()[number].row
+            written = self.store.update(
+                number,
+                row.attempts,
+                state=TrialState.RUNNING,
+                attempts=row.attempts + 1,
+                decision=None,
+                stop_reason=None,
+                checkpoint=None,
+                best_checkpoint=None,
+                start_epoch=0,
+                fold=0,
+                phases=(),
+                phase=0,
+                lease_until=None,
+            )
+            if self.apply(written):
+                self.checkpoints.clear(number)
+
+    def mark_dead(self, worker: str) -> None:
+        """Let other workers acquire the trials of a worker that is known to be dead, without waiting for its leases."""
+        with self.lock:
+            history = self.refresh()
+            for number in history.running:
+                row = history[number].row
+                if row.worker == worker and row.lease_until is not None:
+                    failed = row.failed_attempts + 1
+                    self.apply(self.store.update(number, row.attempts, lease_until=None, failed_attempts=failed))
 
     def release_all(self) -> None:
         """Release every lease, at the end of the process."""
         with self.lock:
-            if self.unended:
-                self.write_ends()
-            for lease in list(self.leases.values()):
+            self.write_ends()
+            for lease in self.held():
                 lease.release()
 
     def _renew(self) -> None:
         with self.lock:
-            held = [(lease.number, lease.attempt) for lease in self.leases.values()]
+            held = [(lease.number, lease.attempt) for lease in self.held()]
         try:
             if held:
                 self.store.renew(held, self.terms.seconds)
@@ -295,17 +383,19 @@ class StudySession:
     def before_fork(self) -> None:
         """Let a forked child reach the study, and this process's leases."""
         self.store.before_fork()
-        for lease in list(self.leases.values()):
+        for lease in self.held():
             lease.before_fork()
 
     def after_fork(self) -> None:
         """Become another worker in a forked child, with nothing held."""
         self.store = self.store.after_fork()
         self.worker = worker_name()
-        register(self)
+        _sessions[self.worker] = self
+        for lease in self.leases.values():
+            lease.holding = Holding.OVER
         self.leases = {}
-        self.unended = {}
         self.lock = threading.RLock()
+        self.answered = threading.Condition(self.lock)
         self._is_consistent = False
         self._heartbeat = Heartbeat(self._renew, self.terms.seconds / 4)
 
@@ -316,6 +406,23 @@ class StudySession:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it; leases stay with their process."""
         return _reopen, (self.config, self.store, self.checkpoints, self.terms, self._given_worker)
+
+
+_sessions: weakref.WeakValueDictionary[str, StudySession] = weakref.WeakValueDictionary()
+"""The sessions of this process, by their workers' names."""
+
+
+def _is_held_here(row: TrialRow) -> bool:
+    """Return whether another session of this process holds a trial, or may be about to."""
+    session = _sessions.get(row.worker)
+    if session is None:
+        return False
+    if not session.lock.acquire(blocking=False):  # it may be acquiring the trial now
+        return True
+    try:
+        return session.holds(row.number)
+    finally:
+        session.lock.release()
 
 
 def _reopen(

@@ -6,17 +6,18 @@ It counts epochs, phases and checkpoints; what concerns the trial as a whole is 
 from __future__ import annotations
 
 import logging
-import time
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hpo_plugins._validation import is_text, refusal
-from hpo_plugins.coordination.attempt import Attempt
+from hpo_plugins.coordination.attempt import Attempt, AttemptBase
 from hpo_plugins.coordination.phases import Phase, Phases
-from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound, StorageError
-from hpo_plugins.records import MAX_EPOCH, TrialState, plain_metrics
-from hpo_plugins.storage.checkpoints import SaveTimer, Write
+from hpo_plugins.coordination.process import end_if_told
+from hpo_plugins.coordination.saver import Saver
+from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound
+from hpo_plugins.records import MAX_EPOCH, plain_metrics
+from hpo_plugins.storage.checkpoints import Write
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -41,7 +42,7 @@ class Training:
 
     def __init__(
         self,
-        lease: Attempt,
+        lease: AttemptBase,
         fold: int | None,
         start_epoch: int,
         phases: tuple[int, ...],
@@ -65,7 +66,7 @@ class Training:
         self._others_epoch = 0  # the last one that another process has reported in this attempt
         self._has_objective = start_epoch > 0
         self.may_have_been_left = False  # the user's code has asked whether to stop after a phase
-        self._save_timer = SaveTimer()
+        self._saver = Saver(lease, fold) if isinstance(lease, Attempt) else None  # a rank that follows saves nothing
         self._training_since = lease.session.clock()
         self._visits = lease.visits
 
@@ -115,8 +116,7 @@ class Training:
         weights = list(weights)
         with self.lease.session.lock:
             if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
-                is_lost = self.lease.journal.must_stop and not self.lease.is_over
-                return Phase(0, first, first, is_over=is_lost, restores=False)
+                return Phase(0, first, first, is_over=self.lease.journal.is_lost, restores=False)
             self._catch_up()
             number = len(self._phases.begins)
             try:
@@ -208,10 +208,13 @@ class Training:
             seconds = now - self._training_since
             lease.journal.report(self.fold, number, value, values, seconds)
             self._training_since += lease.session.clock() - now  # writing and judging are not training
+            if end_if_told():
+                lease.journal.interrupt()
             stops = self.must_stop
             if stops and self.stopped_at is None:
                 self.stopped_at = number
             self.answered = number
+            lease.session.answered.notify_all()
             return stops
 
     def _next_epoch(self, epoch: Any) -> int:
@@ -241,32 +244,10 @@ class Training:
 
     def is_save_due(self) -> bool:
         """Return whether the training should be saved now; see ``Trial.save_is_due``."""
-        lease = self.lease
-        session = lease.session
-        with session.lock:
-            if not lease.is_held() or self.epoch <= self._begun_at or self.is_done:
-                return False
-            if lease.is_visiting and self.is_fold:
-                return False  # folds that train at the same time cannot share the trial's one checkpoint
-            if lease.journal.decision is TrialState.PAUSED:
-                return True
-            if session.checkpoints.policy == "pauses":
-                return False
-            if self._is_best(self.epoch):
-                return True
-            if lease.journal.decision is TrialState.COMPLETED:
-                return session.history.incumbent() == lease.number
-            return not self.must_stop and session.store.outlives_process and self._save_timer.is_due()
-
-    def _is_best(self, epoch: int) -> bool:
-        """Return whether an epoch is the best of the study so far, and such epochs are kept.
-
-        The models of folds are several, so a trial with folds has no best one.
-        """
-        session, number = self.lease.session, self.lease.number
-        if session.checkpoints.policy != "best" or self.is_fold or session.history.incumbent() != number:
+        if self._saver is None or self.is_done:
             return False
-        return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
+        with self.lease.session.lock:
+            return self.epoch > self._begun_at and self._saver.is_due(self.epoch)
 
     def save(self, write: Write, suffix: str) -> bool:
         """Write a checkpoint of the last reported epoch; see ``Trial.save``."""
@@ -275,44 +256,14 @@ class Training:
         if not isinstance(suffix, str) or not is_text(suffix) or set(suffix) & set("/\\\0"):
             raise refusal("suffix", suffix, "the end of a file name, such as '.npz'")
         lease = self.lease
-        session, started = lease.session, time.perf_counter()
-        with session.lock:
-            if not lease.check_held("checkpoint"):
+        with lease.session.lock:
+            if self._saver is None or not lease.check_held("checkpoint"):
                 return False
             self._catch_up()
             if not self.epoch:
                 raise InvalidArgument(f"trial.save() must follow a report, but trial {lease.number} has none yet.")
             epoch = self.epoch
-        try:  # without the lock: writing may take long, and leases are renewed meanwhile
-            path = session.checkpoints.write(lease.number, lease.attempt, epoch, write, suffix)
-        except OSError as error:
-            self._fail_to_save(error)
-            return False
-        with session.lock:
-            try:
-                lease.journal.flush()  # a checkpoint must not be ahead of the reports
-                # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
-                fields: dict[str, Any] = {"checkpoint": path, "start_epoch": epoch, "failed_attempts": 0}
-                if self._is_best(epoch):
-                    fields |= {"best_checkpoint": path, "best_checkpoint_epoch": epoch}
-                is_saved = lease.update(**fields)
-            except StorageError as error:
-                session.checkpoints.discard(path)
-                self._fail_to_save(error)
-                return False
-            self._save_timer.saved(time.perf_counter() - started)
-            if is_saved:
-                session.checkpoints.clear(lease.number, but=(path, session.history[lease.number].row.best_checkpoint))
-            else:
-                session.checkpoints.discard(path)
-                lease.journal.lose()
-            return is_saved
-
-    def _fail_to_save(self, error: Exception) -> None:
-        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
-        logger.warning("trial %d: epoch %d could not be saved: %s", self.lease.number, self.epoch, error)
-        self._save_timer.saved(0.0)
-        self.lease.journal.cannot_pause(f"its checkpoint could not be written: {error}")
+        return self._saver.save(epoch, write, suffix)
 
     def start_over(self) -> None:
         """Count from the first epoch again; see ``Trial.start_over``."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hpo_plugins.coordination.attempt import Attempt
+from hpo_plugins.coordination.attempt import Attempt, AttemptBase
 from hpo_plugins.coordination.judging import judge_fold
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.records import TrialState
 
 
-class TrialFolds:
-    """The folds of one attempt.
+class FoldTrainings:
+    """The trainings of a trial's folds in this process.
 
     Args:
         lease: The attempt.
@@ -18,15 +18,46 @@ class TrialFolds:
     Attributes:
         trainings: The folds that were asked for in this process.
         current: The last of them, None without folds.
+    """
+
+    def __init__(self, lease: AttemptBase) -> None:
+        """Start without folds."""
+        self.trainings: dict[int, Training] = {}
+        self.current: Training | None = None
+        self._attempt = lease
+
+    def training(self, index: int) -> Training:
+        """Return the training of a fold."""
+        if index not in self.trainings:
+            row = self._attempt.row
+            if index < row.fold:
+                epochs = self._attempt.session.refresh()[row.number].folds[index].epochs
+                start = epochs[-1] if epochs else 0
+                training = Training(self._attempt, index, start, (), is_done=True)
+            elif index == row.fold:
+                training = Training(self._attempt, index, row.start_epoch, row.phases)
+            else:
+                training = Training(self._attempt, index, 0, ())
+            self.trainings[index] = training
+        self.current = self.trainings[index]
+        return self.current
+
+
+class TrialFolds(FoldTrainings):
+    """The folds of a trial that this process trains.
+
+    Args:
+        lease: The attempt.
+
+    Attributes:
         ended: The folds that have ended here.
     """
 
     def __init__(self, lease: Attempt) -> None:
         """Declare no folds yet."""
-        self._lease = lease
-        self.trainings: dict[int, Training] = {}
-        self.current: Training | None = None
+        super().__init__(lease)
         self.ended: set[int] = set()
+        self._lease = lease
 
     def declare(self, n: int) -> None:
         """Train the trial in this many folds.
@@ -51,22 +82,6 @@ class TrialFolds:
             if row.folds is None:
                 lease.update(folds=n)
 
-    def training(self, index: int) -> Training:
-        """Return the training of a fold."""
-        if index not in self.trainings:
-            row = self._lease.row
-            if index < row.fold:
-                epochs = self._lease.session.refresh()[row.number].folds[index].epochs
-                start = epochs[-1] if epochs else 0
-                training = Training(self._lease, index, start, (), is_done=True)
-            elif index == row.fold:
-                training = Training(self._lease, index, row.start_epoch, row.phases)
-            else:
-                training = Training(self._lease, index, 0, ())
-            self.trainings[index] = training
-        self.current = self.trainings[index]
-        return self.current
-
     def end(self, index: int) -> None:
         """End a fold whose training is over, and judge the trial by the folds so far.
 
@@ -78,7 +93,8 @@ class TrialFolds:
                 lease.journal.flush()
                 lease.session.refresh()
                 self._end(index)
-        self.ended.add(index)
+            self.ended.add(index)
+            lease.session.answered.notify_all()
 
     def _end(self, index: int) -> None:
         lease = self._lease

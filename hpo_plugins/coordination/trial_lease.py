@@ -45,6 +45,33 @@ class TrialLease(Attempt):
         self.training = Training(self, None, row.start_epoch, row.phases)
         self.folds = TrialFolds(self)
 
+    # For ranks that follow this one.
+
+    def wait_for_answer(self, fold: int | None, epoch: int) -> bool:
+        """Return the answer to a report of this process, once it has reported that epoch; True if the attempt is over.
+
+        Args:
+            fold: The fold, None without folds.
+            epoch: The epoch.
+        """
+
+        def is_answered() -> bool:
+            training = self.training if fold is None else self.folds.trainings.get(fold)
+            return not self.is_held() or (training is not None and training.answered >= epoch)
+
+        with self.session.answered:
+            self.session.answered.wait_for(is_answered)
+            training = self.training if fold is None else self.folds.trainings.get(fold)
+            if training is None or training.answered < epoch:
+                return True
+            return training.stopped_at is not None and training.stopped_at <= epoch
+
+    def wait_for_fold_end(self, fold: int) -> bool:
+        """Return whether the trial is trained on no further fold, once this process has ended that one."""
+        with self.session.answered:
+            self.session.answered.wait_for(lambda: not self.is_held() or fold in self.folds.ended)
+            return self.journal.must_stop or fold not in self.folds.ended
+
     @functools.cached_property
     def ticket(self) -> Ticket:
         """What another process of this machine needs to report to the trial."""
@@ -55,10 +82,16 @@ class TrialLease(Attempt):
         _ = self.ticket
 
     def end(self) -> None:
-        """End the trial as it was decided; see ``Trial.end``."""
+        """End the trial as it was decided; see ``Trial.end``.
+
+        A training run that was stopped because this process was told to end goes on elsewhere.
+        """
+        if self.journal.is_interrupted:
+            self.release()
+            return
         with self.session.lock, self.deferring(self.end):
-            self.take_back()
-            if self._close() is None:
+            self.resume_deferred()
+            if self._current_row() is None:
                 return
             self.folds.end_all()
             row = self.session.history[self.number].row
@@ -66,7 +99,7 @@ class TrialLease(Attempt):
             reason = training.why_incomplete()
             decision = final_decision(self.session, self.number, reason, is_complete=training.is_complete)
             finish(self.session, row, decision)
-            self.forget()
+            self.close()
             if self._silence is not None:
                 self._silence.check(self.session, self.number)
 
@@ -79,8 +112,8 @@ class TrialLease(Attempt):
         text = str(error) if not isinstance(error, BaseException) else f"{type(error).__name__}: {error}"
         text = text.replace("\0", "").encode(errors="backslashreplace").decode()  # what every storage can keep
         with self.session.lock, self.deferring(functools.partial(self.fail, error)):
-            self.take_back()
-            if (row := self._close()) is None:
+            self.resume_deferred()
+            if (row := self._current_row()) is None:
                 return False
             if self._silence is not None:
                 self._silence.disarm()
@@ -89,21 +122,21 @@ class TrialLease(Attempt):
                 if failed_attempts <= terms.retries:
                     logger.warning("trial %d will be retried after %s", self.number, text)
                     is_released = self.update(lease_until=None, failed_attempts=failed_attempts)
-                    self.forget()
+                    self.close()
                     return is_released
                 text += f" (attempt {self.attempt}, and retries={terms.retries})"
             finish(self.session, row, Decision(TrialState.FAILED, text))
-            self.forget()
+            self.close()
             return False
 
-    def _close(self) -> TrialRow | None:
+    def _current_row(self) -> TrialRow | None:
         """Write what is waiting and return the trial's row, None if this attempt is no longer the current one."""
         if not self.is_held():
             return None
         self.journal.flush()
         row = self.session.refresh()[self.number].row
         if row.attempts != self.attempt:
-            self.forget()
+            self.close()
             return None
         return row
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
+from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.history import History
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.trial import Trial
@@ -66,3 +68,30 @@ class Executor(Protocol):
 
     def run(self, search: Search, train: Train) -> None:
         """Train until the search is over."""
+
+
+class Loop(Protocol):
+    """The loop over the trials of a search, as a tuner sees it: this process's own, or that of a further rank."""
+
+    session: StudySession
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Yield trials until the search is over, each after the training of the one before."""
+
+    def run(self, train: Train, workers: int | Executor) -> None:
+        """Train until the search is over."""
+
+    def acquire(self) -> Trial | None:
+        """Return the next trial to train, or None if there is nothing to train now."""
+
+    def abandon_acquisition(self) -> None:
+        """Release the trial of an ``acquire`` that was interrupted."""
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Add a configuration that is to be tried before the strategy's next one."""
+
+    def stop(self) -> None:
+        """Start no more trials in this process."""
+
+    def history(self) -> History:
+        """Return the history, up to date with the storage."""

@@ -19,9 +19,9 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
-from types import FrameType
 from typing import Any
 
+from hpo_plugins.coordination.process import exit_on_signals, is_terminating
 from hpo_plugins.errors import InvalidArgument, WorkerError
 from hpo_plugins.execution.base import Search, Train
 
@@ -182,7 +182,7 @@ def _share_of_cores(workers: int) -> Iterator[None]:
 def _main(payload: bytes, pipe: Any) -> None:
     """Train until the search is over; send None at the start, and the error if one ends the training."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
-    signal.signal(signal.SIGTERM, _interrupt)
+    exit_on_signals()
     try:
         search, train = pickle.loads(payload)  # noqa: S301 - pickled by this process's parent
     except (AttributeError, ImportError) as error:
@@ -192,15 +192,8 @@ def _main(payload: bytes, pipe: Any) -> None:
     threading.Thread(target=_listen, args=(pipe, search), daemon=True).start()
     try:
         search.run_worker(train)
-    except KeyboardInterrupt:
-        return
     except Exception as error:  # noqa: BLE001 - it is raised in the parent
         _send(pipe, error)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # only once: the trial is being released
-    raise KeyboardInterrupt
 
 
 def _listen(pipe: Any, search: Search) -> None:
@@ -213,11 +206,11 @@ def _listen(pipe: Any, search: Search) -> None:
             order = "interrupt"
         if order == "stop":
             search.stop()
-    signal.raise_signal(signal.SIGTERM)
-    # Python drops an interrupt that comes while a destructor runs. The process ends all the same, and its trial is
-    # acquired by another worker like that of any dead one.
+    if not is_terminating():  # a second signal would end the process before it has released its trial
+        signal.raise_signal(signal.SIGTERM)
+    # Code that catches every exception cannot keep the process alive; its trial is acquired like that of any dead one.
     time.sleep(_GRACE_SECONDS / 2)
-    os._exit(1)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _send(pipe: Any, error: Exception | None) -> None:

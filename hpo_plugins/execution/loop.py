@@ -9,14 +9,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.points import enqueue
+from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import StorageError
 from hpo_plugins.execution import loop_exit
 from hpo_plugins.execution.base import Executor, Observer, Train
 from hpo_plugins.execution.local import LocalWorkers
-from hpo_plugins.execution.ranks import RANK_ZERO
+from hpo_plugins.execution.ranks import RANK_ZERO, Published
 from hpo_plugins.history import History
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
@@ -31,27 +32,28 @@ class TrialLoop:
     """Acquires trials one after another, and ends each when its training is over.
 
     Args:
-        coordinator: Acquires trials.
+        session: The study, as this process knows it.
         key: Identifies the study among those of the user's script, for further ranks.
 
     Attributes:
         observers: Watch the loops of this process, such as to show progress; they stay when the loop is pickled.
     """
 
-    def __init__(self, coordinator: Coordinator, key: str) -> None:
+    def __init__(self, session: StudySession, key: str) -> None:
         """Make the trials of this loop available to further ranks."""
-        self.coordinator = coordinator
+        self.session = session
+        self._acquisition = Acquisition(session)
         self._key = key
         self.observers: tuple[Observer, ...] = ()
         self._wake_up = threading.Event()
-        self._published = RANK_ZERO.open(key, coordinator.session.store)
+        self._published = RANK_ZERO.open(key, session.store)
 
     # For the user.
 
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
-        session = self.coordinator.session
+        session = self.session
         is_left = False
         self._begin()
         try:
@@ -97,52 +99,52 @@ class TrialLoop:
     def acquire(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now."""
         self.look()
-        self.coordinator.session.begin_acquisition()
-        lease = self.coordinator.acquire()
+        self.session.begin_acquisition()
+        lease = self._acquisition.acquire()
         return None if lease is None else Trial(lease, on_end=self.look)
 
     def abandon_acquisition(self) -> None:
         """Release the trial of an ``acquire`` that was interrupted."""
-        self.coordinator.session.abandon_acquisition()
+        self.session.abandon_acquisition()
 
     def history(self) -> History:
         """Return the history, up to date with the storage."""
-        return self.coordinator.session.refresh()
+        return self.session.refresh()
 
     # For executors.
 
     @property
     def store(self) -> StudyStore:
         """The study in its storage."""
-        return self.coordinator.session.store
+        return self.session.store
 
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoint files of its trials."""
-        return self.coordinator.session.checkpoints
+        return self.session.checkpoints
 
     @property
     def is_done(self) -> bool:
         """Whether the search is over."""
-        return self.coordinator.is_done()
+        return self.session.is_done()
 
     @property
     def is_stopping(self) -> bool:
         """Whether ``stop`` was called in this process."""
-        return self.coordinator.session.is_stopping
+        return self.session.is_stopping
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
         """Add a configuration that is to be tried before the strategy's next one."""
-        enqueue(self.coordinator.session, params)
+        enqueue(self.session, params)
 
     def stop(self) -> None:
         """Start no more trials in this process."""
-        self.coordinator.session.is_stopping = True
+        self.session.stop()
         self._wake_up.set()
 
     def run_worker(self, train: Train) -> None:
         """Train trials in this process until the search is over."""
-        session = self.coordinator.session
+        session = self.session
         try:
             while True:
                 session.begin_acquisition()
@@ -164,15 +166,15 @@ class TrialLoop:
 
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> TrialLoop:
         """Return the search for a worker of that name, which reaches the study and its files in other ways."""
-        return TrialLoop(self.coordinator.for_worker(store, checkpoints, worker), self._key)
+        return TrialLoop(self.session.for_worker(store, checkpoints, worker), self._key)
 
     def mark_dead(self, worker: str) -> None:
         """Let other workers acquire the trials of a worker that is known to be dead."""
-        self.coordinator.mark_dead(worker)
+        self.session.mark_dead(worker)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same search in the process that unpickles it."""
-        return TrialLoop, (self.coordinator, self._key)
+        return TrialLoop, (self.session, self._key)
 
     def look(self) -> None:
         """Let the observers see what is new."""
@@ -193,14 +195,14 @@ class TrialLoop:
         """Return the next lease, None when the search is over; wait while other workers' results may bring more."""
         while True:
             self.look()
-            lease = self.coordinator.acquire()
+            lease = self._acquisition.acquire()
             if lease is not None or self.is_done:
                 return lease
             self._wake_up.wait(_POLL_SECONDS)
 
     def _publish(self, lease: TrialLease) -> Trial:
         trial = Trial(lease)
-        RANK_ZERO.publish(self._published, trial, lease)
+        RANK_ZERO.publish(self._published, Published(trial, lease))
         return trial
 
     def _leave_loop(self, lease: TrialLease, error: BaseException | None) -> None:

@@ -1,4 +1,7 @@
-"""The loop of a further rank: it trains the trials that rank 0 of the same script has acquired."""
+"""The loop of a further rank: it trains the trials that rank 0 of the same script has acquired.
+
+Such a rank writes nothing. It runs the same training as rank 0, reports what rank 0 reports, and gets the same answers.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,34 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpo_plugins.coordination.coordinator import Coordinator
-from hpo_plugins.coordination.journal import Journal
+from hpo_plugins.coordination.attempt import AttemptBase
+from hpo_plugins.coordination.journal import JournalBase
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
-from hpo_plugins.coordination.trial_folds import TrialFolds
-from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.coordination.training import Training
+from hpo_plugins.coordination.trial_folds import FoldTrainings
 from hpo_plugins.errors import InvalidArgument, InvalidReport, StorageError
 from hpo_plugins.execution.base import Executor, Train
-from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.ranks import find_rank_zero
 from hpo_plugins.history import History
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints
 from hpo_plugins.study.config import StudyConfig
-from hpo_plugins.trial import Trial
+from hpo_plugins.trial import TrainedTrial, Trial
 
 
-class RankFollower(TrialLoop):
-    """A loop over the trials of rank 0, which also ends them.
+class RankFollower:
+    """The loop over the trials of rank 0, which acquires and ends them.
 
     Args:
-        coordinator: Reads rank 0's study.
+        session: Rank 0's study.
         key: Identifies the study among those of the user's script.
         rank_zero: A proxy of rank 0's ``RankZero``.
         first: The index of the trial to begin with.
     """
 
-    def __init__(self, coordinator: Coordinator, key: str, rank_zero: Any, first: int) -> None:
+    def __init__(self, session: StudySession, key: str, rank_zero: Any, first: int) -> None:
         """Follow rank 0 from a trial on."""
-        super().__init__(coordinator, key)
+        self.session = session
+        self._key = key
         self._rank_zero = rank_zero
         self._next_index = first
 
@@ -50,15 +53,18 @@ class RankFollower(TrialLoop):
         """Return the lease of the next trial, None once rank 0's loop has ended."""
         index, self._next_index = self._next_index, self._next_index + 1
         try:
-            trial = self._rank_zero.trial(self._key, index)
+            trial: Trial | None = self._rank_zero.trial(self._key, index)
             self.history()
-            return (
-                None
-                if trial is None
-                else FollowingLease(trial.plugin.visit(), _RankZeroTrial(self._rank_zero, self._key, index))
-            )
+            if trial is None:
+                return None
+            return FollowingLease(trial.plugin.visit(), _RankZeroTrial(self._rank_zero, self._key, index))
         except (OSError, EOFError, StorageError):  # rank 0 has ended
             return None
+
+    def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
+        """Train rank 0's trials."""
+        for trial in self:
+            train(trial)
 
     def acquire(self) -> Trial | None:
         """Raise InvalidArgument: only rank 0 knows what it asks for."""
@@ -72,21 +78,16 @@ class RankFollower(TrialLoop):
     def enqueue(self, params: Mapping[str, Any]) -> None:
         """Do nothing: rank 0 enqueues."""
 
-    def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
-        """Train rank 0's trials."""
-        self.run_worker(train)
-
-    def run_worker(self, train: Train) -> None:
-        """Train rank 0's trials."""
-        for trial in self:
-            train(trial)
+    def stop(self) -> None:
+        """Do nothing beyond this rank: rank 0 stops the search."""
+        self.session.stop()
 
     def history(self) -> History:
         """Return the history, as last known once rank 0 has ended."""
         try:
-            return super().history()
+            return self.session.refresh()
         except StorageError:
-            return self.coordinator.session.history
+            return self.session.history
 
 
 class _RankZeroTrial:
@@ -119,19 +120,20 @@ class _RankZeroTrial:
             return True
 
 
-class FollowingLease(TrialLease):
-    """The lease of a rank that writes nothing: it reports what rank 0 reports, and gets the same answers.
+class FollowingLease(AttemptBase):
+    """The attempt of rank 0 as a further rank follows it.
 
     Args:
         lease: A visitor's lease on rank 0's trial.
         rank_zero: Gives rank 0's answers.
     """
 
-    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
+    def __init__(self, lease: TrainedTrial, rank_zero: _RankZeroTrial) -> None:
         """Start where rank 0 has started."""
-        super().__init__(lease.session, lease.row, lease.resume_from)
-        self.journal = _RankZeroJournal(self, rank_zero)
-        self.folds = _FollowingFolds(self, rank_zero)
+        super().__init__(lease.session, lease.row, lease.resume_from, _RankZeroJournal(rank_zero), is_visiting=True)
+        self.training = Training(self, None, lease.row.start_epoch, lease.row.phases)
+        self.folds = _RankZeroFolds(self, rank_zero)
+        self.ticket = lease.ticket
 
     def is_held(self) -> bool:
         """Return False: nothing is saved or ended here."""
@@ -141,19 +143,29 @@ class FollowingLease(TrialLease):
         """Return True: rank 0 sees to what is ignored."""
         return True
 
+    def check_fold(self, *, is_fold: bool) -> None:
+        """Do nothing: rank 0 checks the same training."""
+
     def update(self, **fields: Any) -> bool:  # noqa: ARG002
         """Write nothing."""
         return True
 
-    def check_fold(self, *, is_fold: bool) -> None:
-        """Do nothing: rank 0 checks the same training."""
+    def end(self) -> None:
+        """Do nothing: rank 0 ends the trial."""
+
+    def fail(self, error: BaseException | str) -> bool:  # noqa: ARG002
+        """Do nothing: rank 0 ends the trial."""
+        return False
+
+    def release_quietly(self) -> None:
+        """Do nothing: rank 0 releases the trial."""
 
 
-class _RankZeroJournal(Journal):
-    """The journal of a rank that follows rank 0: rank 0's answers to the same reports."""
+class _RankZeroJournal(JournalBase):
+    """Rank 0's answers to the reports that this rank makes, too."""
 
-    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
-        super().__init__(lease.session, lease.number, lease.attempt, "")
+    def __init__(self, rank_zero: _RankZeroTrial) -> None:
+        super().__init__()
         self._rank_zero = rank_zero
 
     def report(
@@ -173,10 +185,10 @@ class _RankZeroJournal(Journal):
         """Write nothing: rank 0 refuses the same report."""
 
 
-class _FollowingFolds(TrialFolds):
-    """The folds of a rank that follows rank 0."""
+class _RankZeroFolds(FoldTrainings):
+    """The folds that rank 0 trains."""
 
-    def __init__(self, lease: TrialLease, rank_zero: _RankZeroTrial) -> None:
+    def __init__(self, lease: AttemptBase, rank_zero: _RankZeroTrial) -> None:
         super().__init__(lease)
         self._rank_zero = rank_zero
 
@@ -186,7 +198,7 @@ class _FollowingFolds(TrialFolds):
     def end(self, index: int) -> None:
         """Learn whether rank 0 trains another fold."""
         if self._rank_zero.stops_after_fold(index):
-            self._lease.journal.must_stop = True
+            self._attempt.journal.must_stop = True
 
 
 def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms) -> RankFollower | None:
@@ -203,4 +215,4 @@ def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, te
         return None
     store, first = rank_zero.join(key)
     session = StudySession(config, store, Checkpoints("", policy), terms)
-    return RankFollower(Coordinator(session), key, rank_zero, first)
+    return RankFollower(session, key, rank_zero, first)

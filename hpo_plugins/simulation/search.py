@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.records import TrialState
@@ -72,7 +72,7 @@ class Search:
             clock=lambda: self._now,
         )
         self._session = session
-        self._coordinator = Coordinator(session)
+        self._acquisition = Acquisition(session)
         self._objective = config.objective
         self._task = task
         self._budget = budget
@@ -98,7 +98,7 @@ class Search:
 
     def _hand_out(self) -> None:
         """Give every idle worker a trial, as long as there are any."""
-        while self._idle and (lease := self._coordinator.acquire()) is not None:
+        while self._idle and (lease := self._acquisition.acquire()) is not None:
             trial, worker = Trial(lease), self._idle.pop(0)
             training = self._paused.pop(trial.number, None) or self._task(trial.params)
             self._running[worker] = _Running(trial, training, trial.start_epoch)

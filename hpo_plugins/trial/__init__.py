@@ -2,7 +2,7 @@
 
 from hpo_plugins.coordination.phases import Phase
 from hpo_plugins.trial.handle import TrainingHandle
-from hpo_plugins.trial.plugin import TrainingPlugin
+from hpo_plugins.trial.plugin import TrainedTrial, TrainingPlugin
 from hpo_plugins.trial.trial import Fold, Trial, visit_trial
 
-__all__ = ["Fold", "Phase", "TrainingHandle", "TrainingPlugin", "Trial", "visit_trial"]
+__all__ = ["Fold", "Phase", "TrainedTrial", "TrainingHandle", "TrainingPlugin", "Trial", "visit_trial"]

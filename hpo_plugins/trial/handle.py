@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
-from hpo_plugins.trial.plugin import TrainingPlugin
+from hpo_plugins.trial.plugin import TrainedTrial, TrainingPlugin
 
 
 class TrainingHandle(ABC):
@@ -30,7 +29,7 @@ class TrainingHandle(ABC):
     trial_number: int
     params: Params
     definition: str | None
-    _lease: TrialLease
+    _lease: TrainedTrial
 
     @property
     @abstractmethod

@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from hpo_plugins._validation import non_empty_string
 from hpo_plugins.coordination.phases import Phase
+from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.coordination.trial_lease import TrialLease
+from hpo_plugins.coordination.visiting import Ticket
+from hpo_plugins.objective import Objective
+from hpo_plugins.records import TrialRow
+from hpo_plugins.space import Params
+
+
+class Folds(Protocol):
+    """The folds of a trial that is trained."""
+
+    def declare(self, n: int) -> None:
+        """Train the trial in this many folds."""
+
+    def training(self, index: int) -> Training:
+        """Return the training of a fold."""
+
+    def end(self, index: int) -> None:
+        """End a fold whose training is over."""
+
+
+class TrainedTrial(Protocol):
+    """What a trial needs of its lease: its own, that of a visitor, or that of a rank that follows rank 0."""
+
+    session: StudySession
+    row: TrialRow
+    number: int
+    attempt: int
+    params: Params
+    definition: str | None
+    objective: Objective
+    resume_from: str | None
+    training: Training
+
+    @property
+    def folds(self) -> Folds:
+        """Its trainings in folds."""
+
+    @property
+    def ticket(self) -> Ticket:
+        """What another process of this machine needs to report to the trial."""
+
+    def end(self) -> None:
+        """End the trial as it was decided."""
+
+    def fail(self, error: BaseException | str) -> bool:
+        """End the trial with an error."""
+
+    def release_quietly(self) -> None:
+        """Give the trial back, and raise nothing."""
 
 
 class TrainingPlugin:
@@ -22,7 +70,7 @@ class TrainingPlugin:
         lease: The attempt that it belongs to.
     """
 
-    def __init__(self, training: Training, lease: TrialLease) -> None:
+    def __init__(self, training: Training, lease: TrainedTrial) -> None:
         """Bind to a training."""
         self._training = training
         self._lease = lease
@@ -85,6 +133,6 @@ class TrainingPlugin:
         """
         self._lease.session.warn_once(non_empty_string("subject", subject), message)
 
-    def visit(self) -> TrialLease:
+    def visit(self) -> TrainedTrial:
         """Return the lease by which this process reports; for further ranks of a training."""
         return self._lease

@@ -8,12 +8,12 @@ from typing import Any
 
 from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.training import Training
-from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.coordination.visiting import Ticket
 from hpo_plugins.objective import Objective, objective_from_json
 from hpo_plugins.records import MAX_FOLDS
 from hpo_plugins.space import Params
 from hpo_plugins.trial.handle import TrainingHandle
+from hpo_plugins.trial.plugin import TrainedTrial
 
 
 class Trial(TrainingHandle):
@@ -27,11 +27,11 @@ class Trial(TrainingHandle):
         on_end: Called after ``end`` and ``fail``.
     """
 
-    def __init__(self, lease: TrialLease, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, lease: TrainedTrial, on_end: Callable[[], None] = lambda: None) -> None:
         """Bind the trial to its lease."""
         self._on_end = on_end
         self._bind(lease.number, lease.params, lease.definition, lease.objective)
-        self._held: TrialLease | None = lease
+        self._held: TrainedTrial | None = lease
         self._holder = os.getpid()
         self._ticket: Callable[[], Ticket] = lambda: lease.ticket
 
@@ -43,7 +43,7 @@ class Trial(TrainingHandle):
         self.trial_number = number
 
     @property
-    def _lease(self) -> TrialLease:  # type: ignore[override]  # a visitor's in another process
+    def _lease(self) -> TrainedTrial:  # type: ignore[override]  # a visitor's in another process
         if self._held is None or self._holder != os.getpid():
             self._held, self._holder = self._ticket().redeem(self.number), os.getpid()
         return self._held
@@ -152,7 +152,7 @@ class Fold(TrainingHandle):
         self.trial_number = trial.number
 
     @property
-    def _lease(self) -> TrialLease:  # type: ignore[override]  # the trial's
+    def _lease(self) -> TrainedTrial:  # type: ignore[override]  # the trial's
         return self.trial._lease
 
     @property

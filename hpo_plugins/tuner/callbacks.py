@@ -7,14 +7,12 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument, StorageError
-from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.records import TrialRecord
-
-if TYPE_CHECKING:
-    from hpo_plugins.tuner.tuner import Tuner
+from hpo_plugins.tuner.results import StudyResults
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -32,14 +30,14 @@ class TunerCallback:
         """Where it writes: a trial is passed on to each destination once."""
         return type(self).__qualname__
 
-    def on_search_begin(self, tuner: Tuner) -> None:
+    def on_search_begin(self, tuner: StudyResults) -> None:
         """Called when a loop over the tuner begins.
 
         Args:
             tuner: The search.
         """
 
-    def on_trial_end(self, tuner: Tuner, trial: TrialRecord) -> None:
+    def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
         """Called for each trial that has ended for good. What ``replay`` wrote for it before is to be replaced.
 
         Args:
@@ -47,14 +45,14 @@ class TunerCallback:
             trial: The trial.
         """
 
-    def on_search_end(self, tuner: Tuner) -> None:
+    def on_search_end(self, tuner: StudyResults) -> None:
         """Called when the loop has ended, also by an exception.
 
         Args:
             tuner: The search.
         """
 
-    def replay(self, tuner: Tuner) -> None:
+    def replay(self, tuner: StudyResults) -> None:
         """Pass a study on as a whole, whatever was passed on before, such as ``Tuner.load("tuning.db")``.
 
         Args:
@@ -72,14 +70,14 @@ class CallbackObserver:
 
     Args:
         tuner: The tuner, as callbacks get it.
-        loop: Its loop.
+        session: Its study.
         callbacks: Its callbacks.
     """
 
-    def __init__(self, tuner: Tuner, loop: TrialLoop, callbacks: Sequence[TunerCallback]) -> None:
+    def __init__(self, tuner: StudyResults, session: StudySession, callbacks: Sequence[TunerCallback]) -> None:
         """Call nothing yet."""
         self._tuner = tuner
-        self._loop = loop
+        self._session = session
         self._callbacks = callbacks
         self._owner = secrets.token_hex(8)
         self._lock = threading.RLock()  # trials may be asked for in several threads
@@ -128,7 +126,7 @@ class CallbackObserver:
     def _pass_on(self) -> bool:
         """Pass on the trials that have ended since the last look, and return whether the search is over."""
         try:
-            history, is_done = self._loop.history(), self._loop.is_done
+            history, is_done = self._session.refresh(), self._session.is_done()
         except StorageError as error:  # the loop says so too, when it needs the storage
             logger.warning("callbacks may not have been told of trials that have ended: %s", error)
             return False
@@ -145,7 +143,7 @@ class CallbackObserver:
     def _pass_once(self, callback: TunerCallback, trial: TrialRecord) -> None:
         """Pass a trial on, unless a process has done so."""
         destination = hashlib.sha256(callback.destination.encode()).hexdigest()[:16]
-        if self._loop.store.claim(f"callback {destination} {trial.number}", self._owner):
+        if self._session.store.claim(f"callback {destination} {trial.number}", self._owner):
             callback.on_trial_end(self._tuner, trial)
 
     def _call(self, what: str, callback: TunerCallback, call: Callable[..., None], *arguments: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
-from hpo_plugins.execution.loop import TrialLoop
+from hpo_plugins.execution.base import Loop
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
@@ -25,15 +25,29 @@ class StudyResults:
 
     Attributes:
         name: The study's name.
+        space: The search space.
+        objective: The objective.
+        strategy: The strategy.
+        seed: The seed.
     """
 
     name: str
-    _loop: TrialLoop
+    _loop: Loop
+
+    def _bind(self, loop: Loop) -> None:
+        self._loop = loop
+        config = self.study
+        self.space, self.objective, self.strategy, self.seed = (
+            config.space,
+            config.objective,
+            config.strategy,
+            config.seed,
+        )
 
     @property
     def study(self) -> StudyConfig:
         """The study's definition, as it is stored."""
-        return self._loop.coordinator.session.config
+        return self._loop.session.config
 
     @property
     def history(self) -> History:
@@ -65,7 +79,21 @@ class StudyResults:
     def stop_reason(self) -> str | None:
         """Why no new trial will be started, in words; None while there will be one."""
         self._loop.history()
-        return self._loop.coordinator.session.completion_reason()
+        return self._loop.session.completion_reason()
+
+    @property
+    def done(self) -> bool:
+        """Whether the search is over: no process will get another trial."""
+        return self._loop.session.is_done()
+
+    def stop(self) -> None:
+        """Start no more trials in this process; running trainings continue to their own end."""
+        self._loop.stop()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called in this process."""
+        return self._loop.session.is_stopping
 
     def summary(self) -> str:
         """Return in a few lines what was found and how sure that is, what was trained, and what could be changed."""
@@ -112,4 +140,4 @@ class StudyResults:
         return notebook.as_table(self._view())
 
     def _view(self) -> StudyView:
-        return StudyView.of(self._loop.coordinator.session, self.name)
+        return StudyView.of(self._loop.session, self.name)

@@ -104,7 +104,7 @@ class Study:
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the trials that workers train now."""
-        session = self.load()._loop.coordinator.session
+        session = self.load()._loop.session
         session.refresh()
         return tuple(session.running())
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpo_plugins._validation import non_empty_string, path_like, refusal, whole_number
-from hpo_plugins.coordination.coordinator import Coordinator
 from hpo_plugins.coordination.opening import load_study, open_study
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.execution.base import Executor, Train
+from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
@@ -153,20 +152,11 @@ class Tuner(StudyResults):
             policy=checkpoints,
             terms=terms,
         )
-        self._bind(TrialLoop(Coordinator(session), key))
-        self._loop.observers = (Progress(self._view, mode),)
+        loop = TrialLoop(session, key)
+        self._bind(loop)
+        loop.observers = (Progress(self._view, mode),)
         if callbacks:
-            self._loop.observers += (CallbackObserver(self, self._loop, callbacks),)
-
-    def _bind(self, loop: TrialLoop) -> None:
-        self._loop = loop
-        config = self.study
-        self.space, self.objective, self.strategy, self.seed = (
-            config.space,
-            config.objective,
-            config.strategy,
-            config.seed,
-        )
+            loop.observers += (CallbackObserver(self, session, callbacks),)
 
     @classmethod
     def load(
@@ -188,7 +178,7 @@ class Tuner(StudyResults):
             StorageError: The storage does not exist or cannot be opened.
         """
         name, session = load_study(storage, name, checkpoint_dir)
-        return _attach(name, TrialLoop(Coordinator(session), f"{name} in {redacted(storage)}"))
+        return _attach(name, TrialLoop(session, f"{name} in {redacted(storage)}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same study in the process that unpickles it."""
@@ -245,20 +235,6 @@ class Tuner(StudyResults):
         """
         self._loop.enqueue(params)
 
-    @property
-    def done(self) -> bool:
-        """Whether the search is over: no process will get another trial."""
-        return self._loop.is_done
-
-    def stop(self) -> None:
-        """Start no more trials in this process; running trainings continue to their own end."""
-        self._loop.stop()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether ``stop`` was called in this process."""
-        return self._loop.is_stopping
-
     def restart(self, number: int) -> None:
         """Let a trial be trained from the start, such as after its checkpoint was lost.
 
@@ -275,15 +251,15 @@ class Tuner(StudyResults):
                 f"number must be a trial that is paused or running, but got number={number}. "
                 f"Those are: {', '.join(map(str, sorted(unfinished))) or 'none'}."
             )
-        self._loop.coordinator.restart(number)
+        self._loop.session.restart(number)
 
     def _as_parent(self) -> Parent:
         """Return a copy of this study for another one to start from."""
-        running = self._loop.coordinator.session.running
+        running = self._loop.session.running
         return Parent.of(self.name, self.space, self.objective, self.trials, running())
 
 
-def _attach(name: str, loop: TrialLoop) -> Tuner:
+def _attach(name: str, loop: Loop) -> Tuner:
     tuner = Tuner.__new__(Tuner)
     tuner.name = name
     tuner._bind(loop)

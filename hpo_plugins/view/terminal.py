@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo_plugins.coordination.forks import watch_forks
+from hpo_plugins.coordination.process import watch_forks
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.view import words
 from hpo_plugins.view.display import Display

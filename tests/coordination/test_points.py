@@ -194,7 +194,7 @@ def test_paused_trial_of_a_point_keeps_its_mark(tmp_path):
 
 def test_point_whose_configuration_was_tried_meanwhile_is_passed_over(caplog):
     tuner = tuner_of(FINITE, max_trials=None, strategy=hpo.Grid())
-    session = tuner._loop.coordinator.session
+    session = tuner._loop.session
     train(trial := tuner.ask())
     trial.end()
     session.store.enqueue({"a": 1, "b": True})  # as another process that has not yet seen trial 0

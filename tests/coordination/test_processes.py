@@ -14,8 +14,9 @@ import pytest
 from support import expire_lease, history_of, session_of
 
 import hpo_plugins as hpo
-from hpo_plugins.coordination import heartbeat
-from hpo_plugins.coordination.coordinator import Coordinator
+from hpo_plugins.coordination import workers
+from hpo_plugins.coordination.acquisition import Acquisition
+from hpo_plugins.coordination.heartbeat import Heartbeat
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.checkpoints import Checkpoints
@@ -115,7 +116,7 @@ def make_coordinator(tmp_path):
         terms, worker = LeaseTerms(retries=1, seconds=lease_seconds), f"elsewhere/1/{next(numbers)}"
         session = StudySession(study, store, Checkpoints(tmp_path), terms, worker=worker)
         session._heartbeat.start = lambda: None  # this worker hangs: it renews nothing
-        return Coordinator(session)
+        return Acquisition(session)
 
     return make
 
@@ -163,7 +164,7 @@ def test_live_lease_is_left_alone(make_coordinator):
     assert ask(first).number == 0
     assert ask(second).number == 1
     assert ask(second) is None
-    assert not second.is_done()
+    assert not second.session.is_done()
 
 
 def test_heartbeat_beats_until_its_owner_is_gone():
@@ -176,7 +177,7 @@ def test_heartbeat_beats_until_its_owner_is_gone():
                 enough.set()
 
     owner = Owner()
-    heart = heartbeat.Heartbeat(owner.beat, 0.001)
+    heart = Heartbeat(owner.beat, 0.001)
     heart.start()
     assert enough.wait(60)
     del owner
@@ -189,7 +190,7 @@ def test_heartbeat_ends_with_its_owner():
         def beat(self):
             raise AssertionError("nobody is left to beat")
 
-    heart = heartbeat.Heartbeat(Owner().beat, 0.001)  # the owner is gone at once
+    heart = Heartbeat(Owner().beat, 0.001)  # the owner is gone at once
     heart.start()
     heart._thread.join(10)
     assert not heart._thread.is_alive()
@@ -206,13 +207,13 @@ def test_renewed_lease_is_kept(make_coordinator, tmp_path):
 def test_dead_process_is_known_by_its_number():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    here = heartbeat.worker_name()
-    assert not heartbeat.is_dead(here)
+    here = workers.worker_name()
+    assert not workers.is_dead(here)
     place = here.rsplit("/", 2)[0]
-    assert heartbeat.is_dead(f"{place}/{process.pid}/abcd")
-    assert not heartbeat.is_dead(f"elsewhere/{process.pid}/abcd")
-    assert not heartbeat.is_dead("")
-    assert not heartbeat.is_dead(f"{place}/{os.getpid()}/abcd")
+    assert workers.is_dead(f"{place}/{process.pid}/abcd")
+    assert not workers.is_dead(f"elsewhere/{process.pid}/abcd")
+    assert not workers.is_dead("")
+    assert not workers.is_dead(f"{place}/{os.getpid()}/abcd")
 
 
 def test_two_processes_make_one_new_study(tmp_path):
@@ -256,8 +257,8 @@ def test_expired_lease_of_a_living_process_is_watched_first(tmp_path, monkeypatc
     """The clock has jumped, or the machine slept: no worker of this machine has had the time to renew its lease."""
     first, second, third = (hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", seed=0) for _ in range(3))
     assert first.ask().number == 0
-    monkeypatch.setattr(heartbeat.os, "getpid", os.getppid)
-    expire_lease(first, 0, worker=(living := heartbeat.worker_name()))
+    monkeypatch.setattr(workers.os, "getpid", os.getppid)
+    expire_lease(first, 0, worker=(living := workers.worker_name()))
     monkeypatch.undo()
     assert second.ask().number == 1
     now = time.monotonic()

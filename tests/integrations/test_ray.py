@@ -135,11 +135,11 @@ def test_checkpoints_that_are_folders_travel(tmp_path):
 
 def test_workers_of_a_driver_that_has_died_are_known_to_be_lost():
     """So the next driver does not wait for their leases."""
-    from hpo_plugins.coordination.heartbeat import is_alive, is_dead, is_here, remote_worker_name
+    from hpo_plugins.coordination.workers import is_alive, is_dead, is_here, remote_worker_name
 
     own = remote_worker_name()
     assert (is_alive(own), is_dead(own), is_here(own)) == (sys.platform == "linux", False, False)
-    code = "from hpo_plugins.coordination.heartbeat import remote_worker_name; print(remote_worker_name())"
+    code = "from hpo_plugins.coordination.workers import remote_worker_name; print(remote_worker_name())"
     gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert is_dead(gone)
 

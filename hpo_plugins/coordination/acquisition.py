@@ -1,19 +1,16 @@
-"""The acquisition of trials, and the questions and orders that concern a study as a whole."""
+"""The acquisition of trials, while other processes acquire and report, too."""
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
-from typing import Any
+import time
 
 from hpo_plugins.coordination.completion import SilenceGuard
+from hpo_plugins.coordination.process import end_if_told
 from hpo_plugins.coordination.scheduling import StaleView, find_checkpoint, is_acquired, next_assignment
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.trial_lease import TrialLease
-from hpo_plugins.records import TrialState
-from hpo_plugins.storage import StudyStore
-from hpo_plugins.storage.checkpoints import Checkpoints
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -32,7 +29,7 @@ class _Refused:
 _REFUSED = _Refused()
 
 
-class Coordinator:
+class Acquisition:
     """Acquires trials of one study for this process.
 
     Args:
@@ -52,8 +49,11 @@ class Coordinator:
             CheckpointError: The next trial cannot be resumed from its checkpoint; nothing was changed.
             MetricNotFound: The trainings end without ever reporting the objective's metric.
             StorageError: The storage cannot be reached.
+            SystemExit: This process was told to end, and this is its main thread.
         """
         session, refused = self.session, 0
+        if end_if_told():
+            return None
         self._silence.raise_error()
         while True:
             is_exclusive = refused >= _MAX_REFUSED and self._decision_seconds < _MAX_EXCLUSIVE
@@ -66,7 +66,7 @@ class Coordinator:
                 return None
             # Another process has acquired a trial in the meantime: decide again, and not all at once.
             refused += 1
-            threading.Event().wait(random.random() * min(self._decision_seconds, _MAX_PAUSE))  # noqa: S311
+            time.sleep(random.random() * min(self._decision_seconds, _MAX_PAUSE))  # noqa: S311
 
     def _acquire(self) -> int | _Refused | None:
         """Return the trial that was acquired, None if there is none to train now, or that another one was faster."""
@@ -93,54 +93,3 @@ class Coordinator:
         lease = TrialLease(self.session, row, None if path is None else str(path), silence=self._silence)
         self.session.hold(lease)
         return lease
-
-    def is_done(self) -> bool:
-        """Return whether the search is over: no trial to start, and none unfinished anywhere."""
-        session = self.session
-        with session.lock:
-            history = session.refresh()
-            return session.completion_reason() is not None and (session.is_stopping or not history.unfinished)
-
-    def restart(self, number: int) -> None:
-        """Let an unfinished trial be trained from the start; see ``Tuner.restart``."""
-        session = self.session
-        with session.lock:
-            row = session.refresh()[number].row
-            written = session.store.update(
-                number,
-                row.attempts,
-                state=TrialState.RUNNING,
-                decision=None,
-                stop_reason=None,
-                checkpoint=None,
-                best_checkpoint=None,
-                start_epoch=0,
-                fold=0,
-                phases=(),
-                phase=0,
-                lease_until=None,
-            )
-            session.apply(written)
-            session.checkpoints.clear(number)
-
-    def mark_dead(self, worker: str) -> None:
-        """Let other workers acquire the trials of a worker that is known to be dead, without waiting for its leases."""
-        session = self.session
-        with session.lock:
-            history = session.refresh()
-            for number in history.running:
-                row = history[number].row
-                if row.worker == worker and row.lease_until is not None:
-                    failed_attempts = row.failed_attempts + 1
-                    written = session.store.update(
-                        number, row.attempts, lease_until=None, failed_attempts=failed_attempts
-                    )
-                    session.apply(written)
-
-    def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> Coordinator:
-        """Return a coordinator for a worker of that name, which reaches the study and its files in other ways."""
-        return Coordinator(self.session.for_worker(store, checkpoints, worker))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Coordinate the same study in the process that unpickles it."""
-        return Coordinator, (self.session,)

@@ -1,0 +1,191 @@
+"""What the system does to this process, and what becomes of its sessions then: forks, exits, SIGTERM and SIGHUP.
+
+A forked child has copies of locks, connections and leases, none of which it may use. On Linux, ``multiprocessing``
+forks by default up to Python 3.13, as PyTorch's ``DataLoader`` does for its workers.
+
+SIGTERM gives trials back, as Ctrl-C does: Slurm, Kubernetes and spot machines send it before they kill; SIGHUP comes
+when a terminal is closed. By default Python ends at once, without its exit handlers. Unless something else handles
+these signals, they therefore raise SystemExit in the main thread: the loop that is left by it releases its trial, and
+the exit handlers release all others. Python drops an exception that is raised in a destructor or in a callback of the
+garbage collector, of a weak reference or of ctypes; then it is raised again. In other threads, training runs stop at
+their next report, and their trials are released.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from types import FrameType
+from typing import Any, Protocol
+
+from hpo_plugins.errors import StorageError
+
+logger = logging.getLogger("hpo_plugins")
+
+
+# Forks.
+
+
+class ForkAware(Protocol):
+    """Something that a forked child must not use as it is."""
+
+    def before_fork(self) -> None:
+        """Prepare, in the parent, what the child needs."""
+
+    def after_fork(self) -> None:
+        """Become usable in the child; other threads of the parent may have held any lock."""
+
+
+_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+
+
+def watch_forks(aware: ForkAware) -> None:
+    """Call the object's methods around each fork of this process, for as long as it lives."""
+    _aware.add(aware)
+
+
+def _before_fork() -> None:
+    for aware in list(_aware):
+        aware.before_fork()
+
+
+def _after_fork() -> None:
+    _end.__init__()  # type: ignore[misc]  # the child was told nothing
+    for number in _SIGNALS:  # a loader of data dies of it, as its parent's library expects
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, signal.SIG_DFL)
+    for aware in list(_aware):
+        aware.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+# Exits.
+
+
+class Holder(Protocol):
+    """Something that holds leases."""
+
+    def release_all(self) -> None:
+        """Release them all."""
+
+
+_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+_registered_in: int | None = None
+
+
+def release_at_exit(holder: Holder) -> None:
+    """Release the holder's leases when this process exits normally; a forked child must not release its parent's."""
+    global _registered_in  # noqa: PLW0603 - one exit handler per process
+    _holders.add(holder)
+    if _registered_in != os.getpid():
+        _registered_in = os.getpid()
+        atexit.register(_release_all, os.getpid())
+
+
+def _release_all(pid: int) -> None:
+    if pid != os.getpid():
+        return
+    for holder in list(_holders):
+        try:
+            holder.release_all()
+        except StorageError as error:
+            logger.warning("leases could not be released, and will expire: %s", error)
+
+
+# Signals.
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_AGAIN_SECONDS = 0.01
+
+
+class Terminated(SystemExit):
+    """This process was told to end."""
+
+
+class _End:
+    """Whether this process was told to end, and how.
+
+    Attributes:
+        number: The signal, None before.
+        is_repeated: Whether the handler is called again for the same signal.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.is_repeated = False
+
+
+_end = _End()
+_looked_in: int | None = None  # the process whose handlers were looked at: that takes longer than the rest of a turn
+
+
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP raise SystemExit in this process, unless the user or a library handles them already."""
+    global _looked_in  # noqa: PLW0603 - one handler per process
+    if _looked_in == os.getpid() or threading.current_thread() is not threading.main_thread():
+        return
+    _looked_in = os.getpid()
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _on_signal)
+
+
+def is_terminating() -> bool:
+    """Return whether this process was told to end by a signal."""
+    return _end.number is not None
+
+
+def end_if_told() -> bool:
+    """Return whether this process was told to end; in its main thread, end it.
+
+    Raises:
+        SystemExit: It was, and this is the main thread, in which the exception of the signal has been dropped.
+    """
+    if _end.number is None:
+        return False
+    if threading.current_thread() is threading.main_thread():
+        raise Terminated(128 + _end.number)
+    return True
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    if _end.number is None:
+        _end.number = number
+        _watch_dropped()
+    elif _end.number != number:  # a service manager may send both
+        return
+    elif not _end.is_repeated:  # a second one ends the process at once
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+    _end.is_repeated = False
+    raise Terminated(128 + number)
+
+
+def _watch_dropped() -> None:
+    """Raise the exception again if Python drops it."""
+    before = sys.unraisablehook
+
+    def on_unraisable(dropped: Any) -> None:
+        if isinstance(dropped.exc_value, Terminated) and is_terminating():
+            _thread.start_new_thread(_raise_again, ())  # threading's own locks may be held where the signal came
+        else:
+            before(dropped)
+
+    sys.unraisablehook = on_unraisable
+
+
+def _raise_again() -> None:
+    time.sleep(_AGAIN_SECONDS)  # until the main thread has left what drops exceptions
+    _end.is_repeated = True
+    if _end.number is not None:
+        _thread.interrupt_main(signal.Signals(_end.number))

@@ -1,0 +1,102 @@
+"""When a training is saved, and how: its checkpoint is complete before the study knows of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from hpo_plugins.coordination.attempt import Attempt
+from hpo_plugins.errors import StorageError
+from hpo_plugins.records import TrialState
+from hpo_plugins.storage.checkpoints import SaveTimer, Write
+
+logger = logging.getLogger("hpo_plugins")
+
+
+class Saver:
+    """Saves one training of an attempt.
+
+    Args:
+        attempt: The attempt.
+        fold: The fold that is trained, None if there are none.
+    """
+
+    def __init__(self, attempt: Attempt, fold: int | None) -> None:
+        """Start the clock by which running trainings are saved."""
+        self._attempt = attempt
+        self._fold = fold
+        self._timer = SaveTimer()
+
+    def is_due(self, epoch: int) -> bool:
+        """Return whether the training should be saved now; see ``Trial.save_is_due``.
+
+        Args:
+            epoch: The epoch that was reported last.
+        """
+        attempt = self._attempt
+        session, journal = attempt.session, attempt.journal
+        if not attempt.is_held():
+            return False
+        if attempt.is_visiting and self._fold is not None:
+            return False  # folds that train at the same time cannot share the trial's one checkpoint
+        if journal.decision is TrialState.PAUSED:
+            return True
+        if session.checkpoints.policy == "pauses":
+            return False
+        if self._is_best(epoch):
+            return True
+        if journal.decision is TrialState.COMPLETED:
+            return session.history.incumbent() == attempt.number
+        return not journal.stops(self._fold) and session.store.outlives_process and self._timer.is_due()
+
+    def save(self, epoch: int, write: Write, suffix: str) -> bool:
+        """Write a checkpoint, and return whether the study has it; see ``Trial.save``.
+
+        Args:
+            epoch: The epoch that it is of.
+            write: Writes it to the path that it is called with.
+            suffix: What the path ends with.
+        """
+        attempt, started = self._attempt, time.perf_counter()
+        session, number = attempt.session, attempt.number
+        try:  # without the lock: writing may take long, and leases are renewed meanwhile
+            path = session.checkpoints.write(number, attempt.attempt, epoch, write, suffix)
+        except OSError as error:
+            self._fail(epoch, error)
+            return False
+        with session.lock:
+            try:
+                attempt.journal.flush()  # a checkpoint must not be ahead of the reports
+                # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
+                fields: dict[str, Any] = {"checkpoint": path, "start_epoch": epoch, "failed_attempts": 0}
+                if self._is_best(epoch):
+                    fields |= {"best_checkpoint": path, "best_checkpoint_epoch": epoch}
+                is_saved = attempt.update(**fields)
+            except StorageError as error:
+                session.checkpoints.discard(path)
+                self._fail(epoch, error)
+                return False
+            self._timer.saved(time.perf_counter() - started)
+            if is_saved:
+                session.checkpoints.clear(number, but=(path, session.history[number].row.best_checkpoint))
+            else:
+                session.checkpoints.discard(path)
+                attempt.journal.lose()
+            return is_saved
+
+    def _is_best(self, epoch: int) -> bool:
+        """Return whether an epoch is the best of the study so far, and such epochs are kept.
+
+        The models of folds are several, so a trial with folds has no best one.
+        """
+        session, number = self._attempt.session, self._attempt.number
+        if session.checkpoints.policy != "best" or self._fold is not None or session.history.incumbent() != number:
+            return False
+        return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
+
+    def _fail(self, epoch: int, error: Exception) -> None:
+        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
+        logger.warning("trial %d: epoch %d could not be saved: %s", self._attempt.number, epoch, error)
+        self._timer.saved(0.0)
+        self._attempt.journal.cannot_pause(f"its checkpoint could not be written: {error}")
