@@ -7,7 +7,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ class TrialRecord:
         checkpoint: Path of the checkpoint to resume from, or None.
         best_epoch: The epoch that ``value`` is of; None without a value.
         best_checkpoint: Path of the checkpoint of that epoch; None if none was saved (``Tuner(checkpoints="best")``).
-        stop_reason: Why it ended or was paused, in words.
+        stop_reason: Why it ended or was paused, in words: the rule, and after a colon what it has found.
         error: The error that made it fail, with its type.
         started_at: When it was started, in seconds since 1970 by the storage's clock.
         ended_at: When it ended, by the same clock; None until then.
@@ -71,6 +71,7 @@ class TrialRecord:
         seconds: Epoch to the seconds of training up to it, over all attempts; with folds, those of the first.
         point: Which of the user's own configurations it tries, from 0: those of ``points_to_evaluate``, then those of
             ``Tuner.enqueue``; None if the strategy has chosen it.
+        stop_rule: The rule in ``stop_reason``.
     """
 
     number: int
@@ -94,6 +95,7 @@ class TrialRecord:
     point: int | None = None
     best_epoch: int | None = None
     best_checkpoint: str | None = None
+    stop_rule: str | None = None
 
     def _repr_html_(self) -> str:
         value = "" if self.value is None else f"{self.value:.6g} at epoch {self.best_epoch}"
@@ -102,6 +104,59 @@ class TrialRecord:
         rows |= {} if reason is None else {"reason": reason}
         cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(cell))}</td></tr>" for name, cell in rows.items())
         return f"<table>{cells}</table>"
+
+
+class Decision(NamedTuple):
+    """What becomes of a training after an epoch, or of a trial.
+
+    Attributes:
+        state: The state that the trial takes. PAUSED: it keeps its checkpoint, and the strategy may resume it. STOPPED:
+            it has ended early, for good. COMPLETED and FAILED: it has ended, too.
+        rule: The rule that has decided, in a few words; trials are counted by it.
+        detail: What the rule has found, in words and numbers; empty if there is nothing to add.
+    """
+
+    state: TrialState
+    rule: str
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The rule, and after a colon what it has found."""
+        return reason_of(self.rule, self.detail)
+
+
+def reason_of(rule: str, detail: str | None) -> str:
+    """Return a reason in words."""
+    return f"{rule}: {detail}" if detail else rule
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a trial is trained and saved: where its next attempt begins.
+
+    ``Progress()`` is a trial that is trained from the start.
+
+    Attributes:
+        fold: How many of its folds have ended: the fold that everything else here belongs to.
+        start_epoch: The epoch that the next attempt resumes from.
+        checkpoint: The checkpoint of that epoch, relative to the root of the checkpoints.
+        best_checkpoint: The checkpoint of its best epoch, if such are kept.
+        best_checkpoint_epoch: The epoch that it is of.
+        phases: The epoch after which each phase of the current fold began, in the order in which they began; empty if
+            there is one phase, from the first epoch.
+    """
+
+    fold: int = 0
+    start_epoch: int = 0
+    checkpoint: str | None = None
+    best_checkpoint: str | None = None
+    best_checkpoint_epoch: int | None = None
+    phases: tuple[int, ...] = ()
+
+    def without_checkpoints(self) -> Progress:
+        """Return the progress of a trial whose checkpoints were deleted."""
+        return replace(self, checkpoint=None, best_checkpoint=None, best_checkpoint_epoch=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +169,12 @@ class TrialRow:
         worker: The worker that holds the lease.
         lease_until: When the lease expires unless it is renewed; None once it was released.
         decision: The state that the trial takes when the current attempt ends, as decided while it ran.
-        start_epoch: The epoch that the next attempt resumes from.
+        rule: The rule by which it has ended, was paused or is to end; None before.
+        detail: What the rule has found.
         folds: In how many folds it is trained, None if in none.
-        fold: How many of them have ended: also the fold that ``start_epoch`` and ``checkpoint`` belong to.
-        phases: The epoch after which each phase of the current fold began, in the order in which they began; empty if
-            there is one phase, from the first epoch.
         phase: How many phases the current attempt has begun, as far as it is stored: 0 may also be the only one.
         point: Which of the points that users have given it tries, None if its configuration is the strategy's.
-        best_checkpoint: The checkpoint of its best epoch, if such are kept. Whoever clears ``checkpoint`` clears it.
-        best_checkpoint_epoch: The epoch that it is of.
+        progress: How far it is trained and saved.
     """
 
     number: int
@@ -135,17 +187,18 @@ class TrialRow:
     started_at: float
     ended_at: float | None = None
     decision: TrialState | None = None
-    stop_reason: str | None = None
+    rule: str | None = None
+    detail: str | None = None
     error: str | None = None
-    checkpoint: str | None = None
-    start_epoch: int = 0
     folds: int | None = None
-    fold: int = 0
-    phases: tuple[int, ...] = ()
     phase: int = 0
     point: int | None = None
-    best_checkpoint: str | None = None
-    best_checkpoint_epoch: int | None = None
+    progress: Progress = Progress()
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why it has ended, was paused or is to end, in words."""
+        return None if self.rule is None else reason_of(self.rule, self.detail)
 
 
 class ReportRow(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from dataclasses import replace
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import MetricNotFound, NothingReported
@@ -32,11 +32,13 @@ def final_decision(
         return Decision(TrialState.FAILED, "several trainings reported the same epochs of it at the same time")
     is_over = is_complete and trial.row.decision is TrialState.PAUSED and trial.row.folds is None
     if trial.row.decision is not None and not is_over:
-        return Decision(trial.row.decision, trial.row.stop_reason or "")
+        return Decision(trial.row.decision, trial.row.rule or "", trial.row.detail or "")
     if why_incomplete is not None:
         return Decision(TrialState.FAILED, why_incomplete)
     if len(trial.curve) and trial.missing_folds:
-        return Decision(TrialState.STOPPED, f"only {trial.row.fold} of its {trial.row.folds} folds were trained")
+        return Decision(
+            TrialState.STOPPED, f"only {trial.row.progress.fold} of its {trial.row.folds} folds were trained"
+        )
     if len(trial.curve) and trial.row.folds is not None:
         return Decision(TrialState.COMPLETED, f"all {trial.row.folds} folds were trained")
     if len(trial.curve):
@@ -77,7 +79,8 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
         row.attempts,
         state=decision.state,
         decision=decision.state,
-        stop_reason=decision.reason,
+        rule=decision.rule,
+        detail=decision.detail,
         error=decision.reason if failed else None,
         ended_at=True,
     )
@@ -87,17 +90,25 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
     loss, objective = session.history.loss(row.number), session.objective_of(row.number)
     result = "" if loss is None else f" {objective.metric}={objective.loss(loss):.6g}"
     level = logging.WARNING if failed else logging.INFO
-    plain = decision.reason if failed else decision.reason.partition(":")[0]
-    logger.log(level, "trial %d %s%s: %s", row.number, decision.state.value, result, plain)
+    logger.log(level, "trial %d %s%s: %s", row.number, decision.state.value, result, decision.rule)
     logger.debug("trial %d: %s", row.number, decision.reason)
     _delete_unused_checkpoints(session, row.number)
 
 
 def _pause(session: StudySession, row: TrialRow, decision: Decision) -> None:
-    fields: dict[str, Any] = {"state": decision.state, "decision": None, "stop_reason": decision.reason}
-    if row.checkpoint is None:  # a loop that saves nothing can be resumed without a checkpoint
-        fields["start_epoch"] = session.history[row.number].last_epoch
-    session.apply(session.store.update(row.number, row.attempts, **fields))
+    progress = session.history[row.number].row.progress
+    if progress.checkpoint is None:  # a loop that saves nothing can be resumed without a checkpoint
+        progress = replace(progress, start_epoch=session.history[row.number].last_epoch)
+    written = session.store.update(
+        row.number,
+        row.attempts,
+        state=decision.state,
+        decision=None,
+        rule=decision.rule,
+        detail=decision.detail,
+        progress=progress,
+    )
+    session.apply(written)
     logger.debug("trial %d paused: %s", row.number, decision.reason)
 
 
@@ -112,8 +123,8 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
         if not row.state.is_final:  # its worker may be writing to the folder
             continue
         if number in best:
-            checkpoints.clear(number, but=(row.checkpoint, row.best_checkpoint))
-        elif row.checkpoint is None or session.apply(session.store.drop_checkpoint(number, row.checkpoint)):
+            checkpoints.clear(number, but=(row.progress.checkpoint, row.progress.best_checkpoint))
+        elif (path := row.progress.checkpoint) is None or session.apply(session.store.drop_checkpoint(number, path)):
             checkpoints.clear(number)
 
 

@@ -130,7 +130,7 @@ class Journal(JournalBase):
     def _write_decision(self) -> None:
         if (decision := self._unwritten_decision) is not None:
             written = self._session.store.update(
-                self._number, self._attempt, decision=decision.state, stop_reason=decision.reason
+                self._number, self._attempt, decision=decision.state, rule=decision.rule, detail=decision.detail
             )
             self._session.apply(written)
             self._unwritten_decision = None

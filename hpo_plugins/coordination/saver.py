@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from dataclasses import replace
 
 from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.errors import StorageError
@@ -69,17 +69,17 @@ class Saver:
             try:
                 attempt.journal.flush()  # a checkpoint must not be ahead of the reports
                 # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
-                fields: dict[str, Any] = {"checkpoint": path, "start_epoch": epoch, "failed_attempts": 0}
+                progress = replace(session.history[number].row.progress, checkpoint=path, start_epoch=epoch)
                 if self._is_best(epoch):
-                    fields |= {"best_checkpoint": path, "best_checkpoint_epoch": epoch}
-                is_saved = attempt.update(**fields)
+                    progress = replace(progress, best_checkpoint=path, best_checkpoint_epoch=epoch)
+                is_saved = attempt.update(progress=progress, failed_attempts=0)
             except StorageError as error:
                 session.checkpoints.discard(path)
                 self._fail(epoch, error)
                 return False
             self._timer.saved(time.perf_counter() - started)
             if is_saved:
-                session.checkpoints.clear(number, but=(path, session.history[number].row.best_checkpoint))
+                session.checkpoints.clear(number, but=(path, progress.best_checkpoint))
             else:
                 session.checkpoints.discard(path)
                 attempt.journal.lose()

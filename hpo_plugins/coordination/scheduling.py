@@ -50,10 +50,10 @@ def find_checkpoint(session: StudySession, row: TrialRow) -> Path | None:
         StaleView: Another process has saved the trial again, and deleted this checkpoint.
         CheckpointError: It is missing.
     """
-    if row.checkpoint is None:
+    if row.progress.checkpoint is None:
         return None
     try:
-        return session.checkpoints.find(row.number, row.checkpoint)
+        return session.checkpoints.find(row.number, row.progress.checkpoint)
     except CheckpointError:
         if session.refresh()[row.number].row == row:
             raise
@@ -69,9 +69,9 @@ def _abandoned(session: StudySession) -> Assignment | None:
             continue
         is_lost = row.lease_until is not None and row.worker != session.worker
         failed_attempts = row.failed_attempts + is_lost
-        is_saved = row.start_epoch == history[number].last_epoch
+        is_saved = row.progress.start_epoch == history[number].last_epoch
         if row.decision is not None and (row.decision is not TrialState.PAUSED or is_saved):
-            finish(session, row, Decision(row.decision, row.stop_reason or ""))
+            finish(session, row, Decision(row.decision, row.rule or "", row.detail or ""))
         elif (reason := session.termination_reason()) is not None:
             finish(session, row, Decision(TrialState.STOPPED, reason))
         elif failed_attempts > retries:
@@ -117,8 +117,7 @@ def _end_paused(session: StudySession) -> None:
     paused = history.paused
     if len(paused) == len(history.unfinished):
         for number in paused:
-            reason = session.config.strategy.final_reason(history.up_to_fold(0), number)
-            finish(session, history[number].row, Decision(TrialState.STOPPED, reason))
+            finish(session, history[number].row, session.config.strategy.final_decision(history.up_to_fold(0), number))
 
 
 def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int) -> Assignment:

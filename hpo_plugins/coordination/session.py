@@ -19,7 +19,7 @@ from hpo_plugins.coordination.workers import is_here, worker_name
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.records import Progress, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.damage import damaged
@@ -336,12 +336,9 @@ class StudySession:
                 state=TrialState.RUNNING,
                 attempts=row.attempts + 1,
                 decision=None,
-                stop_reason=None,
-                checkpoint=None,
-                best_checkpoint=None,
-                start_epoch=0,
-                fold=0,
-                phases=(),
+                rule=None,
+                detail=None,
+                progress=Progress(),
                 phase=0,
                 lease_until=None,
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpo_plugins._validation import is_text, refusal
@@ -16,7 +17,7 @@ from hpo_plugins.coordination.phases import Phase, Phases
 from hpo_plugins.coordination.process import end_if_told
 from hpo_plugins.coordination.saver import Saver
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound
-from hpo_plugins.records import MAX_EPOCH, plain_metrics
+from hpo_plugins.records import MAX_EPOCH, Progress, plain_metrics
 from hpo_plugins.storage.checkpoints import Write
 
 logger = logging.getLogger("hpo_plugins")
@@ -106,7 +107,7 @@ class Training:
         row, epoch = trial.row, trial.last_epoch_of(self.fold or 0)
         self.epoch = self._others_epoch = max(self.epoch, epoch)
         begun = max(0 if self.is_fold else row.phase, int(epoch > 0))
-        self._phases.begins = list(row.phases[:begun]) or [0] * begun
+        self._phases.begins = list(row.progress.phases[:begun]) or [0] * begun
         self._may_begin = not begun
 
     # Phases.
@@ -134,8 +135,12 @@ class Training:
             self.epoch = max(self.epoch, phase.start)
             is_at_once = self.lease.is_visiting and self.is_fold  # with other folds: the row is of one only
             if (number or phase.begin or self.lease.is_visiting) and not is_at_once:
-                self.lease.update(phases=self._phases.known, phase=len(self._phases.begins))
+                self._update_progress(phases=self._phases.known)
             return phase
+
+    def _update_progress(self, *, phases: tuple[int, ...]) -> None:
+        progress = self.lease.session.history[self.lease.number].row.progress
+        self.lease.update(progress=replace(progress, phases=phases), phase=len(self._phases.begins))
 
     def _check_same_model(self, weights: list[object], *, continues: bool) -> None:
         """Raise InvalidReport if another phase begins with a model that does not continue the phase before."""
@@ -273,7 +278,8 @@ class Training:
                 logger.warning("trial %d starts from the beginning instead of from its checkpoint", self.lease.number)
                 self.epoch, self._has_objective = 0, False
                 self._phases = Phases()
-                self.lease.update(checkpoint=None, best_checkpoint=None, start_epoch=0, phases=(), phase=0)
+                progress = self.lease.session.history[self.lease.number].row.progress
+                self.lease.update(progress=Progress(fold=progress.fold), phase=0)
 
     def why_incomplete(self) -> str | None:
         """Return why this attempt did not reach the epoch that it was to resume from, None if it did."""

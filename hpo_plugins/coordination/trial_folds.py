@@ -6,7 +6,7 @@ from hpo_plugins.coordination.attempt import Attempt, AttemptBase
 from hpo_plugins.coordination.judging import judge_fold
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import Progress, TrialState
 
 
 class FoldTrainings:
@@ -30,12 +30,12 @@ class FoldTrainings:
         """Return the training of a fold."""
         if index not in self.trainings:
             row = self._attempt.row
-            if index < row.fold:
+            if index < row.progress.fold:
                 epochs = self._attempt.session.refresh()[row.number].folds[index].epochs
                 start = epochs[-1] if epochs else 0
                 training = Training(self._attempt, index, start, (), is_done=True)
-            elif index == row.fold:
-                training = Training(self._attempt, index, row.start_epoch, row.phases)
+            elif index == row.progress.fold:
+                training = Training(self._attempt, index, row.progress.start_epoch, row.progress.phases)
             else:
                 training = Training(self._attempt, index, 0, ())
             self.trainings[index] = training
@@ -104,12 +104,12 @@ class TrialFolds(FoldTrainings):
         is_passed = (
             trial.row.decision is TrialState.PAUSED and index in self.trainings and self.trainings[index].is_complete
         )
-        if (is_decided and not is_passed) or trial.row.folds is None or index != trial.row.fold:
+        if (is_decided and not is_passed) or trial.row.folds is None or index != trial.row.progress.fold:
             return
         if index >= len(trial.folds) or not len(trial.folds[index].curve):
             return
-        checkpoint, n_folds = trial.row.checkpoint, trial.row.folds
-        lease.update(fold=index + 1, start_epoch=0, checkpoint=None, best_checkpoint=None, phases=(), phase=0)
+        checkpoint, n_folds = trial.row.progress.checkpoint, trial.row.folds
+        lease.update(progress=Progress(fold=index + 1), phase=0)
         lease.resume_from = None
         if checkpoint is not None:
             lease.session.checkpoints.clear(lease.number)

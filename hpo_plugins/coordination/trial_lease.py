@@ -42,7 +42,7 @@ class TrialLease(Attempt):
         """Prepare its trainings."""
         super().__init__(session, row, resume_from, is_visiting=silence is None)
         self._silence = silence
-        self.training = Training(self, None, row.start_epoch, row.phases)
+        self.training = Training(self, None, row.progress.start_epoch, row.progress.phases)
         self.folds = TrialFolds(self)
 
     # For ranks that follow this one.

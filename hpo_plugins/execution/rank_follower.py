@@ -131,7 +131,7 @@ class FollowingLease(AttemptBase):
     def __init__(self, lease: TrainedTrial, rank_zero: _RankZeroTrial) -> None:
         """Start where rank 0 has started."""
         super().__init__(lease.session, lease.row, lease.resume_from, _RankZeroJournal(rank_zero), is_visiting=True)
-        self.training = Training(self, None, lease.row.start_epoch, lease.row.phases)
+        self.training = Training(self, None, lease.row.progress.start_epoch, lease.row.progress.phases)
         self.folds = _RankZeroFolds(self, rank_zero)
         self.ticket = lease.ticket
 

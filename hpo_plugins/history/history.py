@@ -217,7 +217,7 @@ class History(Sequence[TrialHistory]):
         self.mark_changed(number)
         self._final_incumbent.mark_changed(number)
         (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
-        (self.with_checkpoint.discard if row.checkpoint is None else self.with_checkpoint.add)(number)
+        (self.with_checkpoint.discard if row.progress.checkpoint is None else self.with_checkpoint.add)(number)
         for view in self._up_to_fold:
             view.follow(trial)
 

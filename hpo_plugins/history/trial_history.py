@@ -49,7 +49,7 @@ class TrialHistory:
         """Its losses by epoch, over all attempts: with folds, the mean over those that have reached the epoch."""
         if self.row.folds is None:
             return self.folds[0].curve
-        version = (self.row.fold, *(fold.version for fold in self.folds))
+        version = (self.row.progress.fold, *(fold.version for fold in self.folds))
         if self._mean_of != version:
             self._mean_of, self._mean = version, self._mean_curve()
         return self._mean
@@ -57,10 +57,10 @@ class TrialHistory:
     def _mean_curve(self) -> Curve:
         last = self._last_fold
         if last is None:
-            return mean_curve([fold.curve for fold in self.folds], self.row.fold, needs_all=False)
+            return mean_curve([fold.curve for fold in self.folds], self.row.progress.fold, needs_all=False)
         if last >= len(self.folds):
             return Curve()
-        return mean_curve([fold.curve for fold in self.folds[: last + 1]], self.row.fold, needs_all=True)
+        return mean_curve([fold.curve for fold in self.folds[: last + 1]], self.row.progress.fold, needs_all=True)
 
     def share_reports(self, other: TrialHistory) -> None:
         """Share the reports of ``other``, present and future: this is another view of the same trial."""
@@ -69,7 +69,7 @@ class TrialHistory:
     @property
     def missing_folds(self) -> int:
         """How many of its folds have not ended."""
-        return 0 if self.row.folds is None else self.row.folds - self.row.fold
+        return 0 if self.row.folds is None else self.row.folds - self.row.progress.fold
 
     @property
     def has_reports(self) -> bool:
@@ -99,7 +99,7 @@ class TrialHistory:
     @property
     def last_epoch(self) -> int:
         """The last epoch that the current attempt reported in the current fold, 0 before its first report."""
-        return self.last_epoch_of(self.row.fold)
+        return self.last_epoch_of(self.row.progress.fold)
 
     def last_epoch_of(self, fold: int) -> int:
         """Return the last epoch that the current attempt reported in a fold, 0 before its first report."""
@@ -108,12 +108,14 @@ class TrialHistory:
     @property
     def metrics(self) -> Mapping[int, dict[str, float]]:
         """All metrics by epoch; with folds, their means, and their standard deviations as ``<name>-std``."""
-        return self.folds[0].metrics if self.row.folds is None else mean_metrics(self.folds, self.row.fold)
+        return self.folds[0].metrics if self.row.folds is None else mean_metrics(self.folds, self.row.progress.fold)
 
     def std(self, epoch: int) -> float:
         """Return the standard deviation of the losses that the mean at an epoch consists of."""
         curves = [
-            fold.curve for number, fold in enumerate(self.folds) if number < self.row.fold or fold.curve.reached(epoch)
+            fold.curve
+            for number, fold in enumerate(self.folds)
+            if number < self.row.progress.fold or fold.curve.reached(epoch)
         ]
         return statistics.pstdev(loss for curve in curves if (loss := curve.loss(epoch, at="last")) is not None)
 

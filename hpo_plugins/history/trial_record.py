@@ -32,8 +32,9 @@ def record_of(trial: TrialHistory, loss: float | None, space: Space, objective: 
         epochs=trial.epochs,
         curve=_values(trial.curve, objective),
         metrics=trial.metrics,
-        checkpoint=_path(root, row.checkpoint),
+        checkpoint=_path(root, row.progress.checkpoint),
         stop_reason=row.stop_reason,
+        stop_rule=row.rule,
         error=row.error,
         started_at=row.started_at,
         ended_at=row.ended_at,
@@ -61,6 +62,6 @@ def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:
     """Return the checkpoint of the epoch that a trial's value is of, None if there is none or it is of folds."""
     if row.folds is not None or best_epoch is None:
         return None
-    if row.best_checkpoint_epoch == best_epoch:
-        return row.best_checkpoint
-    return row.checkpoint if row.start_epoch == best_epoch else None
+    if row.progress.best_checkpoint_epoch == best_epoch:
+        return row.progress.best_checkpoint
+    return row.progress.checkpoint if row.progress.start_epoch == best_epoch else None

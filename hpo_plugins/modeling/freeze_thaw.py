@@ -103,7 +103,7 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
     if own is None:
         found = propose(model, model.running(), model.points).points
     else:
-        is_new = model.history[own].row.start_epoch == 0
+        is_new = model.history[own].row.progress.start_epoch == 0
         excluded = np.delete(model.points, own, axis=0) if is_new else model.points
         found = propose(model.without_running(), model.running(but=own), excluded).points
         own_key = model.encoder.keys(model.points[[own]])

@@ -214,7 +214,7 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observa
     if not len(curve):
         return
     newest = curve.epochs[-1]
-    final_epoch = trial.row.start_epoch if trial.state is TrialState.RUNNING else newest
+    final_epoch = trial.row.progress.start_epoch if trial.state is TrialState.RUNNING else newest
     completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value is the one at R
     # Of a training that has ended before the grid begins, nothing else is known.
     first = epoch_grid(last)[0] if trial.state is TrialState.RUNNING else min(epoch_grid(last)[0], newest)

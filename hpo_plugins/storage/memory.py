@@ -106,7 +106,8 @@ class MemoryStudyStore:
                     worker=assignment.worker,
                     lease_until=lease_until,
                     decision=None,
-                    stop_reason=None,
+                    rule=None,
+                    detail=None,
                     phase=0,
                 )
             return self._write(row, acquisitions=expected + 1)
@@ -139,9 +140,9 @@ class MemoryStudyStore:
         """Clear a trial's checkpoint if it is still this one."""
         with self._lock:
             row = self._row(number)
-            if row.checkpoint != checkpoint:
+            if row.progress.checkpoint != checkpoint:
                 return None
-            return self._write(replace(row, checkpoint=None, best_checkpoint=None))
+            return self._write(replace(row, progress=row.progress.without_checkpoints()))
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""

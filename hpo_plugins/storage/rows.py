@@ -10,7 +10,7 @@ import msgspec
 
 from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, PointRow, ReportRow, TrialRow
 from hpo_plugins.storage.damage import damaged
-from hpo_plugins.storage.schema import TRIAL_COLUMNS
+from hpo_plugins.storage.schema import PROGRESS, TRIAL_COLUMNS
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _Counter = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -37,15 +37,16 @@ def trial_of(row: Sequence[Any], where: str) -> TrialRow:
     try:
         columns["params"] = json.loads(columns["params"])
         columns["phases"] = json.loads(columns["phases"])
+        columns["progress"] = {name: columns.pop(name) for name in PROGRESS}
         trial = msgspec.convert(columns, TrialRow)
     except (ValueError, TypeError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise damaged(where, f"trial {columns['number']!r}", error) from error
-    if not (0 <= trial.number < 2**31 and trial.attempts >= 1 and 0 <= trial.start_epoch <= MAX_EPOCH):
+    if not (0 <= trial.number < 2**31 and trial.attempts >= 1 and 0 <= trial.progress.start_epoch <= MAX_EPOCH):
         raise damaged(where, f"trial {trial.number}", "a number is out of its range")
     if trial.point is not None and not 0 <= trial.point < 2**31:
         raise damaged(where, f"trial {trial.number}", f"point {trial.point}")
-    if trial.folds in (0, 1) or not 0 <= trial.fold <= (trial.folds or 0) <= MAX_FOLDS:
-        raise damaged(where, f"trial {trial.number}", f"fold {trial.fold} of {trial.folds}")
+    if trial.folds in (0, 1) or not 0 <= trial.progress.fold <= (trial.folds or 0) <= MAX_FOLDS:
+        raise damaged(where, f"trial {trial.number}", f"fold {trial.progress.fold} of {trial.folds}")
     return trial
 
 

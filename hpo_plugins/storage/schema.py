@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import sqlalchemy as sa
 
-from hpo_plugins.records import ReportRow, TrialRow
+from hpo_plugins.records import Progress, ReportRow, TrialRow
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -43,7 +43,8 @@ trials = sa.Table(
     sa.Column("started_at", sa.Float(53), nullable=False),
     sa.Column("ended_at", sa.Float(53)),
     sa.Column("decision", sa.String(16)),
-    sa.Column("stop_reason", sa.Text),
+    sa.Column("rule", sa.Text),
+    sa.Column("detail", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("checkpoint", sa.Text),
     sa.Column("start_epoch", sa.BigInteger, nullable=False, default=0),
@@ -89,5 +90,9 @@ points = sa.Table(  # configurations that were enqueued
 OF_STUDIES = (trials, reports, claims, points)
 """The tables whose rows belong to a study."""
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
-TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
+PROGRESS = tuple(field.name for field in fields(Progress))
+"""The columns of a trial's progress."""
+TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name != "progress"] + [
+    trials.c[name] for name in PROGRESS
+]
 REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]

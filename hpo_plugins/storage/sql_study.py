@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import NoResultFound
 
-from hpo_plugins.records import Assignment, Changes, ReportRow, TrialRow, TrialState, Written, encode_metrics
+from hpo_plugins.records import Assignment, Changes, Progress, ReportRow, TrialRow, TrialState, Written, encode_metrics
 from hpo_plugins.space import Params
 from hpo_plugins.storage import statements
 from hpo_plugins.storage.damage import damaged
@@ -117,8 +118,8 @@ class SqlStudyStore:
         }
         if assignment.attempt == 1:
             values |= {"new_study": self._study, "new_number": assignment.number}
-            values |= {"new_params": json.dumps(assignment.params), "new_phases": "[]"}
-            values |= dict.fromkeys(("new_start_epoch", "new_fold", "new_phase"), 0) | {"new_point": assignment.point}
+            values |= {"new_params": json.dumps(assignment.params), "new_phase": 0, "new_point": assignment.point}
+            values |= {f"new_{name}": value for name, value in _columns_of(Progress()).items()}
             self._execute(connection, self._timed.start, values)
         else:
             self._execute(connection, self._timed.resume, values)
@@ -153,14 +154,14 @@ class SqlStudyStore:
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of a trial's row while the lease is held."""
-        return self._database.write(self._update, number, attempt, fields)
+        return self._database.write(self._update, number, attempt, dict(fields))
 
     def _update(self, connection: sa.Connection, number: int, attempt: int, fields: dict[str, Any]) -> Written | None:
+        if (progress := fields.pop("progress", None)) is not None:
+            fields |= _columns_of(progress)
         values = {
             f"new_{name}": value.value if isinstance(value, TrialState) else value for name, value in fields.items()
         }
-        if "phases" in fields:
-            values["new_phases"] = json.dumps(fields["phases"])
         if fields.get("ended_at"):
             values["new_ended_at"] = self._execute(connection, self._timed.now).first()[0]
         revision = self._take_revision(connection, self._timed.advance)
@@ -251,6 +252,10 @@ class SqlStudyStore:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it."""
         return SqlStudyStore, (self._database, self._name, self._study, self.definition)
+
+
+def _columns_of(progress: Progress) -> dict[str, Any]:
+    return asdict(progress) | {"phases": json.dumps(progress.phases)}
 
 
 def _report_values(report: ReportRow) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from hpo_plugins.records import ReportRow, TrialState
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP
-from hpo_plugins.storage.schema import REPORT_COLUMNS, TRIAL_COLUMNS, claims, points, reports, studies, trials
+from hpo_plugins.storage.schema import PROGRESS, REPORT_COLUMNS, TRIAL_COLUMNS, claims, points, reports, studies, trials
 
 
 class Statement:
@@ -100,7 +100,7 @@ CLAIM = Statement(claims.insert().values(study=_value("study"), key=_value("key"
 DROP_CHECKPOINT = Statement(
     trials.update()
     .where(*_IS_TRIAL, trials.c.checkpoint == _value("checkpoint"))
-    .values(checkpoint=None, best_checkpoint=None, revision=_value("revision"))
+    .values(checkpoint=None, best_checkpoint=None, best_checkpoint_epoch=None, revision=_value("revision"))
 )
 _REPORT_VALUES = {
     name: sa.bindparam(f"this_{name}", type_=reports.c[name].type) for name in ("study", "revision", *ReportRow._fields)
@@ -188,12 +188,10 @@ class TimedStatements:
         attempt = _columns(["revision", "state", "attempts", "failed_attempts", "worker"]) | lease
         self.start = Statement(
             trials.insert().values(
-                attempt
-                | _columns(["study", "number", "params", "start_epoch", "fold", "phases", "phase", "point"])
-                | {"started_at": now}
+                attempt | _columns(["study", "number", "params", "phase", "point", *PROGRESS]) | {"started_at": now}
             )
         )
-        again: dict[str, Any] = {"decision": None, "stop_reason": None, "phase": 0}
+        again: dict[str, Any] = {"decision": None, "rule": None, "detail": None, "phase": 0}
         self.resume = Statement(trials.update().where(*_IS_TRIAL).values(attempt | again))
         held = (*_IS_HELD, trials.c.state == TrialState.RUNNING.value)
         self.renew = Statement(trials.update().where(*held).values(lease | {"revision": _value("revision")}))

@@ -1,8 +1,8 @@
 """Strategies choose configurations, and may judge trainings; stopping rules judge trainings only. One file each."""
 
+from hpo_plugins.records import Decision
 from hpo_plugins.strategies.base import (
     Component,
-    Decision,
     Resume,
     Start,
     StoppingRule,

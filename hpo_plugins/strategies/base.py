@@ -14,15 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import Decision, TrialState
 from hpo_plugins.space import Params, Space
-
-
-class Decision(NamedTuple):
-    """What becomes of a training after an epoch: the state that its trial takes, and why, in words."""
-
-    state: TrialState
-    reason: str
 
 
 class Start(NamedTuple):
@@ -165,9 +158,10 @@ class Strategy(StoppingRule):
         """Let every training continue."""
         return None
 
-    def final_reason(self, history: History, number: int) -> str:
+    def final_decision(self, history: History, number: int) -> Decision:
         """Return why a paused trial is not trained further when the search ends."""
-        return history[number].row.stop_reason or ""
+        row = history[number].row
+        return Decision(TrialState.STOPPED, row.rule or "", row.detail or "")
 
     def describe(self) -> str:
         """Return what the strategy will do, in words."""

@@ -35,9 +35,9 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.observations import epoch_grid, known_points
-from hpo_plugins.records import MAX_EPOCH, TrialState
+from hpo_plugins.records import MAX_EPOCH, Decision, TrialState
 from hpo_plugins.space import Params
-from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
+from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, results_at
 from hpo_plugins.surrogate.threads import single_threaded
 
@@ -148,10 +148,14 @@ class Bayesian(Strategy):
             return None
         if epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        if self.pause and number < modeling.initial_design.N_INITIAL_CURVES and history[number].row.start_epoch == 0:
+        if (
+            self.pause
+            and number < modeling.initial_design.N_INITIAL_CURVES
+            and history[number].row.progress.start_epoch == 0
+        ):
             if epoch < min(PROBE_EPOCHS, self.max_resource):
                 return None
-            return Decision(TrialState.PAUSED, f"{_REASONS[TrialState.PAUSED]}: the initial design was probed")
+            return Decision(TrialState.PAUSED, _RULES[TrialState.PAUSED], "the initial design was probed")
         milestone = history[number].curve.milestone_passed(epoch, epoch_grid(self.max_resource))
         if milestone is None:
             return None
@@ -189,15 +193,15 @@ class Bayesian(Strategy):
         ):
             return None
         state = TrialState.PAUSED if self.pause else TrialState.STOPPED
-        return Decision(state, f"{_REASONS[state]}: {self._forecast(model, number)}")
+        return Decision(state, _RULES[state], self._forecast(model, number))
 
     @single_threaded
-    def final_reason(self, history: History, number: int) -> str:
+    def final_decision(self, history: History, number: int) -> Decision:
         """Return what the surrogate expects of the trial."""
         model = _fit(history, self.max_resource)
         if model is None:
-            return super().final_reason(history, number)
-        return f"{_REASONS[TrialState.STOPPED]}: {self._forecast(model, number)}"
+            return super().final_decision(history, number)
+        return Decision(TrialState.STOPPED, _RULES[TrialState.STOPPED], self._forecast(model, number))
 
     def _forecast(self, model: Model, number: int) -> str:
         """Return in words what the surrogate expects of a training."""
@@ -245,7 +249,7 @@ def _longest_training(history: History) -> int | None:
     return longest if longest > 1 else None
 
 
-_REASONS = {
+_RULES = {
     TrialState.STOPPED: "not worth another epoch",
     TrialState.PAUSED: "other trainings are worth more",
 }

@@ -12,8 +12,7 @@ Reference:
 from __future__ import annotations
 
 from hpo_plugins.history import History, ParentTrial, Ranking, TrialHistory
-from hpo_plugins.records import TrialState
-from hpo_plugins.strategies.base import Decision
+from hpo_plugins.records import Decision, TrialState
 
 
 def results_at(history: History, epoch: int) -> Ranking:
@@ -72,7 +71,9 @@ def compare(
     outcomes = {0: "more results are needed before any continues", 1: "the best one continues"}
     outcome = outcomes.get(promoted, f"the best {promoted} continue")
     return Decision(
-        otherwise, f"not among the best {where}: {value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}"
+        otherwise,
+        f"not among the best {where}",
+        f"{value_of(own):.6g} is rank {rank} of {count}, and {outcome}{best}",
     )
 
 
@@ -91,6 +92,6 @@ def judge_fold(history: History, number: int, fold: int, factor: int) -> Decisio
     if count != 1:
         return None
     results = history.ranking(
-        ("fold", fold), lambda trial: history.loss(trial) if history[trial].row.fold > fold else None
+        ("fold", fold), lambda trial: history.loss(trial) if history[trial].row.progress.fold > fold else None
     )
     return compare(history, results, number, max(1, len(results) // factor), f"after fold {fold}, by the mean")

@@ -71,9 +71,9 @@ from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.untried import untried_draw
-from hpo_plugins.records import MAX_EPOCH, TrialState
+from hpo_plugins.records import MAX_EPOCH, Decision, TrialState
 from hpo_plugins.space import FloatArray, Params, Space
-from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy
+from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, loss_at, results_at
 
 N_PAIRS = 6

@@ -31,9 +31,9 @@ from weakref import WeakKeyDictionary
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
-from hpo_plugins.records import TrialRow
+from hpo_plugins.records import Decision, TrialRow
 from hpo_plugins.space import DefinitionSpace, Params, Space, TrainingDefinition
-from hpo_plugins.strategies.base import Decision, Resume, Start, Strategy, component_from_json
+from hpo_plugins.strategies.base import Resume, Start, Strategy, component_from_json
 from hpo_plugins.strategies.grid import Grid
 
 ALPHA = 1.0

@@ -21,8 +21,8 @@ from typing import ClassVar
 
 from hpo_plugins._validation import whole_number
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialState
-from hpo_plugins.strategies.base import Decision, StoppingRule
+from hpo_plugins.records import Decision, TrialState
+from hpo_plugins.strategies.base import StoppingRule
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class MedianRule(StoppingRule):
         value, middle = history.objective.loss(current), history.objective.loss(median)
         return Decision(
             TrialState.STOPPED,
-            f"median rule: {value:.6g} at epoch {epoch} is worse than {middle:.6g}, the median of the running "
+            "median rule",
+            f"{value:.6g} at epoch {epoch} is worse than {middle:.6g}, the median of the running "
             f"averages of {len(averages)} earlier trials",
         )
 

@@ -53,10 +53,9 @@ def _cost(study: StudyConfig, history: History) -> list[str]:
 
 
 def _outcomes(history: History) -> list[str]:
-    """Return how many trials ended in each state, by the rule that ended them: the words before the reason's colon."""
+    """Return how many trials ended in each state, by the rule that ended them."""
     ends = Counter(
-        (trial.state, (trial.row.stop_reason or "").partition(":")[0] if trial.state is not TrialState.RUNNING else "")
-        for trial in history
+        (trial.state, (trial.row.rule or "") if trial.state is not TrialState.RUNNING else "") for trial in history
     )
     lines = [
         f"{count:>7}  {state.value}{': ' if reason else ''}{reason}"

@@ -49,9 +49,8 @@ def whole_reason(trial: TrialRecord) -> str:
 
 
 def why(trial: TrialRecord) -> str:
-    """Return why a trial has ended or was paused, in words; the arithmetic after the colon is left out."""
-    reason = whole_reason(trial)
-    plain = reason if trial.state is TrialState.FAILED else reason.partition(":")[0]
+    """Return why a trial has ended or was paused, in words, without the arithmetic."""
+    plain = (trial.error if trial.state is TrialState.FAILED else trial.stop_rule) or ""
     return plain.strip().splitlines()[0] if plain.strip() else ""
 
 

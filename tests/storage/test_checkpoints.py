@@ -13,6 +13,7 @@ import pytest
 from support import expire_lease, save_always, store_of
 
 import hpo_plugins as hpo
+from hpo_plugins.records import Progress
 from hpo_plugins.storage.checkpoints import Checkpoints, SaveTimer, folder_name
 
 X = {"x": hpo.Continuous(0, 1)}
@@ -312,7 +313,7 @@ def test_path_outside_the_studys_folder_is_not_opened(path, paused):
     (paused / "secret").write_text("secret")
     (paused / "a.db.checkpoints" / "default" / "trial-00000" / "link").symlink_to(paused / "secret")
     tuner = tuner_for(paused / "a.db", max_trials=1)
-    store_of(tuner).update(0, 1, checkpoint=path)
+    store_of(tuner).update(0, 1, progress=Progress(checkpoint=path))
     with pytest.raises(hpo.CheckpointError, match=r"must lie in the study's folder .*, but the storage says '.*'"):
         tuner.ask()
     tuner.restart(0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.records import Assignment, PointRow, ReportRow, TrialState
+from hpo_plugins.records import Assignment, PointRow, Progress, ReportRow, TrialState
 from hpo_plugins.storage import open_storage
 
 
@@ -88,7 +88,7 @@ def test_only_the_present_attempt_may_write(store):
     store.acquire(offer(0, attempt=2, worker="other"), 1)
     before = store.changes(0)
     assert store.report(report(0, 1, attempt=1)) is None
-    assert not store.update(0, 1, stop_reason="late")
+    assert not store.update(0, 1, rule="late")
     store.renew([(0, 1)], 1e9)
     after = store.changes(0)
     assert list(after.reports) == []
@@ -109,11 +109,11 @@ def test_ended_trial_takes_nothing_more(store):
 
 def test_paused_trial_is_resumed(store):
     store.acquire(offer(0), 0)
-    assert store.update(0, 1, state=TrialState.PAUSED, start_epoch=3)
+    assert store.update(0, 1, state=TrialState.PAUSED, progress=Progress(start_epoch=3))
     assert store.report(report(0, 4)) is None
     assert store.acquire(offer(0, attempt=2), 1)
     (row,) = store.changes(0).trials
-    assert (row.state, row.start_epoch, row.attempts) == (TrialState.RUNNING, 3, 2)
+    assert (row.state, row.progress.start_epoch, row.attempts) == (TrialState.RUNNING, 3, 2)
 
 
 def test_leases_are_renewed(store):
@@ -175,7 +175,7 @@ def test_pickled_store_is_the_same_study(store):
     store.acquire(offer(0), 0)
     assert other.report(report(0, 1)) is not None
     assert list(store.changes(0).reports) == [report(0, 1)]
-    assert other.update(0, 1, stop_reason="x")
+    assert other.update(0, 1, rule="x")
     assert not other.acquire(offer(1), 0)
     other.renew([(0, 1)], 10.0)
     other.define({"seed": 9})

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
-from hpo_plugins.records import Assignment, ReportRow, TrialState, Written
+from hpo_plugins.records import Assignment, Progress, ReportRow, TrialState, Written
 from hpo_plugins.storage import open_storage
 
 ANYTHING = st.one_of(
@@ -92,7 +92,9 @@ def test_storages_agree_on_any_writes(writes, tmp_path_factory):
                 return store.report(ReportRow(number, attempt, attempt + 1, value, "{}", 1.0)) is None
             case "update" if number in known:
                 state = list(TrialState)[attempt]
-                return store.update(number, attempt, state=state, ended_at=state.is_final or None, checkpoint="c")
+                return store.update(
+                    number, attempt, state=state, ended_at=state.is_final or None, progress=Progress(checkpoint="c")
+                )
             case "renew" if number in known:
                 return store.renew([(number, attempt)], 60.0)
             case "drop" if number in known:
@@ -100,7 +102,7 @@ def test_storages_agree_on_any_writes(writes, tmp_path_factory):
         return None
 
     def shown(row):
-        return row.number, row.state, row.attempts, row.checkpoint, row.ended_at is None
+        return row.number, row.state, row.attempts, row.progress.checkpoint, row.ended_at is None
 
     for step in writes:
         one, other = (write(store, *step) for store in stores)
