@@ -5,10 +5,15 @@ Nothing of a benchmark is imported before it is chosen, so the list of names nee
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
+import shlex
 import sys
 from typing import NamedTuple
+
+from benchmarks.harness import published
 
 
 class Benchmark(NamedTuple):
@@ -72,15 +77,35 @@ def named() -> dict[str, Benchmark]:
 
 def overview() -> str:
     """Return the list of benchmarks, a line each."""
-    lines = ["usage: python -m benchmarks NAME [options]        python -m benchmarks NAME --help"]
+    lines = [
+        "usage: python -m benchmarks NAME [options]              python -m benchmarks NAME --help",
+        "       python -m benchmarks --into FILE NAME [options]   also write the output to benchmarks/results/FILE.md",
+    ]
     for title, group in BENCHMARKS.items():
         lines += ["", f"{title}:", *(f"  {name:<16} {benchmark.line}" for name, benchmark in group.items())]
     return "\n".join(lines)
 
 
+class Tee(io.StringIO):
+    """Keeps what is printed, and prints it."""
+
+    def write(self, text: str) -> int:
+        """Write to both."""
+        sys.__stdout__.write(text)
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Flush what is printed."""
+        sys.__stdout__.flush()
+
+
 def main() -> None:
     """Run the benchmark that the first argument names, with the other arguments."""
-    name, *arguments = sys.argv[1:] or ["--help"]
+    arguments = sys.argv[1:]
+    into = None
+    if arguments[:1] == ["--into"] and len(arguments) > 2:
+        into, arguments = arguments[1], arguments[2:]
+    name, *arguments = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(overview())
         return
@@ -97,7 +122,15 @@ def main() -> None:
         if (error.name or "").partition(".")[0] in ("benchmarks", "hpo_plugins"):
             raise
         raise SystemExit(f"{name} needs {error.name}. Install it: pip install -e '.[benchmark]'") from error
-    module.main()
+    if into is None:
+        module.main()
+        return
+    with contextlib.redirect_stdout(Tee()) as printed:
+        module.main()
+    title = benchmark.line[0].upper() + benchmark.line[1:]
+    print(
+        published.publish(into, title, shlex.join(["python", "-m", "benchmarks", name, *arguments]), printed.getvalue())
+    )
 
 
 if __name__ == "__main__":

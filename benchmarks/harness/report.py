@@ -1,9 +1,10 @@
-"""Write the tables and pictures of the README from the runs that the benchmarks stored.
+"""Write the results and pictures of the runs that benchmarks stored, and the tables of the README.
 
-Usage: python -m benchmarks report FILE.json ... [--methods NAME ...] [--each] [--print]
+Usage: python -m benchmarks report [FILE.json ...] [--methods NAME ...] [--each] [--print]
 
-Files of the same suite are joined, so that runs can be split by method, problem or seed. The README has a place for
-each suite, between ``<!-- results: SUITE -->`` and ``<!-- end -->``. ``--print`` prints instead.
+Files of the same suite are joined, so that runs can be split by method, problem or seed. Each suite becomes a page and
+a picture in ``benchmarks/results/``; then the README's three tables are made from the pages there. Without files, only
+they are. ``--print`` prints instead.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.harness import results
-
-README = Path(__file__).with_name("README.md")
+from benchmarks.harness import published, results
 
 
 def draw(found: results.Results, methods: list[str], path: Path) -> None:
@@ -60,22 +59,15 @@ def tables(found: results.Results, methods: list[str], *, each: bool) -> str:
     return "\n".join([found.header(), *rows, "", found.comparison()]).strip()
 
 
-def put(text: str, suite: str, content: str) -> str:
-    """Return the README with the content in the place of a suite.
-
-    Raises:
-        SystemExit: It has no such place.
-    """
-    place = re.compile(rf"(<!-- results: {re.escape(suite)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if not place.search(text):
-        raise SystemExit(f"{README.name} has no place for {suite!r}: <!-- results: {suite} --> and <!-- end -->.")
-    return place.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+def name_of(suite: str) -> str:
+    """Return under which name a suite's result is kept: ``Real trainings, workers: 1`` is ``real_trainings``."""
+    return re.sub(r"\W+", "_", suite.lower().removesuffix(", workers: 1")).strip("_")
 
 
 def main() -> None:
     """Write or print every suite's tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("files", nargs="*", type=Path, help="none: make the README's tables from the results there are")
     parser.add_argument("--methods", nargs="*", default=[], help="these alone")
     parser.add_argument("--each", action="store_true", help="each problem's regrets, too")
     parser.add_argument("--print", action="store_true", help="print the tables, and write nothing")
@@ -83,7 +75,6 @@ def main() -> None:
     suites: dict[str, list[Path]] = {}
     for path in arguments.files:
         suites.setdefault(json.loads(path.read_text())["suite"], []).append(path)
-    text = README.read_text()
     for suite, paths in suites.items():
         found = results.read(paths)
         methods = [name for name in found.ranked() if not arguments.methods or name in arguments.methods]
@@ -91,8 +82,11 @@ def main() -> None:
         if arguments.print:
             print(content, end="\n\n")
             continue
-        picture = re.sub(r"\W+", "_", suite.lower()).strip("_") + ".png"
-        draw(found, methods, README.with_name(picture))
-        text = put(text, suite, f"{content}\n\n![Regret against the budget: {suite}]({picture})")
+        name = name_of(suite)
+        draw(found, methods, published.RESULTS / f"{name}.png")
+        body = f"{content}\n\n![Regret against the budget: {suite}]({name}.png)"
+        command = f"python -m benchmarks report {' '.join(map(str, paths))}"
+        print(published.publish(name, suite, command, body, found.measured))
     if not arguments.print:
-        README.write_text(text)
+        readme = published.README
+        readme.write_text(published.with_headlines(readme.read_text(encoding="utf-8")), encoding="utf-8")

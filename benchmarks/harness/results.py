@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from benchmarks.harness import published
+
 T = TypeVar("T")
 Array = NDArray[np.float64]
 OURS = ("bayesian", "hyperband", "random")
@@ -58,6 +60,7 @@ class Results:
         shown: The marks in the table.
         versions: Of the libraries compared.
         runs: The runs.
+        measured: Commit, date and machine of each part.
     """
 
     suite: str
@@ -66,6 +69,7 @@ class Results:
     shown: list[float]
     versions: dict[str, str]
     runs: list[Run] = field(default_factory=list)
+    measured: list[list[str]] = field(default_factory=lambda: [published.circumstances()])
 
     def write(self, path: Path) -> None:
         """Write them as JSON, rounded."""
@@ -228,7 +232,11 @@ def read(paths: Iterable[Path]) -> Results:
         raise SystemExit("The files are of different suites: " + "; ".join(sorted({part["suite"] for part in parts})))
     runs = {(run["method"], run["problem"], run["seed"]): Run(**run) for part in parts for run in part["runs"]}
     versions = {name: version for part in parts for name, version in part["versions"].items()}
-    return Results(**(parts[0] | {"versions": versions, "runs": list(runs.values())}))
+    measured = [
+        list(part) for part in dict.fromkeys(tuple(each) for part in parts for each in part.get("measured", []))
+    ]
+    joined = {"versions": versions, "runs": list(runs.values()), "measured": measured or [["unknown"] * 3]}
+    return Results(**(parts[0] | joined))
 
 
 def versions(peers: Mapping[str, str]) -> dict[str, str]:
