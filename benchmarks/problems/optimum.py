@@ -6,8 +6,8 @@ Usage: python -m benchmarks optimum [instance ...]
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 
 import numpy as np
 
@@ -54,8 +54,11 @@ def optimum(instance: str, *, diverging: bool = False) -> dict[str, float]:
 
 def main() -> None:
     """Find the values of the named instances, or of all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("instances", nargs="*", default=DEV)
+    arguments = parser.parse_args()
     known = json.loads(OPTIMA.read_text()) if OPTIMA.exists() else {}
-    for name in sys.argv[1:] or DEV:
+    for name in arguments.instances:
         known[name] = optimum(name) | {"best, diverging": optimum(name, diverging=True)["best"]}
         print(name, known[name], flush=True)
         OPTIMA.write_text(json.dumps(known, indent=1) + "\n")

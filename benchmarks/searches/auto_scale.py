@@ -14,7 +14,7 @@ regret of the best of T full trainings in % accuracy. Two of its ranges have thr
 
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,9 @@ def curves() -> None:
 
 def main() -> None:
     """Print one of the two tables."""
-    if sys.argv[1:] == ["lcbench"]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("table", nargs="?", choices=["functions", "lcbench"], default="functions")
+    if parser.parse_args().table == "lcbench":
         curves()
     else:
         functions()

@@ -9,6 +9,8 @@ best on average, which is not known in advance.
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 
 from hpo_plugins.strategies import max_ucb
@@ -54,6 +56,7 @@ def alone(definitions: list[tuple[float, float, float]], trials: int, rng: np.ra
 
 def main() -> None:
     """Print a line for each number of trials."""
+    argparse.ArgumentParser().parse_args()
     print(f"{'trials':>6} {'equal':>7} {'best one':>9}" + "".join(f" {f'alpha={a}':>10}" for a in ALPHAS))
     for trials in (20, 50, 100):
         figures: list[list[float]] = []
