@@ -22,15 +22,18 @@ SPACE = {
 }
 FINITE = {"a": hpo.Categorical(["x", "y", "z"]), "b": hpo.Categorical([True, 1, 1.0, None]), "c": hpo.Integer(1, 2)}
 EPOCHS = 27
+# Costs in epochs: on a busy machine measured seconds would decide, and no two records would agree.
 STRATEGIES = {
     "random": hpo.Random,
     "bayesian": hpo.Bayesian,
-    "bayesian, stop": lambda: hpo.Bayesian(max_resource=EPOCHS),
-    "bayesian, pause": lambda: hpo.Bayesian(max_resource=EPOCHS, pause=True),
-    "hyperband": lambda: hpo.Hyperband(max_resource=EPOCHS),
-    "hyperband, pause": lambda: hpo.Hyperband(max_resource=EPOCHS, pause=True),
-    "hyperband, random": lambda: hpo.Hyperband(max_resource=EPOCHS, search="random"),
-    "hyperband, eta 2, from 2": lambda: hpo.Hyperband(min_resource=2, max_resource=EPOCHS, reduction_factor=2),
+    "bayesian, stop": lambda: hpo.Bayesian(max_resource=EPOCHS, cost="epochs"),
+    "bayesian, pause": lambda: hpo.Bayesian(max_resource=EPOCHS, cost="epochs", pause=True),
+    "hyperband": lambda: hpo.Hyperband(max_resource=EPOCHS, cost="epochs"),
+    "hyperband, pause": lambda: hpo.Hyperband(max_resource=EPOCHS, cost="epochs", pause=True),
+    "hyperband, random": lambda: hpo.Hyperband(max_resource=EPOCHS, cost="epochs", search="random"),
+    "hyperband, eta 2, from 2": lambda: hpo.Hyperband(
+        min_resource=2, max_resource=EPOCHS, cost="epochs", reduction_factor=2
+    ),
 }
 
 
