@@ -96,7 +96,16 @@ def write_error_guide(_: Sphinx) -> None:
     path.write_text(error_guide(), encoding="utf-8")
 
 
+def write_benchmarks(_: Sphinx) -> None:
+    """Write the page of benchmarks: its pages of results are not part of the site, its links lead to the repository."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    text = text.replace("](results/", f"]({html_theme_options['source_repository']}blob/main/benchmarks/results/")
+    text = text.replace("](../docs/", "](")
+    (Path(__file__).parent / "_build" / "benchmarks.md").write_text(text, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the generated parts."""
     app.connect("builder-inited", write_error_guide)
+    app.connect("builder-inited", write_benchmarks)
     return {"parallel_read_safe": True}

@@ -51,20 +51,19 @@ def watch_forks(aware: ForkAware) -> None:
     _aware.add(aware)
 
 
-_mask: set[signal.Signals] = set()
-"""The signals that the forking thread blocked before the fork."""
+_before = threading.local()
+"""The signals that each forking thread had blocked before its fork."""
 
 
 def _before_fork() -> None:
     # A signal for the child must find the child's own handler: what is raised in the hooks of a fork is dropped.
-    _mask.clear()
-    _mask.update(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
+    _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for aware in list(_aware):
         aware.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
 
 
 def _after_fork() -> None:
@@ -72,7 +71,7 @@ def _after_fork() -> None:
     for number in _SIGNALS:  # a loader of data dies of it, as its parent's library expects
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
     for aware in list(_aware):
         aware.after_fork()
 

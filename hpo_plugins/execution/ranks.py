@@ -84,7 +84,7 @@ class RankZero:
         """Publish the trial whose training begins now, or None for the end of a loop.
 
         A rank that a framework starts joins at this trial. So trials before it are kept only if a rank has joined or a
-        launcher has started some: a long search in one process would keep them all.
+        launcher has started some: else they would pile up in a long search (docs/decisions/0025).
         """
         with self._changed:
             if not published.n_joined and not is_launched():

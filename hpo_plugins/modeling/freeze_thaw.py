@@ -39,11 +39,11 @@ from hpo_plugins.surrogate.acquisition import (
 N_REPRESENTATIVES = 30
 """Configurations among which the best at the last epoch is sought; stopped ones are not among them."""
 MAX_REACHABLE = 200
-"""Trials that they are chosen from, those with the smallest losses so far: predicting thousands of completed ones took
-60 ms of each judged report at 10,000 trials."""
+"""Trials that they are chosen from, those with the smallest losses so far; it bounds the time of a decision
+(docs/decisions/0016)."""
 MAX_RESUMABLE = 100
-"""Paused trainings that are considered, those of which most is expected at the last epoch: with 1,000 of them
-a suggestion took 386 ms and a decision 285 when all were considered, and take 154 and 63."""
+"""Paused trainings that are considered, those of the best predicted final value; it bounds the time of a decision
+(docs/decisions/0019)."""
 N_CANDIDATES = 12
 """New configurations that are considered."""
 MIN_WIN_PROBABILITY = 0.01

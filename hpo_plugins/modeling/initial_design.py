@@ -13,8 +13,7 @@ from hpo_plugins.surrogate.encoding import InputEncoder
 N_INITIAL = 8
 """Trials of the initial design if only final values are modelled.
 
-With fewer, the surrogate explores the corners of a space of many parameters: with 4, the regret on ten tasks after 10
-and 50 evaluations was .32 and .05, with 8 it was .17 and .04.
+With fewer, the surrogate explores the corners of a space of many parameters (docs/decisions/0004).
 """
 N_INITIAL_CURVES = 4
 """The same if curves are modelled: then a trial of the initial design costs only a few epochs."""
@@ -24,9 +23,8 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     """Return the next configuration of the initial design.
 
     If only final values are modelled, the first one is the centre of the space: ranges are made so that it is not bad,
-    and it is better than the best of five random draws (regret after 5 evaluations, ten tasks: .41 without, .24 with).
-    Of curves, which begin with short trainings, more is learned from random draws (.13 more regret at 10 % of the
-    budget with the centre).
+    and it is better than the best of five random draws. Of curves, which begin with short trainings, more is learned
+    from random draws. See docs/decisions/0004.
 
     Args:
         history: The study.

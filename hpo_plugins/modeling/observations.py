@@ -23,12 +23,12 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
 FIRST_EPOCH = 2
-"""The grid's first epoch. The first epoch of a training says little about its end (on LCBench the correlation is 0,
-against 0.4 to 0.8 after the second), and it jumps as no later part of the curve does."""
+"""The grid's first epoch. The first epoch of a training says little about its end, and it jumps as no later part of the
+curve does (docs/decisions/0009)."""
 GRID_FACTOR = 1.6
 """The ratio of neighbouring epochs of the grid."""
 PART = 64
-"""Trials whose observations are made together: making those of all took 100 ms of a report at 3,000 trials."""
+"""Trials whose observations are made together; those of unchanged parts are kept (docs/decisions/0016)."""
 
 
 class Observation(NamedTuple):
@@ -185,7 +185,7 @@ def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArr
         return np.arange(len(y))
     newest = observed.is_newest
     best = np.isin(observed.trial, observed.trial[np.argpartition(y, 5)[:5]])
-    # Sorting all observations of 10,000 trials took 5 ms of each decision.
+    # The newest alone are sorted, if they suffice: all observations of a large study take long (docs/decisions/0016).
     candidates = np.flatnonzero(newest) if newest.sum() >= count else np.arange(len(y))
     rank = np.lexsort((y[candidates], -observed.epoch[candidates], ~best[candidates], ~newest[candidates]))
     return np.sort(candidates[rank[:count]])

@@ -19,12 +19,8 @@ from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 N_CAUTIOUS_TRIALS = 12
 """If curves are modelled, the trials after which new configurations are sought everywhere, corners included.
 
-Regret of ``Bayesian(pause=True)`` at 10, 25, 50 and 100 % of the epochs of 20 full trainings, on four tasks of real
-trainings (4 seeds) and on LCBench (2 seeds, in the first row others), whose optima are in corners:
-
-    from the first   .390 .235 .139 .088   .433 .222 .132 .035
-    after 12         .259 .153 .094 .059   .364 .115 .049 .012
-    after 20         .253 .135 .093 .047   .387 .230 .115 .039
+A compromise: real training runs gain from more of them, LCBench, whose optima are in corners, from fewer
+(docs/decisions/0003).
 """
 
 

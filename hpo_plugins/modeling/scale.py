@@ -10,9 +10,7 @@ Notation
 
 Losses have a long tail of bad ones, which says little about where good ones are. On the scale of g, standardised to
 mean 0 and deviation 1, differences among the better half keep their size within a factor of two, those among bad ones
-shrink. The model foretells the ends of trainings that had begun much better with it than on a linear scale: negative
-log predictive density on real trainings .34 instead of 1.13, on LCBench .02 instead of .76 (``model_test.py`` in
-``benchmarks``).
+shrink. The log scale improves the predictions of final values (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -102,8 +100,7 @@ class NormalScores:
     """A scale on which the losses observed are normally distributed: each becomes the normal quantile of its rank.
 
     Draws for configurations of which nothing is known then have the distribution of those that were observed. On a
-    linear scale, half a standard deviation below a mean of 0.5 may be a loss below 0. (On XGBoost's digits, 60 random
-    trainings drawn on the linear scale reached a third of the loss that 60 real ones do.)
+    linear scale, half a standard deviation below a mean of 0.5 may be a loss below 0 (docs/decisions/0021).
 
     Args:
         loss: The losses observed, shape ``(n,)``; NaN, a failed trial, is ignored.
@@ -123,7 +120,7 @@ class NormalScores:
         """Return the loss of a score.
 
         Below the best one observed, the best tenth is extrapolated with a slope that halves every 0.7: a straight line
-        promised accuracies above 100 % on LCBench.
+        promises accuracies above 100 % (docs/decisions/0021).
         """
         beyond = self._scores[0] - value
         if beyond > 0 and len(self._losses) > 1:

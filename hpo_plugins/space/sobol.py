@@ -38,7 +38,7 @@ class _Draws:
     """The distinct configurations of one sequence of Sobol points, in order; threads may share it."""
 
     def __init__(self, space: Space, seed: int) -> None:
-        # Imported here: scipy.stats takes a third of a second to import, which `import hpo_plugins` must not.
+        # Imported here: scipy.stats is slow to import, which `import hpo_plugins` must not.
         from scipy.stats import qmc
 
         self._space = space

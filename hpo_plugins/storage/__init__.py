@@ -21,7 +21,7 @@ def open_storage(target: str | os.PathLike[str] | Storage | None) -> Storage:
     if target is None:
         return MemoryStorage()
     if isinstance(target, str | os.PathLike):
-        from hpo_plugins.storage.sql import SqlStorage  # imported here: SQLAlchemy takes 0.2 s to import
+        from hpo_plugins.storage.sql import SqlStorage  # imported here: SQLAlchemy is slow to import
 
         return SqlStorage(target)
     if all(hasattr(target, method) for method in ("names", "open", "checkpoint_root")):

@@ -1,10 +1,10 @@
 """A database: its URL, its engine, its transactions and clock, and what its errors mean for the user.
 
-SQLite runs with a write-ahead log and ``synchronous=NORMAL``: a commit survives the death of every process, at a
-hundredth of the cost of also surviving a power cut at that moment.
+SQLite runs with a write-ahead log and ``synchronous=NORMAL``: a commit survives the death of every process, at a small
+part of the cost of also surviving a power cut at that moment.
 
-Short transactions share one connection that stays open: taking one from SQLAlchemy's pool costs as much as a report
-(55 of 175 us of CPU).
+Short transactions share one connection that stays open: taking one from SQLAlchemy's pool costs a good part of a report
+(docs/decisions/0017).
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Database:
         if self.path is None or str(self.path).startswith("file:"):
             return None
         try:
-            status = os.stat(self.path)  # noqa: PTH116 - each report does this: 2 us, with Path 4
+            status = os.stat(self.path)  # noqa: PTH116 - each report does this, and Path takes twice as long
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino

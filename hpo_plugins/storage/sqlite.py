@@ -12,8 +12,8 @@ import sqlalchemy as sa
 LOCK_TIMEOUT = 60.0
 """Seconds that a process waits for another's write to a SQLite file before it says so."""
 _MIN_LOCK_PAUSE, _MAX_LOCK_PAUSE = 0.0005, 0.005
-"""Seconds between two attempts to begin a write. SQLite's own waits grow to 100 ms, so that of 32 processes that report
-as fast as they can, some wait for more than a second while others never do."""
+"""Seconds between two attempts to begin a write. SQLite's own waits grow until, of many processes that report as
+fast as they can, some wait long while others never do (docs/decisions/0017)."""
 
 
 def configure(connection: Any, _record: Any) -> None:

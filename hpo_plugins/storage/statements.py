@@ -1,7 +1,7 @@
 """The statements that every turn of a loop executes, built and compiled once for each kind of database.
 
-Building a statement and finding its compiled form in SQLAlchemy's cache takes ten times as long as executing it: with
-statements built at each call, acquiring a trial took 3 ms of CPU, of which SQLite used 0.1.
+Building a statement and finding its compiled form in SQLAlchemy's cache takes much longer than executing it
+(docs/decisions/0017).
 """
 
 from __future__ import annotations

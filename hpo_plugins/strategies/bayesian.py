@@ -45,27 +45,16 @@ if TYPE_CHECKING:
     from hpo_plugins.modeling.model import Model
 
 STOP_MARGIN = 4.0
-"""How much more another training must be worth to stop one after a full training's epochs than after none.
-
-Regret on LCBench (10 instances, 3 seeds) at 10, 25, 50 and 100 %: with 0 .328 .180 .084 .015, with 4 .332 .136 .063
-.022, with 10 .394 .184 .090 .022.
-"""
+"""How much more another training must be worth to stop one after a full training's epochs than after none: see
+docs/decisions/0008."""
 N_COMPARED = 27
 """Trials at the beginning of a search without pauses of which the better half at each epoch of the grid continues; the
-first one that comes to an epoch does not.
-
-Regret on four tasks of real trainings at 10, 25, 50 and 100 %: judged by the surrogate .319 .195 .127 .078 (10 seeds),
-compared .289 .159 .103 .052 (the same) and .273 .176 .115 .053 (10 others); if the surrogate judges the first one at an
-epoch .308 .184 .121 .062, and if that continues .555 .225 .137 .068 (10 seeds). On LCBench (10 instances, 6 seeds) .367
-.150 .061 .018 judged, .290 .124 .060 .019 compared.
-"""
+first one that comes to an epoch does not. See docs/decisions/0007."""
 COMPARED_SHARE = 5
 """In a search of few trials, one in so many is compared so, and none if that is fewer than the initial design has."""
 PROBE_EPOCHS = 3
-"""Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused.
-
-Regret on LCBench (10 instances, 2 seeds): without probing .279 .139 .066 .015, with three epochs .225 .121 .040 .020.
-"""
+"""Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused: see
+docs/decisions/0009."""
 
 FOLD_FACTOR = 3
 """Of the trials that are compared after a fold, the best third are trained on another one, as in Hyperband."""

@@ -17,21 +17,15 @@ Differs from the papers in:
        is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
     2. Trials are assigned to the brackets in the order of the paper, the one that judges first coming first, and with
        fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
-       brackets' long trainings delay everything: with random draws from recorded trainings (4 tasks of real trainings
-       and 10 of LCBench, 40 orders each, the epochs of 20 full trainings) the regret at 10, 25, 50 and 100 % was
-       .606 .344 .260 .206 in turn, and .503 .325 .230 .188 in order and with 9.
+       brackets' long trainings delay everything (docs/decisions/0005).
     3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
-       counts there, whatever its bracket. On LCBench (10 instances, 6 seeds) the regret at 10, 25, 50 and 100 % of the
-       budget was .515 .348 .265 .228, against .609 .395 .315 .256 with separate brackets, each of which has to learn
-       separately what is good.
+       counts there, whatever its bracket. Separate brackets have to learn separately what is good, and find less
+       (docs/decisions/0005).
     4. A trial that ended by itself before a rung counts there with its last result.
     5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``. The first ``eta ** 3`` configurations are random draws, or the first fifth of the trials if
-       there are fewer than a round: most have one epoch, of which the surrogate learns little. On four tasks of real
-       trainings (10 seeds, the time of 20 full ones) the regret at 10, 25, 50 and 100 % is .266 .149 .086 .040 with 27
-       draws, .280 .178 .118 .081 with 12, and .267 .167 .090 .043 with 54; on LCBench .415 .188 .084 .030 with 27 and
-       .415 .284 .153 .059 with 54.
+       there are fewer than a round: most have one epoch, of which the surrogate learns little (docs/decisions/0011).
     6. A rung that passes before the first validation is judged at the first value after it.
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
@@ -40,19 +34,12 @@ Differs from the papers in:
     9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
        of trials is to come, none continues from the first three rungs before it is compared with
        ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
-       (Those of the user, and of a search with earlier studies, do not wait.)
-       In searches (10 seeds) the regret at 10, 25, 50 and 100 % was with two rungs .389 .165 .099 .050 on four tasks of
-       real trainings and .479 .269 .103 .043 on LCBench, and is .266 .149 .086 .040 and .415 .188 .084 .030 with three.
+       (Those of the user, and of a search with earlier studies, do not wait.) See docs/decisions/0006.
     10. If the first rung is below a 27th of ``max_resource`` (for ``reduction_factor=3``) and a whole round of trials
        is to come, trials are judged there only if its ranks say something about the next one's, and the first six pass
-       it. With random draws from the recorded trainings the regret at 10, 25, 50 and 100 % was on real trainings .293
-       .168 .129 .109 when always judged and is .292 .174 .130 .107 so; on LCBench, whose first epoch says nothing, .578
-       .390 .267 .221 and .438 .315 .247 .200.
+       it. See docs/decisions/0006.
     11. Where epochs' times differ, the surrogate's choice has the largest expected improvement per second (``cost``;
-       Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). On LCBench with tenfold times (10 instances, 2 seeds; two
-       rungs in 9) the regret at 10, 25, 50 and 100 % of the time was .493 .356 .238 .155 without, .473 .321 .146 .046
-       with it; on four tasks of real trainings, whose times differ three- to sixfold (10 seeds), it is .268 .133 .086
-       .048 and .266 .149 .086 .040.
+       Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). See docs/decisions/0010.
 """
 
 from __future__ import annotations

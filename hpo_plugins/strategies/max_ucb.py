@@ -16,7 +16,7 @@ Reference:
 Differs from the paper in:
     1. Results are scaled to [0, 1] by the study's own median and best, since losses have no bounds.
     2. Running trials count in n_k, so that parallel workers spread over the definitions.
-    3. alpha is 1 instead of 0.5 (``benchmarks/max_ucb.py``).
+    3. alpha is 1 instead of 0.5 (docs/decisions/0022).
 """
 
 from __future__ import annotations

@@ -8,13 +8,10 @@ Notation
 A number is one column. A category is one column per value, scaled so that any two values have distance 1. A parameter
 with a single value has no column. A parameter that is *inactive*, since its condition is not met, is at 1/2 in all
 configurations, and all columns of a category are then 0: so configurations never differ in inactive parameters, and
-what their absence changes is told by the parameter that their condition names. (The regret after 20, 30 and 50
-evaluations on the space of ``benchmarks/conditional.py`` is .271, .207 and .134. With a further column per number that
-tells whether it is active, as in the kernel of Swersky et al., arXiv 1409.4011, it was .272, .220 and .126, and if
-inactive values are drawn and modelled as any other, .285, .206 and .168.)
-Integers and categories are *snapped* to the centre of their bin first, so that the
-process sees what will be trained (Garrido-Merchan and Hernandez-Lobato, "Dealing with Categorical and Integer-valued
-Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380, 2020).
+what their absence changes is told by the parameter that their condition names (docs/decisions/0013). Integers and
+categories are *snapped* to the centre of their bin first, so that the process sees what will be trained
+(Garrido-Merchan and Hernandez-Lobato, "Dealing with Categorical and Integer-valued Variables in Bayesian Optimization
+with Gaussian Processes", Neurocomputing 380, 2020).
 """
 
 from __future__ import annotations

@@ -43,11 +43,8 @@ MEAN_VARIANCE = 1.0
 IMPROVEMENT = 2.0
 """b: how much lower losses are expected to be at the last epoch than at the first, in the same units.
 
-Without it, a search whose trainings have all been short expects of each what it has, or what the others have. Negative
-log predictive density of ends when a search begins (``benchmarks/early_curves.py``), of trainings that have begun and
-of new ones: real trainings .535 .844 without and .284 .595 with it (.24 .51 with b = 4, but ranks are worse), LCBench
-.337 .479 and .212 .359. Searches gain little: ``Bayesian(pause=True)`` on real trainings .299 .178 .094 .052 without
-(10 seeds, at 10, 25, 50 and 100 % of the budget), .281 .172 .104 .050 with it (20).
+Without it, while all curves are short, the model expects of each what it has, or what the others have. The term
+improves its forecasts; searches gain little (docs/decisions/0001).
 """
 IMPROVEMENT_VARIANCE = 1.0
 """s_b: the variance of that."""

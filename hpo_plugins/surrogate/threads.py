@@ -1,7 +1,7 @@
 """Linear algebra on a single thread.
 
 The matrices are small and the machine is busy training: with one thread per core, BLAS waits for cores that others
-use. On two loaded cores, a factorisation of 200 x 200 took a hundred times as long as on one thread.
+use (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ rounding errors, and with them their searches, then differ."""
 
 
 def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function with BLAS limited to one thread while it runs; this costs about 20 us per call."""
+    """Return the function with BLAS limited to one thread while it runs."""
 
     @functools.wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:

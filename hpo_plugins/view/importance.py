@@ -24,7 +24,8 @@ from hpo_plugins.space import FloatArray
 
 PARTS = 5
 SAMPLES = 512
-"""Points per index, a power of two: the sampling error of an index is then below .03, less than the refits differ."""
+"""Points per index, a power of two: the sampling error of an index is below what refits differ by (see
+docs/decisions/0024)."""
 MIN_TRIALS = 8
 """With fewer trials, the surrogate knows nothing of most parameters."""
 

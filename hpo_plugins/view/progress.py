@@ -1,7 +1,7 @@
 """What a person sees while a search runs: a live view in a terminal or a notebook, else a line every so often.
 
-A thread of its own reads the study, never a report: that costs a training less than 2 % (``benchmarks/view_cost.py``),
-and an error in a view ends the view, never a training.
+A thread of its own reads the study, never a report: that costs a training little (docs/decisions/0024), and an error in
+a view ends the view, never a training.
 """
 
 from __future__ import annotations

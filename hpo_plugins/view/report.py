@@ -24,7 +24,7 @@ from hpo_plugins.view.plots.style import COLORS, use_log_scale
 from hpo_plugins.view.study_view import StudyView
 
 MAX_POINTS = 24
-"""Points of a curve, at most: 5,000 curves of 50 epochs then open in under 2 s."""
+"""Points of a curve, at most: thousands of curves must open fast (docs/decisions/0024)."""
 MAX_PARALLEL = 12
 MAX_LINES = 1000
 MAX_BARS = 2000
@@ -217,7 +217,7 @@ def _thinned(epochs: list[int]) -> list[int]:
 def _parallel(view: StudyView) -> dict[str, Any]:
     """Return all configurations as lines over the parameters, in groups of their rank, the best in front.
 
-    Plotly's own parallel coordinates took a browser without a graphics card 8.6 s for 2,000 lines.
+    Plotly's own parallel coordinates are slow in a browser without a graphics card (docs/decisions/0024).
     """
     names = most_important(view.history, view.max_resource, MAX_PARALLEL)
     ranked = [trial for trial in view.ranked if not trial.params.keys().isdisjoint(names)]

@@ -1,0 +1,1 @@
+"""Benchmarks of what the library costs: time, memory, contention."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the surrogate and of the rules of stopping, without whole searches."""
