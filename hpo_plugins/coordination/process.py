@@ -128,12 +128,14 @@ class _End:
 
     Attributes:
         number: The signal, None before.
-        is_repeated: Whether the handler is called again for the same signal.
+        is_told_again: Whether the next signal is the same one, sent again from here.
+        is_dropped: Whether Python has dropped the exception, so that the same signal raises it again.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.is_repeated = False
+        self.is_told_again = False
+        self.is_dropped = False
 
 
 _end = _End()
@@ -165,6 +167,7 @@ def end_if_told() -> bool:
     if _end.number is None:
         return False
     if threading.current_thread() is threading.main_thread():
+        _end.is_dropped = False
         raise Terminated(128 + _end.number)
     return True
 
@@ -175,10 +178,14 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
         _watch_dropped()
     elif _end.number != number:  # a service manager may send both
         return
-    elif not _end.is_repeated:  # a second one ends the process at once
+    elif _end.is_told_again:
+        _end.is_told_again = False
+        if not _end.is_dropped:  # a report has raised it in the meantime
+            return
+    else:  # a second one ends the process at once
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-    _end.is_repeated = False
+    _end.is_dropped = False
     raise Terminated(128 + number)
 
 
@@ -188,6 +195,7 @@ def _watch_dropped() -> None:
 
     def on_unraisable(dropped: Any) -> None:
         if isinstance(dropped.exc_value, Terminated) and is_terminating():
+            _end.is_dropped = True
             _thread.start_new_thread(_raise_again, ())  # threading's own locks may be held where the signal came
         else:
             before(dropped)
@@ -197,6 +205,6 @@ def _watch_dropped() -> None:
 
 def _raise_again() -> None:
     time.sleep(_AGAIN_SECONDS)  # until the main thread has left what drops exceptions
-    _end.is_repeated = True
-    if _end.number is not None:
+    if _end.number is not None and _end.is_dropped:
+        _end.is_told_again = True
         _thread.interrupt_main(signal.Signals(_end.number))

@@ -147,7 +147,6 @@ def test_workers_release_their_trials(who, tmp_path):
     tuner = hpo.Tuner.load(tmp_path / "a.db")
     if who == "one worker":
         assert ended.returncode == 0, ended.stderr
-        assert "a worker died (code 143) and is replaced" in ended.stderr
         assert [trial.state.value for trial in tuner.trials] == ["completed"] * 4
         assert all(trial.row.failed_attempts == 0 for trial in history_of(tuner))
     else:
