@@ -8,7 +8,7 @@ import time
 
 from hpo_plugins.coordination.completion import SilenceGuard
 from hpo_plugins.coordination.process import end_if_told
-from hpo_plugins.coordination.scheduling import StaleView, find_checkpoint, is_acquired, next_assignment
+from hpo_plugins.coordination.scheduling import StaleView, is_acquired, next_assignment
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.trial_lease import TrialLease
 
@@ -46,7 +46,7 @@ class Acquisition:
         """Return a lease on the next trial to train, or None if there is nothing to train now.
 
         Raises:
-            CheckpointError: The next trial cannot be resumed from its checkpoint; nothing was changed.
+            CheckpointError: The storage names a checkpoint outside of the study's folder; nothing was changed.
             MetricNotFound: The trainings end without ever reporting the objective's metric.
             StorageError: The storage cannot be reached.
             SystemExit: This process was told to end, and this is its main thread.
@@ -89,7 +89,8 @@ class Acquisition:
     def _lease(self, number: int) -> TrialLease:
         row = self.session.history[number].row
         logger.debug("trial %d, attempt %d: %s", number, row.attempts, row.params)
-        path = find_checkpoint(self.session, row)
-        lease = TrialLease(self.session, row, None if path is None else str(path), silence=self._silence)
+        relative = row.progress.checkpoint
+        path = None if relative is None else str(self.session.checkpoints.path(number, relative))
+        lease = TrialLease(self.session, row, path, silence=self._silence)
         self.session.hold(lease)
         return lease

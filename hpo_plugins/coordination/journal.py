@@ -101,13 +101,18 @@ class Journal(JournalBase):
         try:
             self.flush()
         except StorageError as error:  # a training of hours must not end for this
-            logger.warning("trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
+            level = logging.WARNING if len(self._unwritten) == 1 else logging.DEBUG
+            logger.log(level, "trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
 
-    def flush(self) -> None:
-        """Write the reports that are waiting, oldest first, and judge each epoch; then a decision that is waiting."""
+    def flush(self, *, is_patient: bool = False) -> None:
+        """Write the reports that are waiting, oldest first, and judge each epoch; then a decision that is waiting.
+
+        Args:
+            is_patient: Whether to wait for as long as any write does if the storage cannot be reached.
+        """
         while self._unwritten:
             report, value = self._unwritten[0]
-            revision = self._session.store.report(report)
+            revision = self._session.store.report(report, is_patient=is_patient)
             if revision is None:
                 self.lose()
                 return

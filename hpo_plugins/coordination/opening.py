@@ -54,6 +54,9 @@ def open_study(
     exit_on_signals()  # also where the first trial is asked for in a thread, which may not set a handler
     storage = open_storage(target)
     definition = config.to_json()
+    root = _root(storage, name, checkpoint_dir)
+    if name not in storage.names():
+        Checkpoints(root).clear_all()
     store = storage.open(name, definition)
     if store.definition is not definition:
         stored_config = config_from_storage(store.definition, name, target)
@@ -70,7 +73,7 @@ def open_study(
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
     private = getattr(storage, "private_folder", None) if checkpoint_dir is None else None
-    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir), policy, private)
+    checkpoints = Checkpoints(root, policy, private)
     return StudySession(config, store, checkpoints, terms, storage=storage, clock=clock)
 
 

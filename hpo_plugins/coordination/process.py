@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import logging
 import os
 import signal
@@ -59,7 +60,8 @@ def _before_fork() -> None:
     # A signal for the child must find the child's own handler: what is raised in the hooks of a fork is dropped.
     _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for aware in list(_aware):
-        aware.before_fork()
+        with contextlib.suppress(OSError):  # the child says what it cannot reach when it needs it
+            aware.before_fork()
 
 
 def _after_fork_in_parent() -> None:

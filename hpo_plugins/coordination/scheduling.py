@@ -5,15 +5,17 @@ An assignment is decided on one view of the study; the storage refuses it if tha
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from dataclasses import replace
 
 from hpo_plugins.coordination.completion import finish
 from hpo_plugins.coordination.points import next_point
 from hpo_plugins.coordination.session import StudySession
-from hpo_plugins.errors import CheckpointError
-from hpo_plugins.records import Assignment, TrialRow, TrialState
+from hpo_plugins.records import Assignment, Progress, TrialRow, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies import Decision, Resume, Start
+
+logger = logging.getLogger("hpo_plugins")
 
 
 class StaleView(Exception):
@@ -27,7 +29,7 @@ def next_assignment(session: StudySession) -> Assignment | None:
 
     Raises:
         StaleView: Another process was faster; refresh the session and ask again.
-        CheckpointError: The next trial cannot be resumed from its checkpoint; nothing was changed.
+        CheckpointError: The storage names a checkpoint outside of the study's folder; nothing was changed.
     """
     if session.is_stopping:
         return None
@@ -41,23 +43,6 @@ def is_acquired(session: StudySession, assignment: Assignment) -> bool:
         return False
     row = history[assignment.number].row
     return (row.worker, row.attempts, row.state) == (assignment.worker, assignment.attempt, TrialState.RUNNING)
-
-
-def find_checkpoint(session: StudySession, row: TrialRow) -> Path | None:
-    """Return the path of the checkpoint that a trial resumes from, None if it has none.
-
-    Raises:
-        StaleView: Another process has saved the trial again, and deleted this checkpoint.
-        CheckpointError: It is missing.
-    """
-    if row.progress.checkpoint is None:
-        return None
-    try:
-        return session.checkpoints.find(row.number, row.progress.checkpoint)
-    except CheckpointError:
-        if session.refresh()[row.number].row == row:
-            raise
-    raise StaleView
 
 
 def _abandoned(session: StudySession) -> Assignment | None:
@@ -121,8 +106,8 @@ def _end_paused(session: StudySession) -> None:
 
 
 def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int) -> Assignment:
-    """Return the assignment to resume or retry a trial, if its checkpoint can be used."""
-    find_checkpoint(session, row)
+    """Return the assignment to resume or retry a trial, from a checkpoint that is there."""
+    row = _with_checkpoint(session, row)
     return Assignment(
         row.number,
         row.params,
@@ -131,3 +116,35 @@ def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int)
         worker=session.worker,
         lease_seconds=session.lease_seconds(),
     )
+
+
+def _with_checkpoint(session: StudySession, row: TrialRow) -> TrialRow:
+    """Return a trial's row after it was set back to a checkpoint that is there, if its own is missing.
+
+    Raises:
+        StaleView: Another process has saved the trial again, and deleted this checkpoint.
+        CheckpointError: The storage says that it lies outside of the study's folder.
+    """
+    number, progress, checkpoints = row.number, row.progress, session.checkpoints
+    if progress.checkpoint is None or checkpoints.find(number, progress.checkpoint) is not None:
+        return row
+    if session.refresh()[number].row != row:
+        raise StaleView
+    earlier = checkpoints.newest(number, row.attempts, progress.start_epoch)
+    if earlier is None:
+        progress, where = Progress(fold=progress.fold), "is trained from its first epoch again"
+    else:
+        progress = replace(progress.without_checkpoints(), checkpoint=earlier[0], start_epoch=earlier[1])
+        where = f"resumes from an earlier one, of epoch {earlier[1]}"
+    logger.warning(
+        "The checkpoint of trial %d at epoch %d is missing, and the trial %s: there is no %s. If the study was moved, "
+        "move the folder %s with it; if several machines train, give all of them the same checkpoint_dir=.",
+        number,
+        row.progress.start_epoch,
+        where,
+        checkpoints.root / str(row.progress.checkpoint),
+        checkpoints.root,
+    )
+    if not session.apply(session.store.update(number, row.attempts, progress=progress)):
+        raise StaleView
+    return session.history[number].row

@@ -154,6 +154,12 @@ class StudySession:
             if not self._is_consistent:
                 self.history = self.config.new_history(self.checkpoints.root)
             changes = self.store.changes(self.history.revision)
+            if changes.revision < self.history.revision:
+                raise StorageError(
+                    f"{self.store.where} is an earlier state of it: it has {changes.revision} writes, and this process "
+                    f"knows of {self.history.revision}. Its files were replaced or damaged while they were in use. Put "
+                    "the right ones back, or start the script again: it continues with what is there."
+                )
             self._is_consistent = False
             try:
                 self.history.apply(changes)

@@ -133,7 +133,7 @@ class TrialLease(Attempt):
         """Write what is waiting and return the trial's row, None if this attempt is no longer the current one."""
         if not self.is_held():
             return None
-        self.journal.flush()
+        self.journal.flush(is_patient=True)
         row = self.session.refresh()[self.number].row
         if row.attempts != self.attempt:
             self.close()

@@ -23,12 +23,14 @@ from typing import Literal, get_args
 
 from hpo_plugins._validation import choice
 from hpo_plugins.errors import CheckpointError
+from hpo_plugins.storage import temporary
 
 Write = Callable[[Path], object]
 """Writes a checkpoint to a path that does not exist yet."""
 CheckpointPolicy = Literal["auto", "best", "keep", "pauses"]
 """Which checkpoints are written and kept; see ``Tuner``."""
 
+_NAME = re.compile(r"(?P<kind>epoch|part)-(?P<epoch>\d{6,})\.(?P<attempt>\d+)")
 MAX_SAVE_SHARE = 0.05
 """Saving running trainings may take this share of the time."""
 MIN_SAVE_INTERVAL = 1.0
@@ -63,7 +65,7 @@ class Checkpoints:
     def make_folder(self, number: int) -> Path:
         """Return the folder of a trial, which exists then."""
         if self._private is not None:
-            self._private.mkdir(mode=0o700, exist_ok=True)
+            temporary.make(self._private)
         folder = self.folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -92,31 +94,55 @@ class Checkpoints:
             _sync(temporary)
             remove(final)
             temporary.replace(final)
+            _sync_folder(folder)
         except BaseException:
             remove(temporary)
             raise
         return final.relative_to(self.root).as_posix()
 
-    def find(self, number: int, relative: str) -> Path:
-        """Return the path of a trial's checkpoint.
+    def find(self, number: int, relative: str) -> Path | None:
+        """Return the path of a trial's checkpoint, None if nothing is there; see ``path``."""
+        path = self.path(number, relative)
+        return path if path.exists() else None
+
+    def path(self, number: int, relative: str) -> Path:
+        """Return the path of a trial's checkpoint, whether or not something is there.
 
         Raises:
-            CheckpointError: The path leads out of the root, or nothing is there.
+            CheckpointError: The path leads out of the root.
         """
         root = self.root.resolve()
         path = (root / relative).resolve()
-        cure = f"To train trial {number} from the start again: tuner.restart({number})."
         if not path.is_relative_to(root):
             raise CheckpointError(
                 f"The checkpoint of trial {number} must lie in the study's folder {root}, but the storage says "
-                f"{relative!r}, and no file outside of it is opened. {cure}"
-            )
-        if not path.exists():
-            raise CheckpointError(
-                f"The checkpoint of trial {number} is missing: there is no {path}. If the study was moved, move the "
-                f"folder {root} with it; if several machines train, give all of them the same checkpoint_dir=. {cure}"
+                f"{relative!r}, and no file outside of it is opened. To train trial {number} from the start again: "
+                f"tuner.restart({number})."
             )
         return path
+
+    def newest(self, number: int, attempt: int, epoch: int) -> tuple[str, int] | None:
+        """Return the newest checkpoint of a trial that is there, relative to the root, and its epoch; None without one.
+
+        Args:
+            number: The trial.
+            attempt: The last attempt that may have written it.
+            epoch: The last epoch that it may be of.
+        """
+        folder, found = self.folder(number), []
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                name = _NAME.match(entry.name)
+                if name and name["kind"] == "epoch" and int(name["attempt"]) <= attempt and int(name["epoch"]) <= epoch:
+                    found.append((int(name["epoch"]), int(name["attempt"]), entry.relative_to(self.root).as_posix()))
+        return (max(found)[2], max(found)[0]) if found and not folder.is_symlink() else None
+
+    def clear_all(self) -> None:
+        """Delete what a study of the same name has left: its trials' checkpoints must not be taken for others."""
+        with contextlib.suppress(OSError):
+            for folder in self.root.glob("trial-*"):
+                if not folder.is_symlink() and (number := folder.name.removeprefix("trial-")).isdigit():
+                    self._clear(int(number), ())
 
     def discard(self, relative: str) -> None:
         """Delete a checkpoint whose writer has lost its lease."""
@@ -124,16 +150,21 @@ class Checkpoints:
 
     def clear(self, number: int, but: Collection[str | None] = ()) -> None:
         """Delete the checkpoints of a trial except some, and what interrupted writes have left."""
+        if self.policy != "keep":
+            self._clear(number, but)
+
+    def _clear(self, number: int, but: Collection[str | None]) -> None:
         folder = self.folder(number)
-        if self.policy == "keep" or not folder.is_dir() or folder.is_symlink():
+        if not folder.is_dir() or folder.is_symlink():
             return
         try:
             entries = list(folder.iterdir())
         except FileNotFoundError:  # another process has just deleted it
             return
         for entry in entries:
-            ours = re.match(r"(epoch|part)-\d{6,}\.\d+", entry.name)
-            if ours and entry.relative_to(self.root).as_posix() not in but:  # the user's own files stay
+            if (
+                _NAME.match(entry.name) and entry.relative_to(self.root).as_posix() not in but
+            ):  # the user's own files stay
                 remove(entry)
         if not any(but):
             with contextlib.suppress(OSError):  # not empty
@@ -157,6 +188,16 @@ class SaveTimer:
     def saved(self, cost: float) -> None:
         """Note that a checkpoint was written, and the seconds that it took."""
         self.last, self.cost = time.perf_counter(), cost
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until a new name in a folder is on the disk, where folders can be opened."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def folder_name(study: str) -> str:

@@ -1,7 +1,8 @@
 """A database: its URL, its engine, its transactions and clock, and what its errors mean for the user.
 
-SQLite runs with a write-ahead log and ``synchronous=NORMAL``: a commit survives the death of every process, at a small
-part of the cost of also surviving a power cut at that moment.
+SQLite runs with a write-ahead log. A commit survives the death of every process at once; a power cut may take the last
+ones back, but never those before a checkpoint of a training, which is written with ``synchronous=FULL``. With the URL
+option ``?synchronous=FULL``, every commit waits for the disk, and a power cut takes nothing back.
 
 Short transactions share one connection that stays open: taking one from SQLAlchemy's pool costs a good part of a report
 (docs/decisions/0017).
@@ -10,8 +11,11 @@ Short transactions share one connection that stays open: taking one from SQLAlch
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +28,12 @@ from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.storage import sqlite
 from hpo_plugins.storage.redact import entrust, entrusted, redacted
-from hpo_plugins.storage.retry import Outage, Unreachable
+from hpo_plugins.storage.retry import MAX_OUTAGE_SECONDS, Outage, Unreachable
+
+logger = logging.getLogger("hpo_plugins")
 
 T = TypeVar("T")
-Mode: TypeAlias = Literal["read", "write", "at once"]
+Mode: TypeAlias = Literal["read", "write", "durable write", "at once"]
 
 
 class Database:
@@ -51,6 +57,9 @@ class Database:
         """Create the engine; it connects when it is first used."""
         self.url = url_of(target)
         self.path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
+        is_path = "://" not in os.fspath(target)  # which may contain what has a meaning in a URL
+        self._target = str(self.path) if is_path else self.url.render_as_string(hide_password=False)
+        self._files = None if self.path is None or str(self.path).startswith("file:") else sqlite.Files(self.path)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, UnicodeError)
         with self.translate_errors("opened"):
             self.engine = engine_of(self.url)
@@ -60,7 +69,6 @@ class Database:
         self._held: list[sa.Connection] = []  # the connection that short transactions share, if it is open
         self._at_once: list[sa.Connection] = []  # one whose statements are transactions of their own
         self._is_open = False  # whether it has answered
-        self._file: tuple[int, int] | None = None
         weakref.finalize(self, _dispose, self.engine, (self._held, self._at_once), os.getpid())
         _databases.add(self)
 
@@ -82,18 +90,25 @@ class Database:
             kind = Unreachable if is_outage(error, self.url) else StorageError
             raise kind(f"storage {self} could not be {what}: {cause}. {cure(cause)}") from error
 
-    def write(self, work: Callable[..., T], *arguments: Any, is_patient: bool = True) -> T:
+    def write(
+        self,
+        work: Callable[..., T],
+        *arguments: Any,
+        patience: float = MAX_OUTAGE_SECONDS,
+        is_durable: bool = False,
+    ) -> T:
         """Return ``work(connection, *arguments)`` from a transaction that holds the right to write from its start.
 
         Args:
             work: What to do; after a lost connection it is called again.
             *arguments: Its further arguments.
-            is_patient: Whether to wait while the database is unreachable.
+            patience: For how many seconds to wait while the database is unreachable or locked.
+            is_durable: Whether it must survive a power cut once it is committed, with all commits before it.
 
         Raises:
             StorageError: The database cannot be reached or written.
         """
-        return self._patiently(is_patient, "write", work, arguments)
+        return self._patiently(patience, "durable write" if is_durable else "write", work, arguments)
 
     def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """Return ``work(connection, *arguments)`` from a transaction that reads one state of the data.
@@ -105,28 +120,35 @@ class Database:
         Raises:
             StorageError: The database cannot be reached or read.
         """
-        return self._patiently(True, "read", work, arguments)
+        return self._patiently(MAX_OUTAGE_SECONDS, "read", work, arguments)
 
-    def write_at_once(self, work: Callable[..., T], *arguments: Any) -> T:
+    def write_at_once(self, work: Callable[..., T], *arguments: Any, patience: float = MAX_OUTAGE_SECONDS) -> T:
         """Return ``work(connection, *arguments)``, which executes one statement: it is committed as it ends.
+
+        Args:
+            work: What to do.
+            *arguments: Its further arguments.
+            patience: As in ``write``.
 
         Raises:
             StorageError: The database cannot be reached or written.
         """
-        return self._patiently(True, "at once", work, arguments)
+        return self._patiently(patience, "at once", work, arguments)
 
-    def _patiently(self, is_patient: bool, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _patiently(self, patience: float, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        began = time.monotonic()
         while True:
             try:
-                result = self._transact(mode, work, arguments)
+                lock_timeout = min(max(patience - self.outage.seconds, 0.0), sqlite.LOCK_TIMEOUT)
+                result = self._transact(mode, work, arguments, lock_timeout)
             except Unreachable as error:
-                if not (is_patient and self.outage.wait(error)):
+                if not self.outage.wait(error, began, patience):
                     raise
             else:
                 self.outage.end()
                 return result
 
-    def _transact(self, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _transact(self, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...], lock_timeout: float) -> T:
         # One frame, without context managers of our own: a Ctrl-C at any instant ends in the except clause, and a
         # transaction that nobody knows of, which would hold SQLite's lock, ends with its connection.
         with self._lock:
@@ -134,7 +156,7 @@ class Database:
                 return work(self._held[0], *arguments)
             try:
                 with self.translate_errors("opened" if not self._is_open else "read" if mode == "read" else "written"):
-                    self._check_file()
+                    self._check_files()
                     if mode == "at once":
                         if not self._at_once:
                             connection = self.engine.connect()
@@ -142,36 +164,54 @@ class Database:
                         return work(self._at_once[0], *arguments)
                     if not self._held:
                         self._held.append(self.engine.connect())
-                    connection = self._held[0].execution_options(hpo_write=mode == "write")
+                    timeout = None if mode == "read" else lock_timeout
+                    connection = self._held[0].execution_options(hpo_write=timeout, hpo_durable=mode == "durable write")
                     with connection.begin():
                         result = work(connection, *arguments)
-                    if not self._is_open:
-                        self._is_open, self._file = True, self._found_file()
+                    self._is_open = True
+                    if self._files is not None:
+                        self._files.note()
                     return result
             except BaseException:
                 _close(self._held)
                 _close(self._at_once)
                 raise
 
-    def _check_file(self) -> None:
-        """Raise StorageError if the SQLite file is no longer the one that was opened: it would be written in vain."""
-        if self._file is None or (found := self._found_file()) == self._file:
+    def _check_files(self) -> None:
+        """Raise StorageError if the SQLite files are no longer those that were opened: they would be written in vain.
+
+        If only SQLite's log was deleted, the open connection still knows what it contains, and writes that back.
+        """
+        if self._files is None or (lost := self._files.lost()) is None:
+            return
+        if lost.is_log and lost.is_deleted and self._held and self._write_log_back():
+            logger.warning(
+                "%s was deleted while it was in use; what it contained was written to %s. It belongs to the study: "
+                "leave it in place while a search runs.",
+                lost.path,
+                self.path,
+            )
             return
         raise StorageError(
-            f"storage {self.path} was {'deleted' if found is None else 'replaced by another file'} while it was in "
+            f"storage {lost.path} was {'deleted' if lost.is_deleted else 'replaced by another file'} while it was in "
             "use, and nothing is recorded any more. Put the file that was opened back, or start the script again: it "
             "continues with what is at that path then."
         )
 
-    def _found_file(self) -> tuple[int, int] | None:
-        """Return what identifies the SQLite file, None if there is none."""
-        if self.path is None or str(self.path).startswith("file:"):
-            return None
-        try:
-            status = os.stat(self.path)  # noqa: PTH116 - each report does this, and Path takes twice as long
-        except FileNotFoundError:
-            return None
-        return status.st_dev, status.st_ino
+    def _write_log_back(self) -> bool:
+        """Write SQLite's log to the database and close every connection of this process; return whether that worked."""
+        (connection,) = self._held
+        driver: Any = connection.connection.dbapi_connection
+        is_busy = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            return False
+        for other in list(_databases):  # SQLite keeps one log for all connections of a process
+            if other.path == self.path and other._lock.acquire(timeout=1.0):  # noqa: SLF001
+                try:
+                    other.close()
+                finally:
+                    other._lock.release()  # noqa: SLF001
+        return True
 
     @contextmanager
     def stream(self) -> Iterator[sa.Connection]:
@@ -185,6 +225,8 @@ class Database:
             _close(self._held)
             _close(self._at_once)
             self.engine.dispose()
+            if self._files is not None:
+                self._files.forget_logs()
 
     def now(self) -> Any:
         """Return the database's clock as an SQL expression, in seconds since 1970.
@@ -201,11 +243,12 @@ class Database:
 
     def reopened(self) -> Database:
         """Return the same database with connections of its own."""
-        return Database(self.url.render_as_string(hide_password=False))
+        return Database(self._target)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
-        return _reopen, entrust(self.url.render_as_string(hide_password=False))
+        target = self._target
+        return (_reopen, entrust(target)) if "://" in target else (Database, (target,))
 
 
 def _reopen(shown: str, variable: str) -> Database:
@@ -259,7 +302,7 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
     if text == ":memory:":
         raise StorageError("storage must be a file, but got ':memory:'. Omit storage to keep the study in memory.")
     if "://" not in text:
-        return sa.URL.create("sqlite", database=os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 - keeps links
+        return sa.URL.create("sqlite", database=os.path.realpath(os.path.expanduser(text)))  # noqa: PTH111 - as a string
     try:
         url = sa.make_url(text)
     except ArgumentError as error:
@@ -268,6 +311,8 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         ) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise StorageError(f"storage must be a file, but got {text!r}. Omit storage to keep the study in memory.")
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:"):
+        return url.set(database=os.path.realpath(url.database))  # by a link, it is the same study
     return url
 
 
@@ -281,7 +326,13 @@ def engine_of(url: sa.URL) -> sa.Engine:
     try:
         if url.get_backend_name() != "sqlite":
             return sa.create_engine(url, pool_pre_ping=True)
-        engine = sa.create_engine(url, connect_args={"timeout": sqlite.LOCK_TIMEOUT})
+        level = str(url.query.get("synchronous", "NORMAL")).upper()
+        if level not in sqlite.SYNCHRONOUS:
+            raise StorageError(
+                f"synchronous must be {' or '.join(sqlite.SYNCHRONOUS)} in a URL of SQLite, but got {level!r}."
+            )
+        plain = url.difference_update_query(["synchronous"])
+        engine = sa.create_engine(plain, connect_args={"timeout": sqlite.LOCK_TIMEOUT})
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"{url.drivername} needs the package {error.name!r}. Install it with pip.", name=error.name
@@ -290,8 +341,8 @@ def engine_of(url: sa.URL) -> sa.Engine:
         raise StorageError(
             f"storage must name a database that SQLAlchemy knows, but got {url.drivername!r}."
         ) from error
-    sa.event.listen(engine, "connect", sqlite.configure)
-    sa.event.listen(engine, "begin", sqlite.begin)
+    sa.event.listen(engine, "connect", functools.partial(sqlite.configure, level))
+    sa.event.listen(engine, "begin", functools.partial(sqlite.begin, level))
     return engine
 
 

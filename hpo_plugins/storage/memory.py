@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import shutil
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from hpo_plugins.errors import StudyNotFound
 from hpo_plugins.records import Assignment, Changes, PointRow, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.space import Params
+from hpo_plugins.storage import temporary
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.protocol import Definition
 from hpo_plugins.storage.proxy import Address, ProxyStudyStore, serve
@@ -55,6 +52,7 @@ class MemoryStudyStore:
         self._claims: dict[str, str] = {}
         self._began: float | None = None
         self._address: Address | None = None
+        self._why_unreachable = ""
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
@@ -118,7 +116,7 @@ class MemoryStudyStore:
             number = sum(isinstance(entry.row, PointRow) for entry in self._log)
             self._log.append(_Entry(PointRow(number, params), self._acquisitions))
 
-    def report(self, report: ReportRow) -> int | None:
+    def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:  # noqa: ARG002
         """Append a report while the lease is held."""
         with self._lock:
             if not self._is_held(report.number, report.attempt, TrialState.RUNNING):
@@ -151,9 +149,12 @@ class MemoryStudyStore:
                 if self._is_held(number, attempt, TrialState.RUNNING):
                     self._write(replace(self._row(number), lease_until=self._clock() + seconds))
 
-    def claim(self, key: str, owner: str) -> bool:
-        """Return whether ``owner`` is the first that claims ``key``."""
-        return self._claims.setdefault(key, owner) == owner
+    def claim(self, key: str, owner: str, instead_of: str = "") -> str:
+        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        with self._lock:
+            if self._claims.get(key, "") == instead_of:
+                self._claims[key] = owner
+            return self._claims.get(key, "")
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``: its acquisition may still be refused, which costs microseconds here."""
@@ -161,12 +162,15 @@ class MemoryStudyStore:
 
     def before_fork(self) -> None:
         """Serve this study: a forked child's copy of it would go its own way."""
-        self._address = serve(self)
+        try:
+            self._address = serve(self)
+        except OSError as error:  # what a hook of a fork raises is dropped, so the child says it
+            self._address = None
+            self._why_unreachable = f": {error}"
 
     def after_fork(self) -> ProxyStudyStore:
         """Return a proxy of the parent's study."""
-        assert self._address is not None  # noqa: S101 - before_fork was called
-        return ProxyStudyStore(self.definition, self._address)
+        return ProxyStudyStore(self.definition, self._address, self._why_unreachable)
 
     @property
     def _acquisitions(self) -> int:
@@ -208,8 +212,9 @@ class MemoryStorage:
         """Create it without studies."""
         self._clock = clock
         self._studies: dict[str, MemoryStudyStore] = {}
-        self.private_folder = Path(tempfile.gettempdir()) / f"hpo-plugins-{secrets.token_hex(8)}"
-        weakref.finalize(self, _remove, self.private_folder, os.getpid())
+        self.private_folder = temporary.new_folder()
+        temporary.sweep(os.getpid())
+        weakref.finalize(self, temporary.remove, self.private_folder, os.getpid())
 
     def names(self) -> list[str]:
         """Return the names of the studies."""
@@ -228,8 +233,3 @@ class MemoryStorage:
     def checkpoint_root(self, name: str) -> str:
         """Return a temporary folder that is deleted with the storage."""
         return str(self.private_folder / folder_name(name))
-
-
-def _remove(folder: Path, pid: int) -> None:
-    if pid == os.getpid():  # not in a forked child: its parent may still use the files
-        shutil.rmtree(folder, ignore_errors=True)

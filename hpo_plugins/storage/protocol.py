@@ -72,8 +72,14 @@ class StudyStore(Protocol):
     def enqueue(self, params: Params) -> None:
         """Append a configuration, complete or partial, that is to be tried before those of the strategy."""
 
-    def report(self, report: ReportRow) -> int | None:
-        """Append a report and return its revision, or None if the trial's lease is lost."""
+    def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:
+        """Append a report and return its revision, or None if the trial's lease is lost.
+
+        Args:
+            report: The report.
+            is_patient: Whether to wait for as long as any write does if the storage cannot be reached. While a training
+                runs, it waits for seconds only: the training must go on.
+        """
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of an unfinished trial's row, or return None if its lease is lost.
@@ -90,12 +96,13 @@ class StudyStore(Protocol):
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""
 
-    def claim(self, key: str, owner: str) -> bool:
-        """Return whether ``owner`` is the first that claims ``key``, over all processes and for ever.
+    def claim(self, key: str, owner: str, instead_of: str = "") -> str:
+        """Let ``owner`` have ``key`` if it belongs to ``instead_of``, and return whom it belongs to then.
 
         Args:
             key: What only one is to do, such as to pass on the end of a trial.
-            owner: Who asks; one that asks again gets the same answer.
+            owner: Who is to have it; "" lets others have it.
+            instead_of: To whom it must belong now; "" for nobody.
         """
 
     def exclusively(self, work: Callable[[], T]) -> T:

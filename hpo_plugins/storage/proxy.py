@@ -11,14 +11,17 @@ import functools
 import math
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.managers import BaseManager
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, TypeVar
 
 from hpo_plugins.errors import StorageError
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
 from hpo_plugins.space import Params
+from hpo_plugins.storage import temporary
 from hpo_plugins.storage.protocol import Definition
 
 T = TypeVar("T")
@@ -62,12 +65,22 @@ def serve(target: Any) -> Address:
     global _server  # noqa: PLW0603 - one server per process, by nature
     with _lock:
         if _server is None:
-            _server = _Manager(authkey=secrets.token_bytes(32)).get_server()
+            _server = _Manager(address=_new_address(), authkey=secrets.token_bytes(32)).get_server()
             threading.Thread(target=_run, args=(_server,), name="hpo-plugins-server", daemon=True).start()
         if not any(target is known for known in _served):
             _served.append(target)
         slot = next(slot for slot, known in enumerate(_served) if known is target)
         return Address(_server.address, bytes(_server.authkey), slot)
+
+
+def _new_address() -> str | None:
+    """Return where a socket is to be made, None for the system's choice where sockets have no path."""
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    folder = temporary.new_folder(max_bytes=temporary.MAX_SOCKET_PATH - len("/socket"))
+    # The listener deletes its socket at exit, among multiprocessing's finalizers of priority 0.
+    temporary.make(folder, lambda remove, *arguments: Finalize(None, remove, arguments, exitpriority=-1))
+    return str(folder / "socket")
 
 
 def _run(server: Any) -> None:
@@ -100,10 +113,11 @@ class ProxyStudyStore:
     outlives_process = True  # the process that uses the proxy may die without the study
     reachable_since = -math.inf
 
-    def __init__(self, definition: Definition, address: Address) -> None:
-        """Remember where the study is."""
+    def __init__(self, definition: Definition, address: Address | None, why_unreachable: str = "") -> None:
+        """Remember where the study is, or why it is nowhere."""
         self.definition = definition
         self._address = address
+        self._why_unreachable = why_unreachable
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
@@ -123,7 +137,7 @@ class ProxyStudyStore:
         """Append a configuration to be tried."""
         self._call("enqueue", params)
 
-    def report(self, report: ReportRow) -> int | None:
+    def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:  # noqa: ARG002
         """Append a report while the lease is held."""
         revision: int | None = self._call("report", report)
         return revision
@@ -142,10 +156,10 @@ class ProxyStudyStore:
         """Extend leases that are still held."""
         self._call("renew", leases, seconds)
 
-    def claim(self, key: str, owner: str) -> bool:
-        """Return whether ``owner`` is the first that claims ``key``."""
-        is_first: bool = self._call("claim", key, owner)
-        return is_first
+    def claim(self, key: str, owner: str, instead_of: str = "") -> str:
+        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        now: str = self._call("claim", key, owner, instead_of)
+        return now
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``: its acquisition may still be refused."""
@@ -159,6 +173,11 @@ class ProxyStudyStore:
         return self
 
     def _call(self, method: str, *arguments: Any, **fields: Any) -> Any:
+        if self._address is None:
+            raise StorageError(
+                f"A forked process cannot reach the study in its parent's memory{self._why_unreachable}. "
+                "Give the Tuner a storage=."
+            )
         try:
             return getattr(connect(self._address), method)(*arguments, **fields)
         except (OSError, EOFError) as error:
@@ -168,4 +187,4 @@ class ProxyStudyStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pass the address on."""
-        return ProxyStudyStore, (self.definition, self._address)
+        return ProxyStudyStore, (self.definition, self._address, self._why_unreachable)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 
 from hpo_plugins.errors import StorageError
@@ -39,15 +38,27 @@ class Outage:
         self._since: float | None = None
         self._pause = _MIN_PAUSE
 
-    def wait(self, error: Unreachable) -> bool:
-        """Pause and return True, or return False if the outage has lasted too long."""
+    @property
+    def seconds(self) -> float:
+        """For how long it has lasted, 0 if there is none."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    def wait(self, error: Unreachable, began: float, patience: float) -> bool:
+        """Pause and return True, or return False if the outage has lasted for as long as the caller waits.
+
+        Args:
+            error: How the outage shows.
+            began: When the call began, by ``time.monotonic()``: an outage that it finds began then.
+            patience: For how many seconds of an outage the caller waits.
+        """
         now = time.monotonic()
         if self._since is None:
-            self._since, self._pause = now, _MIN_PAUSE
-            logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", MAX_OUTAGE_SECONDS, error)
-        if now - self._since >= MAX_OUTAGE_SECONDS:
+            self._since, self._pause = began, _MIN_PAUSE
+            if patience:
+                logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", patience, error)
+        if now - self._since >= patience:
             return False
-        threading.Event().wait(self._pause)
+        time.sleep(self._pause)
         self._pause = min(2 * self._pause, _MAX_PAUSE)
         return True
 

@@ -77,7 +77,7 @@ claims = sa.Table(
     metadata,
     sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
     sa.Column("key", sa.String(256), primary_key=True),
-    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("owner", sa.String(512), nullable=False),
 )
 points = sa.Table(  # configurations that were enqueued
     "hpo_points",

@@ -14,15 +14,19 @@ from sqlalchemy.exc import NoResultFound
 
 from hpo_plugins.records import Assignment, Changes, Progress, ReportRow, TrialRow, TrialState, Written, encode_metrics
 from hpo_plugins.space import Params
-from hpo_plugins.storage import statements
+from hpo_plugins.storage import sqlite, statements
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
+from hpo_plugins.storage.retry import MAX_OUTAGE_SECONDS
 from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
 T = TypeVar("T")
 
+REPORT_PATIENCE = 5.0
+"""Seconds for which a report waits for an unreachable or locked storage. Then the training continues, and the next one
+writes both."""
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
 
@@ -135,11 +139,12 @@ class SqlStudyStore:
         values = {"this_number": number, "this_revision": revision, "this_params": params}
         self._execute(connection, statements.ENQUEUE, values)
 
-    def report(self, report: ReportRow) -> int | None:
+    def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:
         """Append a report while the lease is held."""
+        patience = MAX_OUTAGE_SECONDS if is_patient else REPORT_PATIENCE
         if self._database.engine.dialect.name == "postgresql":
-            return self._database.write_at_once(self._report_at_once, report)
-        return self._database.write(self._report, report)
+            return self._database.write_at_once(self._report_at_once, report, patience=patience)
+        return self._database.write(self._report, report, patience=patience)
 
     def _report_at_once(self, connection: sa.Connection, report: ReportRow) -> int | None:
         row = self._execute(connection, statements.REPORT_AT_ONCE, _report_values(report)).first()
@@ -154,7 +159,8 @@ class SqlStudyStore:
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of a trial's row while the lease is held."""
-        return self._database.write(self._update, number, attempt, dict(fields))
+        is_durable = "progress" in fields  # older checkpoints are deleted next
+        return self._database.write(self._update, number, attempt, dict(fields), is_durable=is_durable)
 
     def _update(self, connection: sa.Connection, number: int, attempt: int, fields: dict[str, Any]) -> Written | None:
         if (progress := fields.pop("progress", None)) is not None:
@@ -190,7 +196,7 @@ class SqlStudyStore:
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
-        self._database.write(self._renew, leases, seconds, is_patient=False)
+        self._database.write(self._renew, leases, seconds, patience=REPORT_PATIENCE)
 
     def _renew(self, connection: sa.Connection, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         revision = self._take_revision(connection, self._timed.advance)
@@ -198,17 +204,19 @@ class SqlStudyStore:
             values = {"this_number": number, "this_attempt": attempt, "this_revision": revision}
             self._execute(connection, self._timed.renew, values | {"this_seconds": seconds})
 
-    def claim(self, key: str, owner: str) -> bool:
-        """Return whether ``owner`` is the first that claims ``key``."""
-        return self._database.write(self._claim, {"this_key": key, "this_owner": owner})
+    def claim(self, key: str, owner: str, instead_of: str = "") -> str:
+        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        return self._database.write(self._claim, {"this_key": key, "this_owner": owner}, instead_of)
 
-    def _claim(self, connection: sa.Connection, claim: dict[str, str]) -> bool:
+    def _claim(self, connection: sa.Connection, claim: dict[str, str], instead_of: str) -> str:
         # The study's row is locked as by any write, so that two processes cannot both find no claim.
         self._execute(connection, statements.LOCK_STUDY)
-        first = self._execute(connection, statements.CLAIMED, claim).first()
-        if first is None:
-            self._execute(connection, statements.CLAIM, claim)
-        return first is None or first[0] == claim["this_owner"]
+        row = self._execute(connection, statements.CLAIMED, claim).first()
+        now = "" if row is None else str(row[0])
+        if now != instead_of:
+            return now
+        self._execute(connection, statements.CLAIM if row is None else statements.RECLAIM, claim)
+        return claim["this_owner"]
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()`` from one transaction that holds the study's row."""
@@ -217,7 +225,7 @@ class SqlStudyStore:
             self._execute(connection, statements.LOCK_STUDY)
             return work()
 
-        return self._database.write(locked, is_patient=False)
+        return self._database.write(locked, patience=sqlite.LOCK_TIMEOUT)
 
     def before_fork(self) -> None:
         """Do nothing: the child opens its own connections."""

@@ -102,6 +102,11 @@ DROP_CHECKPOINT = Statement(
     .where(*_IS_TRIAL, trials.c.checkpoint == _value("checkpoint"))
     .values(checkpoint=None, best_checkpoint=None, best_checkpoint_epoch=None, revision=_value("revision"))
 )
+RECLAIM = Statement(
+    claims.update()
+    .where(claims.c.study == _value("study"), claims.c.key == _value("key"))
+    .values(owner=_value("owner"))
+)
 _REPORT_VALUES = {
     name: sa.bindparam(f"this_{name}", type_=reports.c[name].type) for name in ("study", "revision", *ReportRow._fields)
 }

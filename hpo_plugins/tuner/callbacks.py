@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.coordination.workers import is_dead, worker_name
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.tuner.results import StudyResults
 
 logger = logging.getLogger("hpo_plugins")
+
+_DONE = "done"
+"""The owner of a claim on what was passed on."""
+_LAST_ATTEMPTS = 5
+"""How often a callback that fails is tried when the loop has ended."""
+_CLAIM_SECONDS = 600.0
+"""Seconds that a callback may take for a trial before another process passes the trial on, too."""
 
 
 class TunerCallback:
@@ -22,7 +29,8 @@ class TunerCallback:
 
     It is called in the process that runs the loop, between trainings, or while that process waits for its workers. Each
     trial that ends is passed to it once, over all processes and runs, so also those that ended while no process had the
-    callback. An error in a callback is logged and ends neither a training nor the search.
+    callback. An error in a callback is logged and ends neither a training nor the search; the trial is passed on again
+    later. A trial is passed on twice only if a process is killed between the call and the note that it is done.
     """
 
     @property
@@ -79,12 +87,13 @@ class CallbackObserver:
         self._tuner = tuner
         self._session = session
         self._callbacks = callbacks
-        self._owner = secrets.token_hex(8)
+        self._worker = worker_name()
         self._lock = threading.RLock()  # trials may be asked for in several threads
         self._loops = 0
         self._is_open = False
         self._is_over = False
         self._n_seen = 0
+        self._failed = False  # whether a callback raised an error at the last look
         self._waiting: set[int] = set()  # trials that were seen, but have not ended
 
     def begin(self) -> None:
@@ -107,7 +116,9 @@ class CallbackObserver:
         """Pass on what has ended; after the last loop, the search has ended too."""
         with self._lock:
             self._loops -= 1
-            self._pass_on()
+            for _ in range(_LAST_ATTEMPTS):
+                if self._pass_on() or not self._failed:
+                    break
             if not self._loops:
                 self._close()
 
@@ -130,34 +141,62 @@ class CallbackObserver:
         except StorageError as error:  # the loop says so too, when it needs the storage
             logger.warning("callbacks may not have been told of trials that have ended: %s", error)
             return False
+        self._failed = False
         self._waiting.update(range(self._n_seen, len(history)))
         self._n_seen = len(history)
         for number in sorted(self._waiting):
             if history[number].state.is_final:
-                self._waiting.remove(number)
                 trial = history.record(number)
-                for callback in self._callbacks:
-                    self._call(f"end of trial {number}", callback, self._pass_once, callback, trial)
+                outcomes = [self._pass_once(callback, trial, history.now) for callback in self._callbacks]
+                if all(outcomes):
+                    self._waiting.remove(number)
+        return is_done and not self._waiting
+
+    def _pass_once(self, callback: TunerCallback, trial: TrialRecord, now: float) -> bool:
+        """Pass a trial on unless a process has done so, and return whether it needs no more attention here.
+
+        Who passes it on has it until it is done, or fails: then it is tried again at the next look, by any process. A
+        process that is killed meanwhile has it for ``_CLAIM_SECONDS`` at most.
+        """
+        destination = hashlib.sha256(callback.destination.encode()).hexdigest()[:16]
+        key, store = f"callback {destination} {trial.number}", self._session.store
+        mine = f"{now + _CLAIM_SECONDS:.0f} {self._worker}"
+        what = f"end of trial {trial.number}"
+        try:
+            owner = store.claim(key, mine)
+            if owner not in (mine, _DONE) and _is_free(owner, now):
+                owner = store.claim(key, mine, instead_of=owner)
+            if owner != mine:
+                return owner == _DONE
+            is_done = self._call(what, callback, callback.on_trial_end, self._tuner, trial)
+            self._failed |= not is_done
+            store.claim(key, _DONE if is_done else "", instead_of=mine)
+        except StorageError as error:  # the loop says so too, when it needs the storage
+            logger.warning("%s may not have been told of the %s: %s", type(callback).__qualname__, what, error)
+            return False
         return is_done
 
-    def _pass_once(self, callback: TunerCallback, trial: TrialRecord) -> None:
-        """Pass a trial on, unless a process has done so."""
-        destination = hashlib.sha256(callback.destination.encode()).hexdigest()[:16]
-        if self._session.store.claim(f"callback {destination} {trial.number}", self._owner):
-            callback.on_trial_end(self._tuner, trial)
-
-    def _call(self, what: str, callback: TunerCallback, call: Callable[..., None], *arguments: Any) -> None:
+    def _call(self, what: str, callback: TunerCallback, call: Callable[..., None], *arguments: Any) -> bool:
+        """Call a callback, and return whether it has raised nothing."""
         try:
             call(*arguments)
         except BaseException as error:
             name = type(callback).__qualname__
             logger.warning(
-                "%s was not told of the %s: %s: %s. The search goes on; to pass the study on again: "
-                "%s(...).replay(tuner)", name, what, type(error).__name__, error, name,
+                "%s was not told of the %s: %s: %s. The search continues, and a trial is passed on again later. To "
+                "pass the whole study on: %s(...).replay(tuner)", name, what, type(error).__name__, error, name,
             )  # fmt: skip
             logger.debug("%s", name, exc_info=True)
             if not isinstance(error, Exception):
                 raise
+            return False
+        return True
+
+
+def _is_free(owner: str, now: float) -> bool:
+    """Return whether who has claimed a trial will not pass it on any more."""
+    until, _, worker = owner.partition(" ")
+    return is_dead(worker) or not until.isdigit() or float(until) < now
 
 
 def check_callbacks(callbacks: Sequence[TunerCallback]) -> tuple[TunerCallback, ...]:

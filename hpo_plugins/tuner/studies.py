@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -123,7 +124,7 @@ class Study:
             StudyNotFound: It was deleted.
         """
         self._check_idle("deleted", force)
-        self._storage.delete(self.name)
+        self._storage.delete(self.name)  # if this process is killed now, a new study of that name deletes the files
         shutil.rmtree(self._checkpoints, ignore_errors=True)
 
     def rename(self, name: str, *, force: bool = False) -> Study:
@@ -137,10 +138,12 @@ class Study:
             StorageError: Workers train trials of it, or there is a study of the new name.
         """
         self._check_idle("renamed", force)
-        target = Path(self._storage.checkpoint_root(non_empty_string("name", name)))
-        self._storage.rename(self.name, name)
-        if self._checkpoints.is_dir():
-            shutil.move(self._checkpoints, target)
+        if non_empty_string("name", name) in self._storage.names():
+            raise StorageError(f"{redacted(self._storage.database)} has a study {name!r} already.")
+        source, target = self._checkpoints, Path(self._storage.checkpoint_root(name))
+        _copy_files(source, target, os.link)
+        self._storage.rename(self.name, name)  # before it, the study has the old files; after it, the new ones
+        shutil.rmtree(source, ignore_errors=True)
         return Study(self._storage, name)
 
     def copy(self, storage: str | os.PathLike[str], *, name: str | None = None, force: bool = False) -> Study:
@@ -161,9 +164,11 @@ class Study:
         target = cast("SqlStorage", open_storage(storage))
         if new_name in target.names():
             raise StorageError(f"{redacted(storage)} has a study {new_name!r} already. Give the copy another name.")
-        if self._checkpoints.is_dir():
-            shutil.copytree(self._checkpoints, target.checkpoint_root(new_name), dirs_exist_ok=True)
+        source, files = self._checkpoints, Path(target.checkpoint_root(new_name))
+        _copy_files(source, files, shutil.copy2)
         self._storage.copy(self.name, target, new_name)
+        if source.is_dir():  # what workers have saved meanwhile; a checkpoint that they have deleted has an earlier one
+            shutil.copytree(source, files, copy_function=_copy_new, ignore_dangling_symlinks=True, dirs_exist_ok=True)
         return Study(target, new_name)
 
     @property
@@ -182,6 +187,27 @@ class Study:
     def __repr__(self) -> str:
         """Show its name and the states of its trials."""
         return f"Study({self.name!r}: {self.n_trials} trials{': ' if self.counts else ''}{_text(self.counts)})"
+
+
+def _copy_files(source: Path, target: Path, copy: Callable[[str, str], object]) -> None:
+    """Copy a study's checkpoint files to where there is no study; what is there was left by one that is gone."""
+    shutil.rmtree(target, ignore_errors=True)
+    if source.is_dir():
+
+        def one(place: str, to: str) -> None:
+            with contextlib.suppress(FileNotFoundError):  # a worker has just saved again
+                try:
+                    copy(place, to)
+                except OSError:  # links are not possible everywhere
+                    shutil.copy2(place, to)
+
+        shutil.copytree(source, target, copy_function=one)
+
+
+def _copy_new(place: str, to: str) -> None:
+    if not os.path.exists(to):  # noqa: PTH110 - a string, as shutil passes it
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(place, to)
 
 
 def _text(counts: Mapping[str, int]) -> str:
