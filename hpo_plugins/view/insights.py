@@ -52,10 +52,10 @@ def lead(view: StudyView) -> str | None:
     noise = first.std / len(first.folds) ** 0.5 if first.std is not None else _noise(view, first.number)
     if noise is None or noise <= 0:
         return text + "."
-    source = "the standard error over the folds" if first.std is not None else "how much its own curve varies"
+    source = f"the best trial's {'curve' if first.std is None else 'folds'}"
     if ahead < 2 * noise:
-        return f"{text}: less than 2 times {source}, too close to tell them apart."
-    return f"{text}: {ahead / noise:.1f} times {source}, more than the noise explains."
+        return f"{text}: within the noise of {source}."
+    return f"{text}: {ahead / noise:.1f} times the noise of {source}."
 
 
 def _tie(view: StudyView, first: TrialRecord) -> str:
