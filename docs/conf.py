@@ -45,9 +45,9 @@ copybutton_exclude = ".linenos, .gp"
 
 
 def messages() -> dict[str, list[tuple[str, str]]]:
-    """Return every message of an error that the code raises, with the module, by the error's class.
+    """Return the messages of all errors that the code raises, with their modules, by class of error.
 
-    Values that are filled in are shown as ``…``.
+    ``…`` stands for the parts that depend on the call.
     """
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for folder in ("hpo_plugins", "integrations"):
@@ -90,14 +90,14 @@ def error_guide() -> str:
 
 
 def write_error_guide(_: Sphinx) -> None:
-    """Write the part of the error guide that is made from the code."""
+    """Write the generated part of the error guide."""
     path = Path(__file__).parent / "_build" / "errors.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text(error_guide(), encoding="utf-8")
 
 
 def write_benchmarks(_: Sphinx) -> None:
-    """Write the page of benchmarks: its pages of results are not part of the site, its links lead to the repository."""
+    """Write the page of benchmarks; links to pages of results lead to the repository, which alone has them."""
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     text = text.replace("](results/", f"]({html_theme_options['source_repository']}blob/main/benchmarks/results/")
     text = text.replace("](../docs/", "](")
@@ -105,7 +105,7 @@ def write_benchmarks(_: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect the generated parts."""
+    """Connect the functions that write the generated pages."""
     app.connect("builder-inited", write_error_guide)
     app.connect("builder-inited", write_benchmarks)
     return {"parallel_read_safe": True}

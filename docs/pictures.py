@@ -1,6 +1,6 @@
-"""The pictures of the documentation: ``python docs/pictures.py`` runs the main example, and draws what it has found.
+"""The pictures of the documentation: ``python docs/pictures.py`` runs the main example and draws its results.
 
-Screenshots of the report need Chromium; without it, the ones in the repository stay.
+Screenshots of the report need Chromium. Without it, this script keeps the ones in the repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "xgboost_digits.py"
 
 
 def screenshot(page: Path, target: Path, width: int, height: int, *, dark: bool = False) -> None:
-    """Write a picture of a page."""
+    """Write a screenshot of a page."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("Chromium is not installed: the pictures of the report stay as they are.")
@@ -33,7 +33,7 @@ def screenshot(page: Path, target: Path, width: int, height: int, *, dark: bool 
 
 
 def of_start_pages() -> None:
-    """Run the snippets of each start page, draw the learning curves, and write what it prints into the page."""
+    """Run the snippets of each start page, draw the learning curves, and write the printed output into the page."""
     for page in sorted((Path(__file__).parent / "start").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         snippets = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
@@ -53,7 +53,7 @@ def of_start_pages() -> None:
 
 
 def main() -> None:
-    """Draw them all."""
+    """Draw all pictures."""
     of_start_pages()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -1,4 +1,4 @@
-"""Tune a small Keras network on handwritten digits with Hyperband; paused trainings resume by themselves.
+"""Tune a small Keras network on handwritten digits with Hyperband, which pauses and resumes training runs.
 
 pip install 'hpo-plugins[keras]' torch scikit-learn      (or another backend of Keras)
 """

@@ -1,7 +1,7 @@
-"""Tune transfer learning in two phases: train a new head on a frozen network, then fine-tune all of it.
+"""Tune transfer learning in two phases: train a new head on a frozen network, then fine-tune the whole network.
 
-The two calls of ``fit`` are one trial, whose epochs count on. A trial that is stopped or paused in the first phase
-trains nothing in the second; one that is resumed continues in its phase.
+The two calls of ``fit`` are one trial, whose epochs count on. If the first phase stops or pauses the trial, the second
+phase trains nothing. A resumed trial continues in the phase that was interrupted.
 
 pip install 'hpo-plugins[keras]' torch scikit-learn      (or another backend of Keras)
 """
@@ -21,7 +21,7 @@ HEAD_EPOCHS, ALL_EPOCHS = 3, 9
 
 
 def pretrain(x: np.ndarray, y: np.ndarray) -> keras.Model:
-    """Return a network that was trained on the digits 0 to 4: the one to transfer."""
+    """Return the network to transfer, trained on the digits 0 to 4."""
     keras.utils.set_random_seed(0)
     body = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(64, activation="relu")])
     model = keras.Sequential([body, keras.layers.Dense(5, activation="softmax")])
@@ -31,12 +31,12 @@ def pretrain(x: np.ndarray, y: np.ndarray) -> keras.Model:
 
 
 def compile_model(model: keras.Model, learning_rate: float) -> None:
-    """Compile a model; Keras wants that again after layers were frozen or released."""
+    """Compile a model; Keras requires this after layers were frozen or unfrozen."""
     model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
 def main() -> None:
-    """Transfer from the digits 0 to 4 to the digits 5 to 9, of which there are few."""
+    """Transfer the network from the digits 0 to 4 to a few examples of the digits 5 to 9."""
     x, y = load_digits(return_X_y=True)
     x = x / 16
     pretrained = pretrain(x[y < 5], y[y < 5]).get_weights()

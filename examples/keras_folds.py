@@ -1,6 +1,6 @@
 """Tune a Keras network by cross-validation: a trial's value is the mean over its folds.
 
-Bad configurations are stopped within their first fold, and good ones are compared after it by the same folds.
+The strategy stops bad configurations within the first fold. Then it compares the same folds of all trials.
 
 pip install 'hpo-plugins[keras]' torch scikit-learn      (or another backend of Keras)
 """
@@ -52,7 +52,7 @@ def main() -> None:
         seed=0,
     )
     for trial in tuner:
-        for fold, (train, valid) in zip(trial.folds(FOLDS), splits, strict=False):  # a stopped trial has fewer
+        for fold, (train, valid) in zip(trial.folds(FOLDS), splits, strict=False):  # a stopped trial trains fewer folds
             keras.utils.set_random_seed(fold.number)
             build(**trial.params).fit(
                 x[train],

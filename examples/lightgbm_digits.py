@@ -1,4 +1,4 @@
-"""Tune LightGBM on handwritten digits: its defaults first, a parameter that depends on another, paused trainings.
+"""Tune LightGBM on handwritten digits, with its defaults first, a conditional parameter and paused training runs.
 
 pip install 'hpo-plugins[lightgbm]' scikit-learn
 """
@@ -15,7 +15,7 @@ FIXED = {"objective": "multiclass", "num_class": 10, "num_threads": 1, "verbosit
 
 
 def main() -> None:
-    """Run 12 trials, and train the winner again on all data."""
+    """Run 12 trials."""
     x, y = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(x, y, random_state=0, stratify=y)
     tuner = hpo.Tuner(

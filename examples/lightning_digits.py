@@ -1,4 +1,4 @@
-"""Tune a Lightning module on handwritten digits with Hyperband, which pauses trainings and resumes the best.
+"""Tune a Lightning module on handwritten digits with Hyperband, which pauses and resumes training runs.
 
 pip install 'hpo-plugins[lightning]' scikit-learn
 """
@@ -18,7 +18,7 @@ EPOCHS = 9
 
 
 class Classifier(pl.LightningModule):
-    """Two layers, and the loss on the validation set logged as ``val_loss``."""
+    """A network of two layers that logs its loss on the validation set as ``val_loss``."""
 
     def __init__(self, width: int, lr: float) -> None:
         """Build the layers."""
@@ -37,7 +37,7 @@ class Classifier(pl.LightningModule):
         self.log("val_loss", torch.nn.functional.cross_entropy(self.layers(batch[0]), batch[1]))
 
     def configure_optimizers(self):
-        """Return the optimiser."""
+        """Return the optimizer."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 

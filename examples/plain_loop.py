@@ -1,4 +1,4 @@
-"""Tune your own loop, without any framework: logistic regression by gradient descent in numpy."""
+"""Tune your own loop without a framework: logistic regression by gradient descent in numpy."""
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -28,7 +28,7 @@ def main() -> None:
             weights -= trial["lr"] * (x[train].T @ error / len(train) + trial["l2"] * weights)
             margin = x[valid] @ weights * (2 * y[valid] - 1)
             metrics = {"log_loss": np.logaddexp(0, -margin).mean(), "accuracy": (margin > 0).mean()}
-            if trial.report(epoch, metrics):  # record, and find out whether to stop
+            if trial.report(epoch, metrics):  # stores the report; True means: stop now
                 break
     print(tuner.summary())
 

@@ -1,6 +1,6 @@
-"""A SageMaker tuning job's request, tuned in your own loop, and converted to a request again.
+"""Run the request of a SageMaker tuning job in your own loop, and convert the tuner to a request again.
 
-Run it again: the study is stored under the job's name, and continues where it was.
+The study is stored under the job's name. If you run the script again, it continues the study.
 """
 
 import json
@@ -15,7 +15,7 @@ import hpo_plugins
 REQUEST = {
     "HyperParameterTuningJobName": "digits-linear",
     "HyperParameterTuningJobConfig": {
-        "Strategy": "Hyperband",  # MaxResource is read from the static hyperparameter "epochs"
+        "Strategy": "Hyperband",  # the tuner reads MaxResource from the static hyperparameter "epochs"
         "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
         "ResourceLimits": {"MaxNumberOfTrainingJobs": 20, "MaxParallelTrainingJobs": 2},
         "ParameterRanges": {
@@ -42,7 +42,7 @@ REQUEST = {
 
 
 def main() -> None:
-    """Search, and print what was found and the request for the service."""
+    """Run the search, and print its summary and the request for the service."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     images, labels = load_digits(return_X_y=True)
     x, x_valid, y, y_valid = train_test_split(images / 16, labels, random_state=0)

@@ -1,8 +1,8 @@
-"""Watch a search in TensorBoard, and tell something of your own about each trial that ends.
+"""Watch a search in TensorBoard, and run your own callback after each trial.
 
     python examples/trackers.py && tensorboard --logdir runs
 
-``MLflowCallback("diabetes")`` and ``WandbCallback(project="diabetes")`` are used in the same way.
+Use ``MLflowCallback("diabetes")`` and ``WandbCallback(project="diabetes")`` in the same way.
 """
 
 import numpy as np
@@ -17,10 +17,10 @@ ROUNDS = 81
 
 
 class TellOfRecords(hpo.TunerCallback):
-    """Print each new best trial; a message to a chat would be written in the same place."""
+    """Print each new best trial; you could send a message to a chat instead."""
 
     def on_trial_end(self, tuner: hpo.Tuner, trial: hpo.TrialRecord) -> None:
-        """Print the trial if none is better."""
+        """Print the trial if it is the best so far."""
         if trial.number == tuner.best_trial.number:
             print(f"trial {trial.number} is the best so far: {trial.value:.2f}")
 

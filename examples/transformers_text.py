@@ -1,7 +1,7 @@
-"""Tune a small transformer that tells the documentation of strings from that of lists.
+"""Tune a small transformer that classifies docstrings: do they describe a method of ``str`` or of ``list``?
 
-The network is randomly initialised and the text ships with Python, so nothing is downloaded. The strategy counts
-optimizer steps, since the Trainer evaluates by steps.
+The network is randomly initialised and Python includes the text; the script downloads nothing. The strategy counts
+optimizer steps, because the Trainer evaluates by steps.
 
 pip install 'hpo-plugins[transformers]'
 """
@@ -20,7 +20,7 @@ LENGTH = 40
 
 
 def sentences() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Return parts of docstrings for training and for validation: are they of a method of ``str`` or of ``list``?"""
+    """Return labelled parts of docstrings of ``str`` and ``list``, for training and for validation."""
     rows: list[dict[str, object]] = []
     for label, kind in enumerate((builtins.str, builtins.list)):
         text = " ".join((getattr(kind, name).__doc__ or "") for name in dir(kind))

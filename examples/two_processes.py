@@ -1,4 +1,4 @@
-"""Two processes share one search: the same script is started twice with one storage; nothing else is needed.
+"""Two processes share one search: start the same script twice with one storage.
 
 python examples/two_processes.py [tuning.db]
 """
@@ -17,7 +17,7 @@ EPOCHS = 27
 
 
 def work(storage: str) -> None:
-    """Train trials of the shared search until it is over."""
+    """Train trials of the shared search until the search ends."""
     x, y = load_diabetes(return_X_y=True)
     x, y = x / x.std(axis=0), (y - y.mean()) / y.std()
     tuner = hpo.Tuner(
@@ -43,9 +43,9 @@ def work(storage: str) -> None:
 
 
 def main() -> None:
-    """Start two workers, wait for them, and read the study back."""
+    """Start two workers, wait for them, and print the summary of their study."""
     if len(sys.argv) > 2:
-        np.seterr(all="ignore")  # some configurations diverge: their trials fail, and the search continues
+        np.seterr(all="ignore")  # trials of configurations that diverge fail, and the search continues
         return work(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         storage = sys.argv[1] if len(sys.argv) > 1 else str(Path(folder) / "tuning.db")

@@ -1,6 +1,6 @@
-"""Four local processes share one search; trainings are paused, and the best resume from their checkpoints.
+"""Four local processes share one search, which pauses training runs and resumes the best from their checkpoints.
 
-Kill any of them, or all, and start the script again: running trainings resume from their last checkpoints.
+Kill any of the processes, and start the script again: it resumes their training runs from the last checkpoints.
 """
 
 import functools
@@ -19,7 +19,7 @@ FIXED = {"objective": "multi:softprob", "num_class": 10, "eval_metric": "mloglos
 
 @functools.cache
 def data() -> tuple[xgb.DMatrix, xgb.DMatrix]:
-    """Return the data, loaded once in each worker."""
+    """Return the data; each worker loads it once."""
     x, y = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(x, y, test_size=0.3, random_state=0, stratify=y)
     return xgb.DMatrix(x_train, y_train), xgb.DMatrix(x_valid, y_valid)
@@ -31,7 +31,7 @@ def train(trial: hpo.Trial) -> None:
     xgb.train(
         FIXED | trial.params,
         dtrain,
-        num_boost_round=ROUNDS,  # the total, also for resumed trials
+        num_boost_round=ROUNDS,  # the total number of rounds, also for resumed trials
         evals=[(dvalid, "validation")],
         verbose_eval=False,
         callbacks=[TrialCallback(trial)],

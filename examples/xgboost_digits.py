@@ -1,9 +1,10 @@
-"""Tune XGBoost on handwritten digits with Hyperband: 60 configurations for the cost of a few full trainings.
+"""Tune XGBoost on handwritten digits with Hyperband: 60 configurations for the cost of a few full training runs.
 
     pip install 'hpo-plugins[examples]'
     python examples/xgboost_digits.py [tuning.db]
 
-Interrupt it with Ctrl-C and run it again: it continues. Run it once it is complete: it says so.
+Interrupt the script with Ctrl-C and run it again: it continues the search. After the end of the search, it prints the
+result again.
 """
 
 import sys
@@ -28,7 +29,7 @@ SPACE = {
 
 
 def main() -> None:
-    """Run the search, or go on with it."""
+    """Run the search, or continue it."""
     x, y = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(x, y, test_size=0.3, random_state=0, stratify=y)
     dtrain, dvalid = xgb.DMatrix(x_train, y_train), xgb.DMatrix(x_valid, y_valid)

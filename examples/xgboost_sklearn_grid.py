@@ -1,4 +1,4 @@
-"""Grid search over a scikit-learn style XGBoost classifier, stopped early by the median rule; kept in memory."""
+"""Grid search for an XGBoost classifier with scikit-learn's interface, with early stopping by the median rule."""
 
 from hpo_plugins.integrations.xgboost import TrialCallback
 from sklearn.datasets import load_breast_cancer

@@ -65,6 +65,12 @@ def test_every_page_is_in_the_contents():
     assert listed == there
 
 
+def test_tests_that_the_guide_to_failures_names_exist():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guides" / "failures.md").read_text())
+    assert len(named) > 20
+    assert [(path, name) for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 

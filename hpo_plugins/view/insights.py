@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical
 from hpo_plugins.view.importance import importances
 from hpo_plugins.view.study_view import StudyView
@@ -44,14 +45,24 @@ def lead(view: StudyView) -> str | None:
     first, second = view.ranked[:2]
     if first.value is None or second.value is None:
         return None
+    if (first.value, len(first.folds)) == (second.value, len(second.folds)):
+        return _tie(view, first)
     ahead = abs(second.value - first.value)
     text = f"trial {second.number} is second with {second.value:.6g}, {ahead:.3g} behind"
     noise = first.std / len(first.folds) ** 0.5 if first.std is not None else _noise(view, first.number)
     if noise is None or noise <= 0:
         return text + "."
-    verdict = "too close to tell them apart" if ahead < 2 * noise else "more than the noise explains"
-    source = "the standard error over the folds" if first.std is not None else "how much its own curve varies"
-    return f"{text}: {ahead / noise:.1f} times {source}, {verdict}."
+    source = f"the best trial's {'curve' if first.std is None else 'folds'}"
+    if ahead < 2 * noise:
+        return f"{text}: within the noise of {source}."
+    return f"{text}: {ahead / noise:.1f} times the noise of {source}."
+
+
+def _tie(view: StudyView, first: TrialRecord) -> str:
+    """Return which trials share the best value; of more than five, how many."""
+    tied = [str(t.number) for t in view.ranked if (t.value, len(t.folds)) == (first.value, len(first.folds))]
+    names = f"{len(tied)} trials" if len(tied) > 5 else f"trials {', '.join(tied[:-1])} and {tied[-1]}"
+    return f"{names} tie at {first.value:.6g}."
 
 
 def _noise(view: StudyView, number: int) -> float | None:

@@ -1,5 +1,7 @@
 """Importance on functions whose importances are known, and what is advised."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -79,11 +81,47 @@ def test_comparisons_that_say_little_are_told():
     assert any("The order at epoch 3 says little about the end" in text for text in insights.advice(view))
 
 
-def test_lead_is_given_in_noise(demo):
-    assert "times how much its own curve varies" in insights.lead(demo._view())
+def test_lead_is_compared_with_the_noise_of_the_curve(demo):
+    assert insights.lead(demo._view()).endswith(" behind: within the noise of the best trial's curve.")
+
+
+def led(values, epochs=1):
+    """What is said of trials with these values."""
+    tuner = hpo.Tuner(X, hpo.Maximize("accuracy"), max_trials=len(values), seed=0)
+    for trial, value in zip(tuner, values, strict=False):
+        for epoch in range(1, epochs + 1):
+            trial.report(epoch, {"accuracy": value(epoch) if callable(value) else value})
+    return insights.lead(tuner._view())
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.5, 1.0, 1.0], "trials 1 and 2 tie at 1."),
+        ([1.0, 0.5, 1.0, 1.0], "trials 0, 2 and 3 tie at 1."),
+        ([1.0] * 6, "6 trials tie at 1."),
+        ([0.5, 1.0], "trial 0 is second with 0.5, 0.5 behind."),
+    ],
+)
+def test_equal_best_values_are_a_tie(values, text):
+    assert led(values) == text
+
+
+def test_lead_beyond_noise_has_a_ratio():
+    text = led([lambda epoch: 0.5, lambda epoch: 0.8 + 0.01 * (epoch % 2)], epochs=10)
+    found = re.fullmatch(r"trial 0 is second with 0.5, 0.31 behind: (\d+\.\d) times the noise of .* curve\.", text)
+    steps = np.array([-0.01, 0.01, -0.01])  # of the last four epochs
+    assert float(found[1]) == pytest.approx(0.31 / (steps.std() / 2**0.5), abs=0.05)
+
+
+def test_lead_within_noise_has_no_ratio():
+    wave = lambda epoch: 0.5 + 0.1 * (epoch % 2)  # noqa: E731 - a curve that varies by more than the lead
+    text = led([wave, lambda epoch: wave(epoch) + 1e-6], epochs=10)
+    assert text == "trial 0 is second with 0.6, 1e-06 behind: within the noise of the best trial's curve."
 
 
 def test_every_study_has_some_advice_or_none(edge):
     view = edge._view()
     assert isinstance(insights.advice(view), list)
-    assert insights.lead(view) is None or "is second with" in insights.lead(view)
+    lead = insights.lead(view)
+    assert lead is None or "is second with" in lead or " tie at " in lead
