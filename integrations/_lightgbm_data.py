@@ -125,6 +125,8 @@ def _why_not_resumed(data: Any, params: Mapping[str, Any]) -> str | None:
         return "a saved model lacks the position bias that LightGBM learns from Dataset(position=)"
     if costs := [name for name in params if name.startswith("cegb_penalty_feature")]:
         return f"a saved model lacks the features that are paid for ({', '.join(costs)})"
+    if parent is not None and parent.free_raw_data:
+        return "its data is a subset of a Dataset whose raw data LightGBM frees; make that with free_raw_data=False"
     if data in _given and _is_freed(data):
         return (
             "several training runs share a Dataset whose raw data LightGBM has freed; make it with "

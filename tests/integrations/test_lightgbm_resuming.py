@@ -128,11 +128,15 @@ UNRESUMABLE = {
     "rf": ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.7}, "random forest"),
     "linear": ({"linear_tree": True}, "linear_tree=True"),
     "costs": ({"cegb_penalty_feature_coupled": [1.0, 2.0, 1.0, 3.0, 1.0]}, "cegb_penalty_feature_coupled"),
+    "subset": ({}, "subset of a Dataset.*free_raw_data=False"),
     "position": ({"objective": "lambdarank", "metric": "ndcg", "eval_at": [3]}, "position bias"),
 }
 
 
 def unresumable_data(case):
+    if case == "subset":
+        whole = lightgbm.Dataset(X, Y)
+        return whole.subset(list(range(200))), whole.subset(list(range(200, 300)))
     if case == "position":
         first = lightgbm.Dataset(
             X[:200], Y[:200], group=[20] * 10, position=np.arange(200) % 20, free_raw_data=False
