@@ -9,9 +9,12 @@ with the scikit-learn classes' ``eval_set``, ``valid-binary_logloss`` with ``cv`
 
 LightGBM can only be given a model before it trains, so a training that is to be resumed after a pause or a crash needs
 ``init_model=trial.resume_from``; it is None for a new trial, and ``num_boost_round`` stays the total. The evaluation
-history, early stopping and schedules (``reset_parameter``) continue, and the result is bit-identical to an
-uninterrupted training, except where LightGBM draws random numbers (``bagging_fraction``, ``feature_fraction``,
-``extra_trees``, ``dart``): its generators cannot be saved, so the rounds after a resume use new draws.
+history, early stopping, schedules (``reset_parameter``) and the data's ``init_score`` continue, and the result is
+bit-identical to an uninterrupted training, except where LightGBM draws random numbers (``bagging_fraction``,
+``feature_fraction``, ``extra_trees``, ``dart``, ``goss``): its generators cannot be saved, so the rounds after a resume
+use new draws. Training runs that LightGBM cannot continue (``boosting="rf"``, ``linear_tree``, ``Dataset(position=)``,
+``cegb_penalty_feature_*``, several runs on one ``Dataset`` whose raw data is freed) are refused by strategies that
+pause, and start over after a crash.
 
 A second ``train`` with ``init_model=`` is a second phase of the trial: its rounds count on.
 """
@@ -19,12 +22,10 @@ A second ``train`` with ``init_model=`` is a second phase of the trial: its roun
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from hpo_plugins.integrations._shared import (
     best_rounds_of,
     caller_arguments,
@@ -43,24 +44,15 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "lightgbm", "lightgbm") from error
 
+from hpo_plugins.integrations import _lightgbm_data as training_data
+from hpo_plugins.integrations import _lightgbm_state as state
+
 __all__ = ["TrialCallback", "load_model"]
 
 _FIRST = -(10**9)
-_LOG = "hpo_plugins:"
-"""Begins the line of a saved model that contains its evaluation history; LightGBM skips it."""
-_LAST_LINE = "pandas_categorical:"
-_SEEDS = ("bagging_seed", "feature_fraction_seed", "extra_seed", "drop_seed", "objective_seed")
-_SAMPLING = {
-    "bagging_fraction": ("bagging_fraction", "sub_row", "subsample", "bagging"),
-    "feature_fraction": ("feature_fraction", "sub_feature", "colsample_bytree"),
-    "feature_fraction_bynode": ("feature_fraction_bynode", "sub_feature_bynode", "colsample_bynode"),
-}
-"""Parameters that draw unless they are 1, with their aliases."""
-_BOOSTING = ("boosting", "boosting_type", "boost")
-_FOLLOWING_HISTORY = (type(lightgbm.early_stopping(1, verbose=False)), type(lightgbm.record_evaluation({})))
+_EARLY_STOPPING = type(lightgbm.early_stopping(1, verbose=False))
+_FOLLOWING_HISTORY = (_EARLY_STOPPING, type(lightgbm.record_evaluation({})))
 """LightGBM's own callbacks whose state is a function of the evaluation history."""
-
-_Evaluation = list[tuple[str, str, float, bool]]
 
 
 class TrialCallback:
@@ -75,19 +67,34 @@ class TrialCallback:
         InvalidArgument: It is neither.
     """
 
-    before_iteration = True
-
     def __init__(self, trial: TrainingHandle) -> None:
         """Bind to the trial."""
         self._trial = handle_of(trial)
         self.order = _FIRST  # on the object: LightGBM numbers callbacks that have none there
+        self._data: training_data.TrainingData | None = None
+        self._is_afresh = False
         self._start()
+
+    @property
+    def before_iteration(self) -> bool:
+        """True: LightGBM calls it before every round. It asks for this once, before it constructs its data."""
+        self._data, self._is_afresh = training_data.data_of_training(), False
+        model, path = training_data.model_to_continue(), self._trial.resume_from
+        if self._data is not None and model is not None and path is not None:
+            if self._data.why_not_resumed is None:
+                self._data.continue_from(path, model, self._trial.trial_number)
+            else:
+                self._data.start_over()
+                self._is_afresh = True
+        return True
 
     def _start(self) -> None:
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._begin = 0  # the model's rounds before this phase
         self._end = 0
-        self._log: list[_Evaluation] = []  # of the rounds since then
+        self._offset = 0  # rounds that LightGBM counts, but the model does not have
+        self._saves = True
+        self._log: list[state.Evaluation] = []  # of the rounds since then
         self._others: list[Callable[[Any], object]] = []
 
     def __call__(self, env: Any) -> None:
@@ -97,34 +104,69 @@ class TrialCallback:
             self._begin_phase(env)
 
     def _begin_phase(self, env: Any) -> None:
-        trial, given = self._trial, env.begin_iteration
         arguments = caller_arguments(("train", "cv"), "callbacks_after_iter")
-        is_cv = not isinstance(env.model, lightgbm.Booster)
-        if is_cv and trial.plugin.can_pause:
-            raise InvalidArgument(
-                "lightgbm.cv cannot be resumed, so the strategy must not pause it: use pause=False, or lightgbm.train "
-                "with trial.folds(n)."
-            )
-        if is_cv and trial.resume_from is not None:
-            trial.plugin.start_over()
-        self._phase = phase = trial.plugin.begin_phase(given, continues=given > 0)
         before, after = arguments["callbacks_before_iter"], arguments["callbacks_after_iter"]
-        if phase.is_over:
-            self._train_nothing(env, after)
-            return
-        if phase.restores and given != phase.start:
+        self._offset = env.begin_iteration if self._is_afresh else 0
+        given, rounds = env.begin_iteration - self._offset, env.end_iteration - env.begin_iteration
+        self._refuse_to_pause(env)
+        self._phase = phase = self._trial.plugin.begin_phase(given, continues=given > 0)
+        resumes = phase.restores and state.rounds_of(phase) == given
+        if phase.restores and not resumes and not phase.is_over:
             phase = self._start_over(given)
-        self._begin = given - phase.trained
-        self._end = self._begin + env.end_iteration - env.begin_iteration
+        self._begin = given - phase.trained if resumes else given
+        self._end = self._begin + rounds
         self._others = list(after)
         after[:] = [self._after_iteration]
-        if trial.plugin.can_pause or phase.trained:
-            self._warn_of_sampling(env)
-        if phase.trained:
-            self._log = _read_log(Path(str(phase.checkpoint)), trial.trial_number)
-            self._replay(env)
-            _draw_anew(env, phase.trained)
+        if self._saves and not phase.is_over and (self._trial.plugin.can_pause or resumes):
+            self._warn_of_draws(env)
+        ended = self._continue(env) if resumes else None
+        if phase.is_over or ended is not None:
+            self._train_nothing(env, after, ended)
+            return
+        if resumes or self._offset:
             before[:] = [self, *(self._shifted(callback) for callback in before if callback is not self)]
+
+    def _continue(self, env: Any) -> Exception | None:
+        """Restore what LightGBM's callbacks know; return how the training has ended, if nothing of it is left."""
+        phase, number = self._phase, self._trial.trial_number
+        path = Path(str(phase.checkpoint))
+        self._log = state.read_log(path, number, phase.trained)
+        state.check_structure(path, env.model, number)
+        ended = self._replay(env)
+        if ended is None and self._begin + phase.trained >= self._end:
+            ended = lightgbm.callback.EarlyStopException(-1, state.results_of(self._log[-1]))
+        if phase.is_over:
+            return ended
+        if ended is None:
+            state.draw_anew(env, phase.trained)
+        else:
+            self._trial.plugin.end_phase(is_complete=True)
+        return ended
+
+    def _refuse_to_pause(self, env: Any) -> None:
+        """Raise InvalidArgument if the training cannot be resumed, and the strategy may pause it."""
+        trial = self._trial
+        if not isinstance(env.model, lightgbm.Booster):
+            if trial.plugin.can_pause:
+                raise InvalidArgument(
+                    "lightgbm.cv cannot be resumed, so the strategy must not pause it: use pause=False, or "
+                    "lightgbm.train with trial.folds(n)."
+                )
+            if trial.resume_from is not None:
+                trial.plugin.start_over()
+            return
+        data, self._data = self._data, None
+        if data is None:
+            return
+        data.release(env.model)
+        if data.why_not_resumed is None:
+            return
+        if trial.plugin.can_pause:
+            raise InvalidArgument(
+                f"This training run cannot be paused, since {data.why_not_resumed}. Change that, or use a strategy "
+                "with pause=False."
+            )
+        self._saves = env.begin_iteration == self._offset  # the phases before need not be trained again
 
     def _start_over(self, given: int) -> Phase:
         """Return a phase from the first round, if the training need not continue its checkpoint."""
@@ -135,36 +177,34 @@ class TrialCallback:
                 f"{given}. Pass init_model=trial.resume_from to train or fit; it is None for a new trial."
             )
         trial.plugin.start_over()
-        self._phase = Phase(0, 0, 0, is_over=False, restores=False)
+        self._phase = trial.plugin.begin_phase(0, continues=True)
         return self._phase
 
-    def _warn_of_sampling(self, env: Any) -> None:
-        drawn = [
-            f"{name}={env.params[alias]}"
-            for name, aliases in _SAMPLING.items()
-            for alias in aliases
-            if float(env.params.get(alias) or 1) != 1
-        ]
-        drawn += [f"boosting={env.params[name]}" for name in _BOOSTING if env.params.get(name) in ("dart", "rf")]
-        drawn += ["extra_trees"] * bool(env.params.get("extra_trees"))
-        if drawn:
+    def _warn_of_draws(self, env: Any) -> None:
+        if drawn := state.draws_of(env.params):
             self._trial.plugin.warn_once(
                 "lightgbm sampling",
                 f"LightGBM cannot save the generators of its random draws ({', '.join(drawn)}): the rounds after a "
                 "resume use new ones, so the result is equal in distribution to an uninterrupted training, not in "
-                "every bit. With dart, trees from before a resume are not dropped any more.",
+                "every bit. With dart, trees from before a resume are not dropped any more. With goss, the first "
+                "1/learning_rate rounds after a resume use all data.",
             )
 
-    def _replay(self, env: Any) -> None:
-        """Show LightGBM's own callbacks the rounds that were trained before."""
+    def _replay(self, env: Any) -> Exception | None:
+        """Show LightGBM's own callbacks the rounds that were trained before; return how one of them ended it then."""
         callbacks = [callback for callback in self._others if isinstance(callback, _FOLLOWING_HISTORY)]
+        ended: Exception | None = None
         for place, evaluation in enumerate(self._log):
             for callback in callbacks:
-                callback(self._seen(env, self._begin + place, _results(evaluation)))
+                try:
+                    callback(self._seen(env, self._begin + place, state.results_of(evaluation)))
+                except lightgbm.callback.EarlyStopException as error:
+                    ended = error
+        return ended
 
     def _shifted(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
         """Return a callback that sees the rounds as they would be without the interruption."""
-        return lambda env: callback(self._seen(env, env.iteration, env.evaluation_result_list))
+        return lambda env: callback(self._seen(env, env.iteration - self._offset, env.evaluation_result_list))
 
     def _seen(self, env: Any, iteration: int, results: Any, end: int | None = None) -> Any:
         changes = {
@@ -176,49 +216,63 @@ class TrialCallback:
         return dataclasses.replace(env, **changes) if dataclasses.is_dataclass(env) else env._replace(**changes)
 
     def _after_iteration(self, env: Any) -> None:
-        """Report the round, show it to the other callbacks, save it if that is due, and end the training.
-
-        A training that is to stop is shown to the others as one whose last round this is: then early stopping ends it,
-        with its best round.
-        """
-        metrics = _metrics(env.evaluation_result_list or [])
-        self._log.append([(str(d), str(m), float(v), bool(h)) for d, m, v, h, *_ in env.evaluation_result_list or []])
-        last = env.iteration + 1
+        """Report the round, show it to the other callbacks, save it if that is due, and end the training."""
+        results = env.evaluation_result_list or []
+        self._log.append([(str(d), str(m), float(v), bool(h)) for d, m, v, h, *_ in results])
+        iteration = env.iteration - self._offset
         try:
-            stop = self._trial.report(self._phase.begin + last - self._begin, metrics)
+            stop = self._trial.report(self._phase.begin + iteration + 1 - self._begin, _metrics(results))
         except MetricNotFound as error:
             raise hint_of_order(error, self, [self, *self._others]) from None
-        stop = stop or last >= self._end
-        seen = self._seen(env, env.iteration, env.evaluation_result_list, end=last if stop else self._end)
+        is_complete = True  # if another callback ends the training in its own right
         try:
-            for callback in self._others:
-                callback(seen)
+            self._show(env, iteration, is_cut=stop and not self._trial.plugin.can_pause)
+            is_complete = iteration + 1 >= self._end
+            if stop and not is_complete:
+                self._show_end(env, iteration)
         except lightgbm.callback.EarlyStopException:
+            self._trial.plugin.end_phase(is_complete=is_complete)
             self._save_if_due(env.model)
             raise
+        if stop or is_complete:
+            self._trial.plugin.end_phase(is_complete=is_complete)
         self._save_if_due(env.model)
-        if stop and last < env.end_iteration:
-            raise lightgbm.callback.EarlyStopException(env.iteration, env.evaluation_result_list or [])
+        if (stop or is_complete) and env.iteration + 1 < env.end_iteration:
+            # LightGBM notes no best round for a training that ends after its last one.
+            raise lightgbm.callback.EarlyStopException(-1 if is_complete else iteration, results)
 
-    def _train_nothing(self, env: Any, after: list[Callable[[Any], object]]) -> None:
+    def _show(self, env: Any, iteration: int, *, is_cut: bool) -> None:
+        """Show a round to the other callbacks; all but early stopping see one that is cut short as the last."""
+        whole = self._seen(env, iteration, env.evaluation_result_list)
+        cut = self._seen(env, iteration, env.evaluation_result_list, iteration + 1)
+        for callback in self._others:
+            callback(cut if is_cut and not isinstance(callback, _EARLY_STOPPING) else whole)
+
+    def _show_end(self, env: Any, iteration: int) -> None:
+        """Let early stopping end the training, with its best round, as at the last round."""
+        for callback in self._others:
+            if isinstance(callback, _EARLY_STOPPING):
+                callback(self._seen(env, iteration, env.evaluation_result_list, iteration + 1))
+
+    def _train_nothing(self, env: Any, after: list[Callable[[Any], object]], ended: Exception | None = None) -> None:
         """Let a phase that is over return the model that it was given, or the checkpoint's, without a round."""
         boosters = getattr(env.model, "boosters", [env.model])
         for booster in boosters:
             booster.update = lambda **_: True
-        checkpoint, begin = self._phase.checkpoint, env.begin_iteration
+        checkpoint, begin = self._phase.checkpoint, env.begin_iteration - self._offset
 
         def end(_: Any) -> None:
             for booster in boosters:
                 del booster.update
             if checkpoint is not None and not begin:
                 env.model.model_from_string(Path(checkpoint).read_text(encoding="utf-8"))
-            raise lightgbm.callback.EarlyStopException(begin - 1, [])
+            raise ended or lightgbm.callback.EarlyStopException(begin - 1, [])
 
         after[:] = [end]
 
     def _save_if_due(self, model: Any) -> None:
-        if self._trial.save_is_due and isinstance(model, lightgbm.Booster):
-            self._trial.save(lambda path: _write(path, model, self._log), suffix=".txt")
+        if self._saves and self._trial.save_is_due and isinstance(model, lightgbm.Booster):
+            self._trial.save(lambda path: state.write(path, model, self._log), suffix=".txt")
 
 
 def load_model(trial: TrialRecord) -> Any:
@@ -256,30 +310,3 @@ def _metrics(results: Sequence[Sequence[Any]]) -> dict[str, float]:
         if deviation and deviation[0] is not None:
             metrics[f"{name}-std"] = deviation[0]
     return metrics
-
-
-def _results(evaluation: _Evaluation) -> list[Any]:
-    """Return a saved evaluation as LightGBM's callbacks take it: named tuples since 4.7, plain ones before."""
-    return list(lightgbm.callback.EarlyStopException(0, [tuple(result) for result in evaluation]).best_score)
-
-
-def _write(path: Path, model: Any, log: list[_Evaluation]) -> None:
-    """Write a model that LightGBM reads, with the evaluation history in a line that it skips."""
-    text = model.model_to_string(num_iteration=-1)
-    end = text.rindex(_LAST_LINE)
-    path.write_text(f"{text[:end]}{_LOG}{json.dumps(log)}\n{text[end:]}", encoding="utf-8")
-
-
-def _read_log(path: Path, trial: int) -> list[_Evaluation]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        line = text[text.rindex(_LOG) + len(_LOG) :].partition("\n")[0]
-        return msgspec.json.decode(line, type=list[_Evaluation])
-    except (OSError, ValueError) as error:
-        raise damaged(path, "LightGBM's TrialCallback", trial, error) from error
-
-
-def _draw_anew(env: Any, trained: int) -> None:
-    """Give a resumed training other seeds, else it repeats the draws of the first rounds."""
-    base = int(env.params.get("seed") or env.params.get("random_state") or 0)
-    env.model.reset_parameter({name: (base + trained * 1_000_003 + place) % 2**31 for place, name in enumerate(_SEEDS)})

@@ -345,7 +345,16 @@ def test_folds_are_averaged_and_racing_ends_them(data):
         assert record.curve[6] == pytest.approx(np.mean([fold[6] for fold in record.folds]))
 
 
-@pytest.mark.parametrize("text", ["", "tree\n", "hpo_plugins:{}\n", "hpo_plugins:[[1]]\npandas_categorical:null\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tree\n",
+        "hpo_plugins:{}\n",
+        "hpo_plugins:[[1]]\npandas_categorical:null\n",
+        "hpo_plugins:[]\npandas_categorical:null\n",
+    ],
+)
 def test_damaged_checkpoint_is_named(text, tmp_path, monkeypatch, data):
     from pathlib import Path
 

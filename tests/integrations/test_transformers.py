@@ -263,25 +263,6 @@ def test_forgotten_argument_starts_over_or_is_an_error(tmp_path, monkeypatch):
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"save_strategy": "best", "metric_for_best_model": "eval_loss"}, "cannot be saved with save_strategy='best'"),
-        ({"save_only_model": True}, "cannot be resumed with save_only_model=True"),
-    ],
-)
-def test_trainings_that_cannot_be_resumed_are_not_paused(arguments, message, tmp_path, monkeypatch):
-    pausing = tuner_for(strategy=hpo.Bayesian(max_resource=4, pause=True))
-    with pytest.raises(hpo.InvalidArgument, match=message):
-        train(pausing.ask(), tmp_path / "a", **arguments)
-    save_always(monkeypatch)
-    other = tuner_for(storage=tmp_path / "study.db")
-    for trial in other:
-        train(trial, tmp_path / "b", epochs=2, **arguments)
-    assert other.trials[0].epochs == 2
-    assert other.trials[0].checkpoint is None
-
-
 def test_second_training_of_the_model_continues_the_trial(tmp_path, monkeypatch):
     def both(trial, folder, callbacks=()):
         model = model_of(3)
