@@ -176,6 +176,25 @@ def of_another_model(path: Path, number: int, difference: str) -> CheckpointErro
     return CheckpointError(f"The checkpoint {path} is of another model: {difference}. {cure(number)}")
 
 
+def begins_elsewhere(number: int, start: int, begins: int, how: str, unit: str = "epoch") -> HpoError:
+    """Return the error that a training does not begin where its trial does.
+
+    Args:
+        number: The trial.
+        start: The epoch after which the trial is to be trained, 0 if it is new.
+        begins: The epoch after which this training begins.
+        how: What to do about it.
+        unit: What is counted.
+    """
+    if start:
+        return CheckpointError(
+            f"Trial {number} resumes after {unit} {start}, but this training begins after {unit} {begins}. {how}"
+        )
+    return InvalidArgument(
+        f"Trial {number} is new, but its training resumes after {unit} {begins} of another one's checkpoint. {how}"
+    )
+
+
 def cure(number: int) -> str:
     """Return what to do about a checkpoint of a trial that cannot be used."""
     return f"Put the right file back, or train the trial from the start again: tuner.restart({number})."

@@ -82,7 +82,8 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._total: int | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._stop = False
-        self._is_complete = False  # whether nothing is left to train after the last round
+        self._is_ended = False  # whether XGBoost or another callback has ended the training after the last round
+        self._left = True  # whether num_boost_round asks for another round
         self._reported: int | None = None  # the last round of this training, as XGBoost counts
         self._learning_rate: str | None = None
 
@@ -108,7 +109,6 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         if phase.is_over and not phase.restores:
             _leave_out_early_stopping(self._container)
         if not phase.is_over:
-            self._is_complete |= self._total is not None and phase.trained >= self._total
             self._join(self._container)
         return model
 
@@ -121,7 +121,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         before, after, trained = container.before_iteration, container.after_iteration, self._phase.trained
 
         def before_iteration(model: Any, epoch: int, *data: Any) -> bool:
-            if self._stop or self._is_complete:
+            if self._stop or self._is_ended or not self._is_left(epoch + trained):
                 return True
             if not epoch and trained:
                 _count_on(container, model, trained)
@@ -134,7 +134,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             ends = bool(after(model, epoch + trained, *data))
             if self._reported != epoch + trained:
                 self.after_iteration(model, epoch + trained, container.history)
-            self._is_complete = ends or (self._total is not None and epoch + trained + 1 >= self._total)
+            self._is_ended, self._left = ends, self._is_left(epoch + trained + 1)
             self._save_if_due()
             return ends
 
@@ -152,6 +152,9 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 "resume use new ones, so the result is equal in distribution to an uninterrupted training, not in "
                 "every bit.",
             )
+
+    def _is_left(self, epoch: int) -> bool:
+        return self._total is None or epoch < self._total
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Train nothing in a phase that is over."""
@@ -185,7 +188,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         if not self._phase.is_over:
             plugin = self._trial.plugin
             plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
-            plugin.end_phase(is_complete=self._is_complete or not self._stop)
+            plugin.end_phase(is_complete=self._is_ended or not self._stop or not self._left)
         for booster in self._boosters:
             booster.__dict__.pop("update", None)
         self._start()
@@ -201,7 +204,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             "model": self._model,
             "log": self._container.history,
             "learning_rate": _learning_rate(self._boosters[0]),
-            "is_complete": self._is_complete,
+            "is_ended": self._is_ended,
             "phases": {number: log for number, log in phases.items() if number < self._phase.number},
             "early_stopping": [
                 {name: getattr(callback, name) for name in _STOPPING} for callback in _early_stopping(self._container)
@@ -231,7 +234,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._trial.plugin.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
         if not self._phase.restores:
             return
-        self._learning_rate, self._is_complete = state["learning_rate"], state["is_complete"]
+        self._learning_rate, self._is_ended = state["learning_rate"], state["is_ended"]
         _fill(self._container.history, state["log"])
         if self._phase.is_over:
             self._trial.plugin.state_of_phases[self._phase.number] = state["log"]
@@ -261,7 +264,7 @@ class _State(msgspec.Struct):
     learning_rate: float | str | None
     phases: dict[int, dict[str, Any]]
     early_stopping: list[dict[str, Any]]
-    is_complete: bool = False  # in checkpoints of earlier versions it is unknown
+    is_ended: bool = False  # checkpoints of earlier versions do not tell
 
 
 def load_model(trial: TrialRecord) -> Any:

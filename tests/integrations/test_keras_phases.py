@@ -317,3 +317,212 @@ def test_what_tensorflow_cannot_restore_is_said_at_once(data, caplog):
     for trial in paused_at(2):
         fit(build(), data, TrialCallback(trial), epochs=3, shuffle=True)
     assert caplog.text.count("shuffles its data anew") == 1
+
+
+class Counting(keras.callbacks.Callback):
+    """What was really trained, by trial, fold and fit; dies after some epochs of all."""
+
+    def __init__(self, die_after=None):
+        super().__init__()
+        self.trained, self.die_after = {}, die_after
+
+    def of(self, *key):
+        self.key = key
+        return self
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.die_after is not None and sum(self.trained.values()) == self.die_after:
+            self.die_after = None
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trained[self.key] = self.trained.get(self.key, 0) + 1
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 5), (3, 6), (2, 2, 2, 2, 1)], ids=str)
+def test_epochs_of_each_phase_are_all_trained_over_pauses(data, lengths, folded):
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=12, seed=0)
+    counting = Counting()
+    for trial in tuner:
+        for handle in trial.folds(2) if folded else [trial]:
+            fold = handle.number if folded else 0
+            model = build(0, trial["lr"])
+            for phase, epochs in enumerate(lengths):
+                fit(model, data, TrialCallback(handle), counting.of(trial.number, fold, phase), epochs=epochs)
+    assert any(t.attempts > 1 and t.epochs > 4 for t in tuner.trials)
+    for record in tuner.trials:
+        for fold, curve in enumerate(record.folds if folded else [record.curve]):
+            left, expected = len(curve), {}
+            for phase, epochs in enumerate(lengths):
+                expected[phase], left = min(left, epochs), max(0, left - epochs)
+            assert {phase: counting.trained.get((record.number, fold, phase), 0) for phase in expected} == expected
+
+
+def stopping_early(**arguments):
+    return keras.callbacks.EarlyStopping(patience=2, min_delta=0.5, restore_best_weights=True, **arguments)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_early_stopping_at_the_epoch_of_a_pause_completes_the_trial(data, place):
+    expected = build(0)
+    history = fit(expected, data, stopping_early(), epochs=20)
+    assert len(history.epoch) < 20
+    tuner, counting = paused_at(len(history.epoch)), Counting()
+    for trial in tuner:
+        callbacks = [TrialCallback(trial), counting.of(0)]
+        callbacks.insert(place, stopping_early())
+        model = build(0)
+        fit(model, data, *callbacks, epochs=20)
+    (record,) = tuner.trials
+    assert (record.state, record.attempts) == (hpo.TrialState.COMPLETED, 1)
+    assert counting.trained == {(0,): len(history.epoch)}
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_phase_that_early_stopping_has_ended_is_over_after_a_pause(data, place, leaves):
+    """The next phase begins with the best weights of the one before, paused at its end or within the next."""
+
+    def script(model, counting, callbacks=list, stops=lambda: False):
+        own = callbacks()
+        own.insert(place, stopping_early())
+        fit(model, data, *own, counting.of(0), epochs=20)
+        if not stops():
+            fit(model, data, *callbacks(), counting.of(1), epochs=4)
+        return model
+
+    alone = Counting()
+    expected = script(build(0), alone)
+    for extra in (0, 1, 2):
+        counting = Counting()
+        for trial in paused_at(alone.trained[0,] + extra):
+            stops = (lambda trial=trial: trial.should_stop) if leaves else (lambda: False)
+            model = script(build(trial.attempt - 1), counting, lambda trial=trial: [TrialCallback(trial)], stops)
+        assert trial.attempt == 2
+        assert counting.trained == alone.trained
+        if IS_EXACT:
+            assert_same(weights(model), weights(expected))
+
+
+def test_killed_after_early_stopping_ended_a_phase_trains_no_more_of_it(data, tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    alone = Counting()
+
+    def script(model, counting, *callbacks):
+        fit(model, data, *callbacks, stopping_early(), counting.of(0), epochs=20)
+        fit(model, data, *callbacks, counting.of(1), epochs=3)
+
+    expected = build(0)
+    script(expected, alone)
+    counting = Counting(die_after=alone.trained[0,])
+    for seed in range(2):
+        tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db")
+        try:
+            for trial in tuner:
+                model = build(seed)
+                script(model, counting, TrialCallback(trial))
+        except KeyboardInterrupt:
+            pass
+    assert counting.trained == alone.trained
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+class Shrinks(keras.callbacks.Callback):
+    """Changes the weights when an epoch ends, as pruning and averaging do."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.layers[0].set_weights([0.9 * each for each in self.model.layers[0].get_weights()])
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+@pytest.mark.parametrize("kind", ["swap at epochs", "swap at validations", "own"])
+def test_callbacks_that_change_weights_are_resumed_at_one_moment(data, kind, place):
+    def changing():
+        return Shrinks() if kind == "own" else keras.callbacks.SwapEMAWeights(swap_on_epoch=kind == "swap at epochs")
+
+    def new_model(seed):
+        model = build(seed)
+        model.compile(keras.optimizers.Adam(0.05, use_ema=True), "sparse_categorical_crossentropy")
+        return model
+
+    expected = new_model(0)
+    history = fit(expected, data, changing(), epochs=6)
+    for trial in paused_at(3):
+        callbacks = [TrialCallback(trial)]
+        callbacks.insert(place, changing())
+        model = new_model(trial.attempt - 1)
+        found = fit(model, data, *callbacks, epochs=6)
+    assert trial.attempt == 2
+    if IS_EXACT:
+        assert found.history == history.history
+        assert_same(weights(model), weights(expected))
+
+
+def test_backup_of_another_trial_is_an_error_in_a_new_one(data, tmp_path):
+    backup = keras.callbacks.BackupAndRestore
+    fit(build(0), data, backup(tmp_path, delete_checkpoint=False), epochs=3)
+    for place in range(2):
+        tuner = pausing(max_trials=3)
+        trial = tuner.ask()
+        callbacks = [TrialCallback(trial)]
+        callbacks.insert(place, backup(tmp_path, delete_checkpoint=False))
+        with pytest.raises(
+            hpo.InvalidArgument, match=r"Trial 0 is new, but its training resumes after epoch 3 .*Backup"
+        ):
+            fit(build(1), data, *callbacks, epochs=9)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_backup_in_a_resumed_trial_gives_way_to_its_checkpoint(data, tmp_path, place):
+    expected = build(0)
+    fit(expected, data, epochs=6)
+    counting = Counting()
+    for trial in paused_at(4):
+        callbacks = [TrialCallback(trial), counting.of(0)]
+        callbacks.insert(place, keras.callbacks.BackupAndRestore(tmp_path))
+        model = build(trial.attempt - 1)
+        fit(model, data, *callbacks, epochs=6)
+        fit(build(7), data, keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False), epochs=2)  # another
+    assert counting.trained == {(0,): 6}
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+def test_checkpoint_of_another_training_is_an_error_that_leaves_the_trial(data):
+    tuner = paused_at(3)
+    trial = tuner.ask()
+    fit(build(0), data, TrialCallback(trial), epochs=6)
+    trial.end()
+    others = {
+        "variables of shapes": keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(3)]),
+        "its optimisers are Adam": build(0),
+    }
+    compile_model(others["variables of shapes"], 0.05)
+    others["its optimisers are Adam"].compile(keras.optimizers.AdamW(0.05), "sparse_categorical_crossentropy")
+    for difference, model in others.items():
+        with pytest.raises(hpo.CheckpointError, match=rf"is of another model: .*{difference}.* tuner.restart\(0\)"):
+            for trial in tuner:
+                fit(model, data, TrialCallback(trial), epochs=6)
+        assert not tuner.trials[0].state.is_final
+    for trial in tuner:  # it can still be resumed
+        fit(build(1), data, TrialCallback(trial), epochs=6)
+    assert tuner.trials[0].epochs == 6
+
+
+def test_layers_that_were_frozen_cannot_be_trained_after_a_resume(data):
+    def freezable(trainable):
+        model = build(0)
+        model.layers[0].trainable = trainable
+        compile_model(model, 0.05)
+        return model
+
+    tuner = paused_at(3)
+    with pytest.raises(hpo.CheckpointError, match="its optimiser trains fewer of the layers"):
+        for trial in tuner:
+            fit(freezable(trial.attempt > 1), data, TrialCallback(trial), epochs=6)
+    assert not tuner.trials[0].state.is_final
