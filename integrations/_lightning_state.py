@@ -115,6 +115,70 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
         raise of_another_model(path, number, difference)
 
 
+def refuse_other_modules(pl_module: Any, path: Path, number: int) -> Any:
+    """Raise CheckpointError when a module loads a state with other entries than its own, until the result is removed.
+
+    Until it is loaded, neither is final: the module may create layers late, and its hooks may change what is loaded.
+
+    Args:
+        pl_module: The module.
+        path: The checkpoint.
+        number: The trial.
+    """
+
+    def refuse(_: Any, incompatible: Any) -> None:
+        if not (pl_module.strict_loading and (incompatible.missing_keys or incompatible.unexpected_keys)):
+            return
+        handle.remove()
+        kinds = {"it has no": incompatible.missing_keys, "it has": incompatible.unexpected_keys}
+        parts = [f"{kind} {', '.join(names[:3])}" for kind, names in kinds.items() if names]
+        raise of_another_model(path, number, f"{' and '.join(parts)}, unlike this training's")
+
+    handle = pl_module.register_load_state_dict_post_hook(refuse)
+    return handle
+
+
+def epochs_of(checkpoint: dict[str, Any]) -> int:
+    """Return how many epochs the training of a Lightning checkpoint had trained."""
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError):
+        return int(checkpoint.get("epoch", 0))
+
+
+def optimizers_in(checkpoint: dict[str, Any]) -> list[list[int]] | None:
+    """Return how many parameters each group of each optimizer in a checkpoint has; None if it does not tell."""
+    try:
+        return [
+            [len(group["params"]) for group in optimizer["param_groups"]]
+            for optimizer in checkpoint["optimizer_states"]
+        ]
+    except (KeyError, TypeError):  # of a strategy that shards them
+        return None
+
+
+def check_optimizers(saved: list[list[int]], loaded: dict[str, Any], trainer: Any, path: Path, number: int) -> None:
+    """Raise CheckpointError if a training's optimizers are not those of its checkpoint.
+
+    Args:
+        saved: What ``optimizers_in`` returned.
+        loaded: What the callback has kept in the checkpoint.
+        trainer: The trainer.
+        path: The checkpoint.
+        number: The trial.
+    """
+    own = [[len(group["params"]) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+    names = [type(optimizer).__name__ for optimizer in trainer.optimizers]
+    there = loaded.get("optimizers", names)  # checkpoints of earlier versions do not tell
+    if (saved, there) != (own, names):
+        raise of_another_model(
+            path,
+            number,
+            f"its optimizers are {', '.join(there)} with groups of {saved} parameters, and this training's are "
+            f"{', '.join(names)} with groups of {own}",
+        )
+
+
 def load_model(trial: TrialRecord, model: Any, *, allow_code_in_checkpoints: bool = False) -> Any:
     """Give a module the weights that a trial had at its best epoch, and return it.
 

@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING, Any
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._lightning_state import load_model
-from hpo_plugins.integrations._shared import T, ask_rank_zero, handle_of
+from hpo_plugins.integrations._shared import T, ask_rank_zero, begins_elsewhere, handle_of
 
 from hpo_plugins._validation import boolean
-from hpo_plugins.errors import CheckpointError, MissingDependency, WorkerError
+from hpo_plugins.errors import MissingDependency, WorkerError
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
 __all__ = ["TrialCallback", "load_model"]
 
 _NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
+_REMEDY = "Pass ckpt_path=trial.resume_from to fit; it is None for a new trial."
 Metrics = dict[str, Any]
 
 
@@ -53,11 +54,17 @@ class _Reporter:
         publish_address()
         state.allow_trials_in_checkpoints()
         self._metric = trial.objective.metric
-        self._saving: str | None = None
+        self._saving = False
+        self._stop = False  # whether the trial is to stop, which the trainer is told when the epoch is over
+        self._is_ended = False  # whether Lightning or another callback has ended the training after the last epoch
+        self._is_left = True  # whether the trainer's limits ask for another epoch
+        self._begun = False
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = 0  # the trainer's epoch when the phase began
         self._loaded: dict[str, Any] = {}
         self._random: dict[str, Any] | None = None
+        self._saved: list[list[int]] | None = None  # the sizes of the optimizers' groups in the checkpoint
+        self._watch: Any = None  # watches what the module loads, until it is removed
         self._limits: tuple[Any, Any] | None = None  # the trainer's, while it trains nothing
         self._forget()
 
@@ -83,22 +90,48 @@ class _Reporter:
         random_state.restore(self._random)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        if trainer.state.fn != "fit":
+            return
         self._loaded = checkpoint.get("hpo_plugins", {})
+        trial, phase = self._trial, self._phase
+        is_new = not (phase.number or phase.restores or phase.is_over)
+        if is_new or (phase.restores and not self._is_own(phase)):
+            self._end_watch()
+            raise begins_elsewhere(trial.trial_number, phase.start, state.epochs_of(checkpoint), _REMEDY)
+        if phase.restores:
+            self._saved = state.optimizers_in(checkpoint)
+
+    def _is_own(self, phase: Phase) -> bool:
+        """Return whether what was loaded is the checkpoint that the phase resumes from."""
+        own = (phase.start, self._trial.trial_number)
+        return (self._loaded.get("epoch"), self._loaded.get("trial", own[1])) == own
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage != "fit":
             return
         trial = self._trial
         self._check_ranks(trainer, trial)
-        if trial.resume_from is not None:
-            state.check(Path(trial.resume_from), trial.trial_number, pl_module, allow_code=self._allow_code)
-        self._loaded, self._random = {}, None
+        resumed = trial.resume_from
+        if resumed is not None:
+            state.check(Path(resumed), trial.trial_number, pl_module, allow_code=self._allow_code)
+        self._loaded, self._random, self._saved = {}, None, None
+        self._stop = self._is_ended = self._begun = False
         self._phase = self._begin_phase(trainer, pl_module)
         if self._phase.is_over:
-            loop = trainer.fit_loop
-            self._limits = loop.min_epochs, loop.epoch_loop.min_steps
-            loop.min_epochs = loop.epoch_loop.min_steps = None
-            trainer.should_stop = True
+            self._train_nothing(trainer)
+        if resumed is not None and self._phase.restores:
+            self._watch = state.refuse_other_modules(pl_module, Path(resumed), trial.trial_number)
+
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.remove()
+
+    def _train_nothing(self, trainer: Any) -> None:
+        loop = trainer.fit_loop
+        self._limits = loop.min_epochs, loop.epoch_loop.min_steps
+        loop.min_epochs = loop.epoch_loop.min_steps = None
+        trainer.should_stop = True
 
     def _check_ranks(self, trainer: Any, trial: TrainingHandle) -> None:
         """Raise WorkerError on every rank if they train different trials."""
@@ -121,27 +154,37 @@ class _Reporter:
             trial.plugin.follow_phase(phase)
         return phase
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        path = self._phase.checkpoint
-        if (
-            path is not None and self._phase.is_over
-        ):  # whether or not it was passed on: nothing is trained that needs it
-            state.load_weights(Path(path), pl_module, allow_code=self._allow_code)
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self._end_watch()
+        phase = self._phase
+        if phase.checkpoint is None:
+            return
+        if self._saved is not None:
+            path = Path(phase.checkpoint)
+            state.check_optimizers(self._saved, self._loaded, trainer, path, self._trial.trial_number)
+        if self._loaded.get("is_ended") and not phase.is_over:
+            self._train_nothing(trainer)
+        if phase.is_over:  # whether or not it was passed on: nothing is trained that needs it
+            self._load_weights(pl_module)
+
+    def _load_weights(self, pl_module: Any) -> None:
+        """Give the module the weights of the checkpoint; averaged ones, if a callback averages them."""
+        if self._phase.checkpoint is not None:
+            state.load_weights(Path(self._phase.checkpoint), pl_module, allow_code=self._allow_code)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
         trial, phase = self._trial, self._phase
-        if phase.restores and self._loaded.get("epoch") != phase.start:
-            if trial.plugin.can_pause or trainer.current_epoch or phase.number:
-                raise CheckpointError(
-                    f"Trial {trial.trial_number} resumes after epoch {phase.start}, but this training begins after "
-                    f"epoch {trainer.current_epoch}. Pass ckpt_path=trial.resume_from to fit; it is None for a new "
-                    "trial."
-                )
+        begins = int(trainer.current_epoch)
+        is_new = not (phase.number or phase.restores)
+        if (is_new and begins and trainer.ckpt_path is not None) or (phase.restores and not self._is_own(phase)):
+            if trial.plugin.can_pause or begins or phase.number:
+                raise begins_elsewhere(trial.trial_number, phase.start, begins, _REMEDY)
             if trainer.is_global_zero:
                 trial.plugin.start_over()
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
+        self._join(trainer)
         if trial.plugin.can_pause and state.has_persistent_workers(trainer):
             trial.plugin.warn_once(
                 "persistent workers",
@@ -150,6 +193,30 @@ class _Reporter:
             )
         if phase.restores and self._random is not None:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
+
+    def _join(self, trainer: Any) -> None:
+        """Take part in the end of every epoch after all callbacks, the module, loggers and schedulers have."""
+        loop = trainer.fit_loop
+        loop.__dict__.pop("on_advance_end", None)  # a fit that failed has left it
+        end = loop.on_advance_end
+
+        def on_advance_end() -> None:
+            end()
+            self._end_epoch(trainer)
+
+        loop.on_advance_end = on_advance_end
+        self._begun = True
+
+    def _end_epoch(self, trainer: Any) -> None:
+        """Save the epoch if that is due, and end the training, when nothing of the epoch is left to come."""
+        is_trained = self._ended is not None
+        self._take_late_metrics(trainer)
+        self._is_ended = bool(trainer.should_stop)
+        limits = ((trainer.current_epoch, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
+        self._is_left = not any(limit not in (None, -1) and done >= limit for done, limit in limits)
+        if is_trained:
+            self._save(trainer)
+        trainer.should_stop |= self._stop
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -176,20 +243,18 @@ class _Reporter:
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._batches_before = trainer.fit_loop.total_batch_idx
-        self._take_late_metrics(trainer)
-        self._save(trainer, epoch_begun=True)
+        if self._stop:  # the trainer's min_epochs go on: who else ends the training must be seen
+            trainer.should_stop = False
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._take_late_metrics(trainer)
-        if trainer.fit_loop.total_batch_idx != self._batches_before:  # else it was saved when the empty epoch began
-            self._save(trainer, epoch_begun=False)
+        self._trial.plugin.end_phase(is_complete=self._is_ended or not self._stop or not self._is_left)
 
-    def _save(self, trainer: Any, *, epoch_begun: bool) -> None:
-        """Save if that is due: after everything that belongs to an epoch, schedulers included."""
+    def _save(self, trainer: Any) -> None:
+        """Save if that is due."""
         trial = self._trial
         if not _broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
-        self._saving = "begun" if epoch_begun else "ended"
+        self._saving = True
         written = False
 
         def write(path: Path | None) -> None:
@@ -209,23 +274,34 @@ class _Reporter:
             if not written:
                 write(None)
         finally:
-            self._saving = None
+            self._saving = False
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        if self._saving is None:
+        if not self._saving:
             return
-        checkpoint["hpo_plugins"] = {"epoch": self._last_epoch, "generators": state.generator_states(trainer)}
+        checkpoint["hpo_plugins"] = {
+            "trial": self._trial.trial_number,
+            "epoch": self._last_epoch,
+            "is_ended": self._is_ended,
+            "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers],
+            "generators": state.generator_states(trainer),
+        }
         loop = checkpoint["loops"]["fit_loop"]
-        if self._saving == "begun":  # Lightning already counts the next epoch as ready
-            for count in loop["epoch_progress"].values():
-                count["ready"] -= 1
         if trainer.max_steps != -1:  # else Lightning 2.6 resumes with an empty epoch, and counts it
             progress = loop["epoch_loop.batch_progress"]
             progress["current"] = dict.fromkeys(progress["current"], 0)
             progress["is_last_batch"] = False
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        drew = stage == "fit" and self._phase.is_over and self._phase.restores  # Lightning has drawn an epoch's order
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
+        self._end_watch()
+        trainer.fit_loop.__dict__.pop("on_advance_end", None)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        trainer.fit_loop.__dict__.pop("on_advance_end", None)
+        if stage == "fit" and not self._begun and not self._phase.is_over:  # the checkpoint has nothing left to train
+            self._trial.plugin.end_phase(is_complete=True)
+            self._load_weights(pl_module)
+        drew = stage == "fit" and self._phase.restores and not self._begun  # Lightning has drawn an epoch's order
         if drew and self._random is not None:
             random_state.restore(self._random)
         if self._limits is not None:
@@ -260,7 +336,7 @@ class _Reporter:
             metrics = metrics | {self._metric: strategy.reduce(value, reduce_op="mean")}
         follows = self._objective_follows(trainer)
         stop = _from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
-        trainer.should_stop = trainer.should_stop or stop
+        self._stop = self._stop or stop
 
     def _objective_follows(self, trainer: Any) -> bool:
         """Return whether the first validation of this fit, and with it perhaps the objective, is still to come."""
