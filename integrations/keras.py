@@ -11,7 +11,8 @@ A second ``fit`` of the same model is a second phase of the trial: its epochs co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class TrialCallback(keras.callbacks.Callback):
         self._start()
 
     def _start(self) -> None:
-        self._validated = False
+        self._validated = self._has_objective = False
         self._restored: keras_state.Checkpoint | None = None  # if this phase resumes from it
         self._callbacks: list[Any] = []
         self._stop = False
@@ -136,7 +137,11 @@ class TrialCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report the epoch; the training ends when all callbacks have seen it."""
         logs = logs or {}
-        follows = self._trial.objective.metric not in logs and not self._validated and _validates_later()
+        metric = self._trial.objective.metric
+        self._has_objective |= metric in logs
+        if not self._has_objective and (error := _numbered_anew(metric, logs)) is not None:
+            raise error
+        follows = metric not in logs and not self._validated and _validates_later()
         try:
             stop = self._trial.report(self._phase.begin + epoch - self._first + 1, logs, objective_follows=follows)
         except MetricNotFound as error:
@@ -223,6 +228,23 @@ def load_model(trial: TrialRecord, model: Any) -> Any:
     path = best_checkpoint_of(trial)
     keras_state.assign_weights(keras_state.read(path, trial.number), model, path, trial.number)
     return model
+
+
+def _numbered_anew(metric: str, logs: Mapping[str, Any]) -> MetricNotFound | None:
+    """Return the error that Keras has given a metric another number than the objective's, None if it has not.
+
+    It numbers metrics without a name from model to model, so that the next model's is ``auc_1``. Later epochs may lack
+    the objective, and would not be judged.
+    """
+    bare = re.sub(r"_\d+$", "", metric)
+    if metric in logs or bare not in {re.sub(r"_\d+$", "", name) for name in logs}:
+        return None
+    name = bare.removeprefix("val_")
+    hint = (
+        "Keras numbers metrics that have no name, from one model to the next: give this one a name, such as "
+        f"keras.metrics.AUC(name={name!r})."
+    )
+    return MetricNotFound(metric, logs, hint)
 
 
 def _validates_later() -> bool:

@@ -526,3 +526,37 @@ def test_layers_that_were_frozen_cannot_be_trained_after_a_resume(data):
         for trial in tuner:
             fit(freezable(trial.attempt > 1), data, TrialCallback(trial), epochs=6)
     assert not tuner.trials[0].state.is_final
+
+
+def binary(data, **named):
+    x, y = data
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC(**named)])
+    return model, (x, (y == 0).astype("float32"))
+
+
+def test_metric_that_keras_numbers_anew_is_to_be_named(data):
+    keras.backend.clear_session()
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), max_trials=2, seed=0)
+    with pytest.raises(hpo.MetricNotFound, match=r"'val_auc_1'.*give this one a name, .*AUC\(name='auc'\)"):
+        for trial in tuner:
+            model, parts = binary(data)
+            fit(model, parts, TrialCallback(trial), epochs=1)
+    assert [len(t.curve) for t in tuner.trials] == [1, 0]
+
+
+def test_trial_that_resumes_with_a_metric_that_keras_numbers_anew_is_told_so(data):
+    keras.backend.clear_session()
+    strategy = hpo.Hyperband(min_resource=2, max_resource=99, reduction_factor=99, pause=True)
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), strategy=strategy, max_trials=1, seed=0)
+    with pytest.raises(hpo.MetricNotFound, match=r"'val_auc_1'.*give this one a name"):
+        for trial in tuner:
+            model, parts = binary(data)
+            fit(model, parts, TrialCallback(trial), epochs=4)
+    keras.backend.clear_session()
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), strategy=strategy, max_trials=1, seed=0)
+    for trial in tuner:
+        model, parts = binary(data, name="auc")
+        fit(model, parts, TrialCallback(trial), epochs=4)
+    assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
