@@ -88,13 +88,14 @@ def _optimizers_in(values: Any) -> Iterator[Any]:
 # Writing.
 
 
-def write(path: Path, model: Any, callbacks: list[Any], phases: dict[int, Any], *, is_ended: bool) -> None:
+def write(path: Path, model: Any, callbacks: list[Any], data: Any, phases: dict[int, Any], *, is_ended: bool) -> None:
     """Write a checkpoint, after all callbacks have seen an epoch.
 
     Args:
         path: Where to write it.
         model: The model.
         callbacks: The callbacks of the training.
+        data: The training's ``x``.
         phases: What is kept of the phases before, by number.
         is_ended: Whether another callback has ended the training after this epoch.
     """
@@ -114,6 +115,7 @@ def write(path: Path, model: Any, callbacks: list[Any], phases: dict[int, Any], 
         "optimizers": [_places(optimizer, model, places) if optimizer.built else None for optimizer in optimizers],
         "optimizer_types": [type(optimizer).__name__ for optimizer in optimizers],
         "is_ended": is_ended,
+        "data": data_state(data),
     }
     arrays = {"model": arrays_of(model), "best": [np.asarray(array) for weights in best for array in weights]}
     arrays |= {f"optimizer{n}": arrays_of(o) if o.built else [] for n, o in enumerate(optimizers)}
@@ -247,6 +249,58 @@ def restore_callbacks(checkpoint: Checkpoint, callbacks: list[Any]) -> None:
         for name in names:
             if name in counted:
                 setattr(callback, name, counted[name])
+
+
+def data_state(data: Any) -> dict[str, Any]:
+    """Return the state of training data: that of the random generators in it, and its own if it tells."""
+    generators = random_state.generators_of(random_state.owners_in(data))
+    own = data.state_dict() if _tells(data) else None
+    return {"generators": [random_state.state_of(generator) for generator in generators], "own": own}
+
+
+def restore_data(checkpoint: Checkpoint, data: Any) -> None:
+    """Restore the state of training data."""
+    state = checkpoint.state.get("data") or {"generators": [], "own": None}
+    generators = random_state.generators_of(random_state.owners_in(data))
+    for generator, saved in zip(generators, state["generators"], strict=False):
+        random_state.set_state(generator, saved)
+    if state["own"] is not None and _tells(data):
+        data.load_state_dict(state["own"])
+
+
+def why_not_restored(data: Any) -> str | None:
+    """Return which state of the training data is lost on resume, None if none is known to be."""
+    tells = "give it state_dict() and load_state_dict() of JSON types"
+    if _tells(data):
+        return None
+    if isinstance(data, Iterator):
+        return (
+            "A generator or iterator as training data cannot be saved: after a resume it begins again. Pass arrays or "
+            f"a keras.utils.PyDataset instead, or {tells}."
+        )
+    if isinstance(data, keras.utils.PyDataset):
+        hooks = [hook for hook in ("on_epoch_begin", "on_epoch_end") if _overrides(data, hook)]
+        if hooks:
+            return (
+                f"What {type(data).__name__}.{hooks[0]} changes cannot be saved: after a resume the data begins as it "
+                f"was made. To restore it, {tells}."
+            )
+        if data.workers > 1 and random_state.generators_of([data]):
+            return f"The generators in the workers of {type(data).__name__} cannot be saved: use workers=1."
+    if type(data).__module__.startswith("tensorflow") and keras.backend.backend() != "tensorflow":  # else it is said
+        return (
+            "The shuffling of tf.data cannot be saved: a training that resumes shuffles its data anew, and is equal in "
+            "distribution to an uninterrupted one, not in every bit."
+        )
+    return None
+
+
+def _overrides(data: Any, hook: str) -> bool:
+    return getattr(type(data), hook, None) is not getattr(keras.utils.PyDataset, hook, None)
+
+
+def _tells(data: Any) -> bool:
+    return hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
 
 
 def restore_history(saved: list[Any], callbacks: list[Any]) -> None:

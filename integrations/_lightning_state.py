@@ -28,7 +28,7 @@ def allow_trials_in_checkpoints() -> None:
 
 def generator_states(trainer: Any) -> list[str]:
     """Return the states of the generators that the training's data loaders were given."""
-    return [bytes(generator.get_state().numpy()).hex() for generator in _generators(trainer)]
+    return [random_state.state_of(generator) for generator in _generators(trainer)]
 
 
 def has_persistent_workers(trainer: Any) -> bool:
@@ -48,13 +48,11 @@ def restore_generators(trainer: Any, states: list[str], random: dict[str, Any]) 
         states: What ``generator_states`` returned.
         random: The states of the process's generators.
     """
-    generators = list(_generators(trainer))
+    generators = _generators(trainer)
     if not generators and not has_persistent_workers(trainer):
         return
-    import torch
-
     for generator, state in zip(generators, states, strict=False):
-        generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
+        random_state.set_state(generator, state)
     random_state.restore(random)
     iter(trainer.fit_loop._data_fetcher)  # noqa: SLF001 - Lightning does this between two epochs
 
@@ -64,17 +62,25 @@ def _loaders(trainer: Any) -> list[Any]:
     return [] if combined is None else list(combined.flattened)
 
 
-def _generators(trainer: Any) -> Iterator[Any]:
-    import torch
+def _generators(trainer: Any) -> list[Any]:
+    """Return the generators that data loaders, their samplers and data sets keep."""
+    return random_state.generators_of(owner for loader in _loaders(trainer) for owner in random_state.owners_in(loader))
 
-    seen = set()
-    for loader in _loaders(trainer):
-        batches = getattr(loader, "batch_sampler", None)
-        for owner in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator) and id(generator) not in seen:
-                seen.add(id(generator))
-                yield generator
+
+def why_not_restored(trainer: Any) -> str | None:
+    """Return which state of the data is lost on resume, None if none is known to be."""
+    loaders = _loaders(trainer)
+    if any(isinstance(loader, Iterator) and not hasattr(loader, "state_dict") for loader in loaders):
+        return (
+            "A generator or iterator as training data cannot be saved: after a resume it begins again. Pass a "
+            "DataLoader, or an object with state_dict() and load_state_dict()."
+        )
+    if has_persistent_workers(trainer):
+        return (
+            "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
+            "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored."
+        )
+    return None
 
 
 def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:

@@ -23,6 +23,7 @@ from hpo_plugins.integrations._shared import (
     calling_object,
     handle_of,
     hint_of_order,
+    warn_of_shared_path,
 )
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
@@ -38,6 +39,10 @@ from hpo_plugins.integrations import _keras_state as keras_state
 from hpo_plugins.integrations import _random_state as random_state
 
 __all__ = ["TrialCallback", "load_model"]
+
+
+_WRITERS = {"ModelCheckpoint": "filepath", "BackupAndRestore": "backup_dir", "CSVLogger": "filename"}
+"""Keras's callbacks that write files, and the attribute that says where."""
 
 
 class TrialCallback(keras.callbacks.Callback):
@@ -62,6 +67,7 @@ class TrialCallback(keras.callbacks.Callback):
         self._validated = self._has_objective = False
         self._restored: keras_state.Checkpoint | None = None  # if this phase resumes from it
         self._callbacks: list[Any] = []
+        self._data: Any = None
         self._stop = False
         self._is_ended = False  # whether Keras or another callback has ended the training after the last epoch
         self._epochs_left = 0
@@ -79,6 +85,8 @@ class TrialCallback(keras.callbacks.Callback):
                 "the state of its shuffling: the result is equal in distribution, not in every bit. With "
                 "shuffle=False it is bit-identical.",
             )
+        self._data = arguments.get("x")
+        self._warn_of_data_and_files()
         if phase.checkpoint is not None:
             checkpoint = keras_state.read(Path(phase.checkpoint), trial.trial_number)
             trial.plugin.state_of_phases.update({int(n): state for n, state in checkpoint.state["phases"].items()})
@@ -93,6 +101,21 @@ class TrialCallback(keras.callbacks.Callback):
         for stale in [c for c in callbacks if isinstance(c, _Last) and (c.owner is self or c.owner not in callbacks)]:
             callbacks.remove(stale)  # a fit that failed has left it
         callbacks.append(_Last(self, lambda: self._begin(checkpoint), self._end_epoch, self._end))
+
+    def _warn_of_data_and_files(self) -> None:
+        """Say at the first start what a resume cannot restore."""
+        trial, container = self._trial, calling_object(keras.callbacks.CallbackList)
+        for callback in [] if container is None else container.callbacks:
+            path = getattr(callback, _WRITERS.get(type(callback).__name__, ""), None)
+            if path is not None:
+                warn_of_shared_path(trial, callback, Path(path))
+            if trial.plugin.can_pause and isinstance(callback, keras.callbacks.CSVLogger) and not callback.append:
+                trial.plugin.warn_once(
+                    "CSVLogger",
+                    "CSVLogger begins its file anew when a trial resumes: pass append=True, and a file for each trial.",
+                )
+        if trial.plugin.can_pause and (reason := keras_state.why_not_restored(self._data)) is not None:
+            trial.plugin.warn_once("keras data", reason)
 
     @property
     def _epochs(self) -> int:
@@ -114,6 +137,7 @@ class TrialCallback(keras.callbacks.Callback):
         first = self._first + phase.trained
         if self._restored is not None:
             keras_state.restore_callbacks(self._restored, self._callbacks)
+            keras_state.restore_data(self._restored, self._data)
             random_state.restore(self._restored.state["random"])
             self._is_ended = bool(self._restored.state.get("is_ended"))
         self._epochs_left = self._epochs - first
@@ -166,7 +190,9 @@ class TrialCallback(keras.callbacks.Callback):
         if trial.save_is_due:
             phases = {n: state for n, state in trial.plugin.state_of_phases.items() if n < number}
             trial.save(
-                lambda path: keras_state.write(path, self.model, self._callbacks, phases, is_ended=self._is_ended),
+                lambda path: keras_state.write(
+                    path, self.model, self._callbacks, self._data, phases, is_ended=self._is_ended
+                ),
                 suffix=".npz",
             )
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._lightning_state import load_model
-from hpo_plugins.integrations._shared import T, ask_rank_zero, begins_elsewhere, handle_of
+from hpo_plugins.integrations._shared import T, ask_rank_zero, begins_elsewhere, handle_of, warn_of_shared_path
 
 from hpo_plugins._validation import boolean
 from hpo_plugins.errors import MissingDependency, WorkerError
@@ -185,12 +185,13 @@ class _Reporter:
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
         self._join(trainer)
-        if trial.plugin.can_pause and state.has_persistent_workers(trainer):
-            trial.plugin.warn_once(
-                "persistent workers",
-                "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
-                "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",
-            )
+        if trial.plugin.can_pause and (reason := state.why_not_restored(trainer)) is not None:
+            trial.plugin.warn_once("lightning data", reason)
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, "dirpath", None) is not None:
+                path = Path(callback.dirpath, callback.filename or "")
+                is_apart = getattr(callback, "_enable_version_counter", True)  # it takes no name that is taken
+                warn_of_shared_path(trial, callback, path, is_apart=is_apart)
         if phase.restores and self._random is not None:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 

@@ -33,6 +33,7 @@ from hpo_plugins.integrations._shared import (
     hint_of_order,
     not_of_the_best,
     of_another_model,
+    warn_of_shared_path,
 )
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
@@ -100,6 +101,9 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._model = _model(arguments) | {"boosters": len(self._boosters)}
         given = model.num_boosted_rounds() if is_booster and arguments.get("xgb_model") is not None else 0
         self._phase = phase = trial.plugin.begin_phase(given, continues=given > 0)
+        for saving in self._container.callbacks:
+            if isinstance(saving, xgboost.callback.TrainingCheckPoint):
+                warn_of_shared_path(trial, saving, Path(saving._path, saving._name))  # noqa: SLF001
         if trial.plugin.can_pause or phase.restores:
             self._warn_of_sampling()
         if phase.checkpoint is not None:

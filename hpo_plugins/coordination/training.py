@@ -221,9 +221,9 @@ class Training:
         if not (self.answered or self.start_epoch) and resource is not None and number > resource:
             self.lease.session.warn_once(
                 "unit of epochs",
-                f"The first report of {self.name} is of epoch {number}, and max_resource={resource}: no trial is compared "
-                "with others before its end. max_resource counts what the training reports: epochs, boosting rounds "
-                "(with those of a model that is continued) or, with evaluations by steps, steps. Set it, and "
+                f"The first report of {self.name} is of epoch {number}, and max_resource={resource}: no trial is "
+                "compared with others before its end. max_resource counts what the training reports: epochs, boosting "
+                "rounds (with those of a model that is continued) or, with evaluations by steps, steps. Set it, and "
                 "min_resource, in that unit.",
             )
 

@@ -560,3 +560,117 @@ def test_trial_that_resumes_with_a_metric_that_keras_numbers_anew_is_told_so(dat
         model, parts = binary(data, name="auc")
         fit(model, parts, TrialCallback(trial), epochs=4)
     assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches with noise from a generator of its own."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.x, self.y = data[0][:120], data[1][:120]
+        self.rng = np.random.Generator(np.random.MT19937(7))
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        rows = slice(40 * index, 40 * index + 40)
+        return self.x[rows] + self.rng.normal(0, 0.1, (40, 13)).astype("float32"), self.y[rows]
+
+
+class Reordered(Batches):
+    def on_epoch_end(self):
+        order = self.rng.permutation(120)
+        self.x, self.y = self.x[order], self.y[order]
+
+
+class Telling(Batches):
+    """Shifts its data from epoch to epoch, and tells its state."""
+
+    epoch = 0
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + 0.1 * self.epoch, y
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+    def state_dict(self):
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.epoch = state["epoch"]
+
+
+def batches_of(data):
+    while True:
+        yield data[0][:40], data[1][:40]
+
+
+DATA = {
+    "generator within": (Batches, True, None),
+    "reordered": (Reordered, False, "What Reordered.on_epoch_end changes cannot be saved"),
+    "telling": (Telling, True, None),
+    "generator": (batches_of, False, "A generator or iterator as training data cannot be saved"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_with_a_state_is_restored_or_said(data, name, caplog):
+    kind, is_restored, warning = DATA[name]
+
+    def run(model, *callbacks):
+        arguments = {"validation_data": (data[0][120:], data[1][120:]), "verbose": 0, "shuffle": False}
+        steps = 3 if name == "generator" else None
+        model.fit(kind(data), epochs=5, steps_per_epoch=steps, callbacks=list(callbacks), **arguments)
+        return model
+
+    expected = run(build(0))
+    for trial in paused_at(2):
+        model = run(build(trial.attempt - 1), TrialCallback(trial))
+    assert trial.attempt == 2
+    assert caplog.text.count("cannot be saved") == (warning is not None)
+    assert (warning or "") in caplog.text
+    if is_restored and IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("pause", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_file_of_several_trials_is_said_once(data, tmp_path, shared, pause, caplog):
+    strategy = hpo.Hyperband(max_resource=3, pause=pause)
+    for trial in hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=3, seed=0):
+        place = tmp_path if shared else tmp_path / str(trial.number)
+        saving = keras.callbacks.ModelCheckpoint(str(place / "best.keras"), save_best_only=True)
+        fit(build(0, trial["lr"]), data, TrialCallback(trial), saving, epochs=3)
+    text = f"ModelCheckpoint writes to {tmp_path / 'best.keras'} in trial 0 and in trial 1"
+    assert caplog.text.count(text) == caplog.text.count("Put trial.number into the path") == (shared and pause)
+
+
+def test_best_of_model_checkpoint_and_log_of_epochs_are_those_of_the_whole_training(data, tmp_path, caplog):
+    def run(folder, model, *callbacks):
+        folder.mkdir(exist_ok=True)
+        saving = keras.callbacks.ModelCheckpoint(
+            str(folder / "best.weights.h5"), save_best_only=True, save_weights_only=True
+        )
+        logging = keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True)
+        model.optimizer.learning_rate.assign(1.0)  # so that the best epoch is an early one
+        fit(model, data, *callbacks, saving, logging, epochs=6)
+        model.load_weights(folder / "best.weights.h5")
+        return weights(model), (folder / "log.csv").read_text()
+
+    expected, log = run(tmp_path / "whole", build(0))
+    for trial in paused_at(3):
+        found, resumed_log = run(tmp_path / "paused", build(trial.attempt - 1), TrialCallback(trial))
+    if IS_EXACT:
+        assert_same(found, expected)
+        assert resumed_log == log
+    assert "CSVLogger" not in caplog.text
+
+
+def test_log_that_begins_anew_at_a_resume_is_said(data, tmp_path, caplog):
+    for trial in paused_at(2):
+        logging = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+        fit(build(0), data, TrialCallback(trial), logging, epochs=3)
+    assert caplog.text.count("pass append=True") == 1

@@ -1,7 +1,9 @@
 """Lightning trainings in several calls of ``fit``, in folds, and with random generators of their own."""
 
+import random
 import warnings
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 from support import save_always
@@ -549,3 +551,91 @@ def test_checkpoint_of_another_module_is_an_error_that_leaves_the_trial(data, di
     for trial in tuner:  # it can still be resumed
         trainer_of(5, TrialCallback(trial)).fit(build(1), *loaders(data), ckpt_path=trial.resume_from)
     assert tuner.trials[0].epochs == 5
+
+
+class OwnSampler(torch.utils.data.Sampler):
+    """An order of its own, from a generator of its own."""
+
+    def __init__(self, kind, n):
+        self.n = n
+        self.source = {"random": random.Random(3), "numpy": np.random.default_rng(3)}[kind]  # noqa: S311 - an order
+
+    def __iter__(self):
+        order = list(range(self.n))
+        self.source.shuffle(order)
+        return iter(order)
+
+    def __len__(self):
+        return self.n
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Augments with a generator of its own."""
+
+    def __init__(self, data):
+        self.data, self.noise = data, torch.Generator().manual_seed(5)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x + 0.1 * torch.randn(x.shape, generator=self.noise), y
+
+
+def batches_of(loader):
+    while True:
+        yield from loader
+
+
+LOADERS = {
+    "sampler, random": lambda data: loaders(data, sampler=OwnSampler("random", 120), shuffle=False)[0],
+    "sampler, numpy": lambda data: loaders(data, sampler=OwnSampler("numpy", 120), shuffle=False)[0],
+    "batch sampler": lambda data: torch.utils.data.DataLoader(
+        data[0], batch_sampler=torch.utils.data.BatchSampler(OwnSampler("numpy", 120), 40, drop_last=False)
+    ),
+    "data set": lambda data: loaders([torch.utils.data.Subset(Noisy(data[0]), range(120)), data[1]])[0],
+    "generator": lambda data: batches_of(loaders(data, shuffle=False)[0]),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_data_with_a_state_is_restored_or_said(data, name, caplog):
+    def run(model, *callbacks, checkpoint=None):
+        trainer = trainer_of(6, *callbacks, limit_train_batches=3)
+        trainer.fit(model, LOADERS[name](data), loaders(data)[1], ckpt_path=checkpoint)
+        return model
+
+    expected = run(build(0))
+    for trial in paused_at(2):
+        model = run(build(trial.attempt - 1), TrialCallback(trial), checkpoint=trial.resume_from)
+    assert trial.attempt == 2
+    assert caplog.text.count("A generator or iterator as training data cannot be saved") == (name == "generator")
+    assert name == "generator" or same_weights(model, expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("versions", [True, False])
+def test_files_of_model_checkpoint_are_those_of_the_trial_or_said(data, tmp_path, shared, versions, caplog):
+    """Lightning writes beside the files that it finds, unless it is told not to."""
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=9, seed=1)
+    best = {}
+    for trial in tuner:
+        folder = tmp_path if shared else tmp_path / str(trial.number)
+        saving = pl.callbacks.ModelCheckpoint(folder, "x", monitor="val_loss", enable_version_counter=versions)
+        trainer = pl.Trainer(
+            max_epochs=9, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[saving, TrialCallback(trial)],
+        )  # fmt: skip
+        trainer.fit(build(trial.number, trial["lr"]), *loaders(data), ckpt_path=trial.resume_from)
+        best[trial.number] = saving.best_model_path, float(saving.best_model_score)
+    assert any(t.attempts > 1 for t in tuner.trials)
+    is_wrong = shared and not versions
+    assert caplog.text.count("ModelCheckpoint writes to") == is_wrong
+    for record in tuner.trials if not is_wrong else ():
+        path, score = best[record.number]
+        assert score == pytest.approx(min(record.curve.values()))
+        saved = torch.load(path, weights_only=True)["callbacks"]
+        state = next(each for name, each in saved.items() if name.startswith("ModelCheckpoint"))
+        assert float(state["best_model_score"]) == pytest.approx(score)

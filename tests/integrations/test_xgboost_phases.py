@@ -414,3 +414,13 @@ def test_checkpoint_of_other_features_is_an_error_that_leaves_the_trial(data):
             parts = [xgboost.DMatrix(x[r], y[r], nthread=1, feature_names=names) for r in (slice(120), slice(120, 170))]
             train(parts, 9, TrialCallback(trial))
     assert not tuner.trials[0].state.is_final
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_folder_of_several_trials_is_said_once(matrices, tmp_path, shared, caplog):
+    strategy = hpo.Hyperband(max_resource=3, pause=True)
+    for trial in hpo.Tuner(SPACE, METRIC, strategy=strategy, max_trials=3, seed=0):
+        folder = tmp_path / ("all" if shared else str(trial.number))
+        folder.mkdir(exist_ok=True)
+        train(matrices, 3, TrialCallback(trial), xgboost.callback.TrainingCheckPoint(folder, interval=1))
+    assert caplog.text.count("TrainingCheckPoint writes to") == shared
