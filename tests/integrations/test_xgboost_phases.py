@@ -302,7 +302,8 @@ def test_early_stopping_at_the_round_of_a_pause_completes_the_trial(matrices, pl
 
 
 def test_rounds_of_each_phase_are_all_trained_over_pauses(matrices):
-    tuner, trained = hpo.Tuner(SPACE, METRIC, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9), {}
+    strategy = hpo.Hyperband(max_resource=9, pause=True)
+    tuner, trained = hpo.Tuner(SPACE, METRIC, strategy=strategy, max_trials=12, seed=0), {}
     for trial in tuner:
         booster, rounds = None, trained.setdefault(trial.number, [Rounds() for _ in range(3)])
         for n, phase in zip((4, 3, 2), rounds, strict=True):
