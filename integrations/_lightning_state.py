@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations import _random_state as random_state
-from hpo_plugins.integrations._shared import best_checkpoint_of, damaged, of_another_model
+from hpo_plugins.integrations._shared import best_checkpoint_of, damaged, of_another_model, warn_of_shared_path
 
 from hpo_plugins.errors import CheckpointError
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.trial import Fold, visit_trial
+from hpo_plugins.trial import Fold, TrainingHandle, visit_trial
 
 
 def allow_trials_in_checkpoints() -> None:
@@ -81,6 +81,37 @@ def why_not_restored(trainer: Any) -> str | None:
             "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored."
         )
     return None
+
+
+def warn_of_data_and_files(trainer: Any, trial: TrainingHandle) -> None:
+    """Say at the first start what a resume cannot restore."""
+    if trial.plugin.can_pause and (reason := why_not_restored(trainer)) is not None:
+        trial.plugin.warn_once("lightning data", reason)
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "dirpath", None) is not None:
+            path = Path(callback.dirpath, callback.filename or "")
+            is_apart = getattr(callback, "_enable_version_counter", True)  # it takes no name that is taken
+            warn_of_shared_path(trial, callback, path, is_apart=is_apart)
+
+
+def call_after_epochs(trainer: Any, call: Callable[[], None] | None) -> None:
+    """Call a function at the end of every epoch after all callbacks, the module, loggers and schedulers; None: no more.
+
+    Args:
+        trainer: The trainer.
+        call: The function.
+    """
+    loop = trainer.fit_loop
+    loop.__dict__.pop("on_advance_end", None)  # a fit that failed may have left it
+    if call is None:
+        return
+    end = loop.on_advance_end
+
+    def on_advance_end() -> None:
+        end()
+        call()
+
+    loop.on_advance_end = on_advance_end
 
 
 def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:

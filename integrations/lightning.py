@@ -14,21 +14,19 @@ A second ``fit`` of the same module is a second phase of the trial: its epochs c
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo_plugins.integrations import _lightning_ranks as ranks
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._lightning_state import load_model
-from hpo_plugins.integrations._shared import T, ask_rank_zero, begins_elsewhere, handle_of, warn_of_shared_path
+from hpo_plugins.integrations._shared import begins_elsewhere, handle_of
 
 from hpo_plugins._validation import boolean
-from hpo_plugins.errors import MissingDependency, WorkerError
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
@@ -110,7 +108,7 @@ class _Reporter:
         if stage != "fit":
             return
         trial = self._trial
-        self._check_ranks(trainer, trial)
+        ranks.check_ranks(trainer, trial)
         resumed = trial.resume_from
         if resumed is not None:
             state.check(Path(resumed), trial.trial_number, pl_module, allow_code=self._allow_code)
@@ -133,23 +131,10 @@ class _Reporter:
         loop.min_epochs = loop.epoch_loop.min_steps = None
         trainer.should_stop = True
 
-    def _check_ranks(self, trainer: Any, trial: TrainingHandle) -> None:
-        """Raise WorkerError on every rank if they train different trials."""
-        if trainer.world_size == 1:
-            return
-        own = (trial.trial_number, trial.number, trial.attempt, sorted(map(repr, trial.params.items())))
-        if not trainer.strategy.reduce_boolean_decision(own == trainer.strategy.broadcast(own, src=0), all=True):
-            raise WorkerError(
-                f"The ranks of one training must train one trial, but this is rank {trainer.global_rank} with trial "
-                f"{trial.trial_number}, and another rank has another one. Start them with torchrun or "
-                "accelerate launch on one machine, or let Lightning start them (strategy='ddp'): then all ranks follow "
-                "rank 0. Ranks on several machines cannot be tuned."
-            )
-
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
         """Let rank 0 begin the phase, and every rank learn of it."""
         trial = self._trial
-        phase = _from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
+        phase = ranks.from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
         if not trainer.is_global_zero:
             trial.plugin.follow_phase(phase)
         return phase
@@ -184,29 +169,11 @@ class _Reporter:
                 trial.plugin.start_over()
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
-        self._join(trainer)
-        if trial.plugin.can_pause and (reason := state.why_not_restored(trainer)) is not None:
-            trial.plugin.warn_once("lightning data", reason)
-        for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, "dirpath", None) is not None:
-                path = Path(callback.dirpath, callback.filename or "")
-                is_apart = getattr(callback, "_enable_version_counter", True)  # it takes no name that is taken
-                warn_of_shared_path(trial, callback, path, is_apart=is_apart)
+        state.call_after_epochs(trainer, lambda: self._end_epoch(trainer))
+        self._begun = True
+        state.warn_of_data_and_files(trainer, trial)
         if phase.restores and self._random is not None:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
-
-    def _join(self, trainer: Any) -> None:
-        """Take part in the end of every epoch after all callbacks, the module, loggers and schedulers have."""
-        loop = trainer.fit_loop
-        loop.__dict__.pop("on_advance_end", None)  # a fit that failed has left it
-        end = loop.on_advance_end
-
-        def on_advance_end() -> None:
-            end()
-            self._end_epoch(trainer)
-
-        loop.on_advance_end = on_advance_end
-        self._begun = True
 
     def _end_epoch(self, trainer: Any) -> None:
         """Save the epoch if that is due, and end the training, when nothing of the epoch is left to come."""
@@ -253,7 +220,7 @@ class _Reporter:
     def _save(self, trainer: Any) -> None:
         """Save if that is due."""
         trial = self._trial
-        if not _broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
+        if not ranks.broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
         self._saving = True
         written = False
@@ -261,7 +228,7 @@ class _Reporter:
         def write(path: Path | None) -> None:
             nonlocal written
             written = True
-            place = _broadcast(trainer, None if path is None else str(path))
+            place = ranks.broadcast(trainer, None if path is None else str(path))
             if place is None:
                 return
             try:
@@ -295,10 +262,10 @@ class _Reporter:
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
         self._end_watch()
-        trainer.fit_loop.__dict__.pop("on_advance_end", None)
+        state.call_after_epochs(trainer, None)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        trainer.fit_loop.__dict__.pop("on_advance_end", None)
+        state.call_after_epochs(trainer, None)
         if stage == "fit" and not self._begun and not self._phase.is_over:  # the checkpoint has nothing left to train
             self._trial.plugin.end_phase(is_complete=True)
             self._load_weights(pl_module)
@@ -308,8 +275,7 @@ class _Reporter:
         if self._limits is not None:
             (trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps), self._limits = self._limits, None
         if trainer.world_size > 1:
-            atexit.unregister(_leave_process_group)  # once per process, however many trainings it runs
-            atexit.register(_leave_process_group)
+            ranks.leave_at_exit()
 
     def _take_late_metrics(self, trainer: Any) -> None:
         if self._ended is None:
@@ -336,37 +302,12 @@ class _Reporter:
             value = metrics[self._metric].detach().clone().to(strategy.root_device)
             metrics = metrics | {self._metric: strategy.reduce(value, reduce_op="mean")}
         follows = self._objective_follows(trainer)
-        stop = _from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
+        stop = ranks.from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
         self._stop = self._stop or stop
 
     def _objective_follows(self, trainer: Any) -> bool:
         """Return whether the first validation of this fit, and with it perhaps the objective, is still to come."""
         return not self._validated and bool(trainer.enable_validation)
-
-
-def _leave_process_group() -> None:
-    """Join the threads of torch's process group while the interpreter is still alive.
-
-    A thread of gloo frees the tensors of the last collective after reporting it as done, and needs the interpreter's
-    lock to do so. If the process exits within those milliseconds, as a spawned rank does after the last report,
-    Python ends the thread inside a destructor, and C++ aborts the process. Lightning leaves the group at exit only
-    for nccl.
-    """
-    import torch.distributed
-
-    if torch.distributed.is_initialized():
-        gc.collect()  # a model in a cycle of references would keep the group's threads
-        torch.distributed.destroy_process_group()
-
-
-def _from_rank_zero(trainer: Any, ask: Callable[[], T]) -> T:
-    """Return what rank 0 answers, or raise what it raises, on every rank."""
-    return ask_rank_zero(ask, lambda answer: _broadcast(trainer, answer), is_rank_zero=trainer.is_global_zero)
-
-
-def _broadcast(trainer: Any, answer: Any) -> Any:
-    """Return rank 0's answer on every rank."""
-    return answer if trainer.world_size == 1 else trainer.strategy.broadcast(answer, src=0)
 
 
 def _callback_class() -> type:

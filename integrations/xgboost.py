@@ -45,6 +45,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "xgboost", "xgboost") from error
 
+from hpo_plugins.integrations import _xgboost_state as boosting
+
 __all__ = ["TrialCallback", "load_model"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
@@ -109,9 +111,9 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         if phase.checkpoint is not None:
             self._restore(Path(phase.checkpoint))
         if phase.is_over and phase.number in trial.plugin.state_of_phases:
-            _fill(self._container.history, trial.plugin.state_of_phases[phase.number])
+            boosting.fill(self._container.history, trial.plugin.state_of_phases[phase.number])
         if phase.is_over and not phase.restores:
-            _leave_out_early_stopping(self._container)
+            boosting.leave_out_early_stopping(self._container)
         if not phase.is_over:
             self._join(self._container)
         return model
@@ -128,7 +130,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             if self._stop or self._is_ended or not self._is_left(epoch + trained):
                 return True
             if not epoch and trained:
-                _count_on(container, model, trained)
+                boosting.count_on(container, model, trained)
                 for booster in self._boosters:
                     if self._learning_rate is not None:
                         booster.set_param("learning_rate", self._learning_rate)
@@ -207,11 +209,12 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         state = {
             "model": self._model,
             "log": self._container.history,
-            "learning_rate": _learning_rate(self._boosters[0]),
+            "learning_rate": boosting.learning_rate(self._boosters[0]),
             "is_ended": self._is_ended,
             "phases": {number: log for number, log in phases.items() if number < self._phase.number},
             "early_stopping": [
-                {name: getattr(callback, name) for name in _STOPPING} for callback in _early_stopping(self._container)
+                {name: getattr(callback, name) for name in _STOPPING}
+                for callback in boosting.early_stopping(self._container)
             ],
         }
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -232,32 +235,24 @@ class TrialCallback(xgboost.callback.TrainingCallback):
             raise of_another_model(path, trial, f"{state['model']}, and this training's is {own}")
         try:
             for booster, raw in zip(self._boosters, models, strict=True):
-                _load(booster, raw, self._prepared(), self._phase.trained if self._phase.restores else 0)
+                boosting.load(booster, raw, self._prepared(), self._phase.trained if self._phase.restores else 0)
         except xgboost.core.XGBoostError as error:
             raise of_another_model(path, trial, str(error).strip().partition("\n")[0]) from error
         self._trial.plugin.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
         if not self._phase.restores:
             return
         self._learning_rate, self._is_ended = state["learning_rate"], state["is_ended"]
-        _fill(self._container.history, state["log"])
+        boosting.fill(self._container.history, state["log"])
         if self._phase.is_over:
             self._trial.plugin.state_of_phases[self._phase.number] = state["log"]
-        for callback, counted in zip(_early_stopping(self._container), state["early_stopping"], strict=False):
+        for callback, counted in zip(boosting.early_stopping(self._container), state["early_stopping"], strict=False):
             for name in counted.keys() & _STOPPING:  # and nothing else that a stranger's file may name
                 setattr(callback, name, counted[name])
 
     def _prepared(self) -> list[tuple[str, Any]]:
         """Return the parameters as XGBoost prepares them for a booster, such as constraints by features' positions."""
         data = self._data
-        return _Prepared(self._parameters, [] if data is None else [data]).taken
-
-
-class _Prepared(xgboost.Booster):
-    """A booster that takes parameters and does nothing with them."""
-
-    def set_param(self, params: Any, value: Any = None) -> None:  # noqa: ARG002
-        """Take the parameters."""
-        self.taken = list(params.items()) if isinstance(params, Mapping) else list(params)
+        return boosting.Prepared(self._parameters, [] if data is None else [data]).taken
 
 
 class _State(msgspec.Struct):
@@ -297,73 +292,6 @@ def load_model(trial: TrialRecord) -> Any:
     if trained < rounds or kind != "gbtree":
         raise not_of_the_best(path, trial, trained)
     return booster[:rounds]
-
-
-def _early_stopping(container: Any) -> list[Any]:
-    return [callback for callback in container.callbacks if isinstance(callback, xgboost.callback.EarlyStopping)]
-
-
-def _fill(history: Any, log: Mapping[str, Any]) -> None:
-    """Give a training the evaluation history of the rounds that it does not train itself."""
-    for data, metrics in log.items():
-        history[data] = {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in metrics.items()}
-
-
-def _load(booster: Any, raw: bytearray, parameters: list[tuple[str, Any]], trained: int) -> None:
-    """Load a saved model into the booster of this training, which continues after ``trained`` of its rounds.
-
-    This works only before the training begins.
-    """
-    booster.load_model(raw)
-    # If the booster was configured before, as by a question for its number of rounds, loading has lost its parameters.
-    # Metrics stay, and giving them again would repeat them.
-    booster.set_param([(name, value) for name, value in parameters if name != "eval_metric"])
-    if not trained:
-        return
-    update = booster.update
-    learner = json.loads(booster.save_config())["learner"]
-    generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
-    if kind != "gblinear" and generic["seed_per_iteration"] != "1":
-        booster.set_param("seed", int(generic["seed"]) + trained)  # else it repeats the first rounds' draws
-    booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + trained, fobj)
-
-
-def _learning_rate(booster: Any) -> str | None:
-    """Return the learning rate that a booster has now; ``LearningRateScheduler`` sets it after the round before."""
-    parts = [json.loads(booster.save_config())["learner"]["gradient_booster"]]
-    while parts:
-        part = parts.pop()
-        if "learning_rate" in part:
-            return str(part["learning_rate"])
-        parts += [value for value in part.values() if isinstance(value, dict)]
-    return None
-
-
-def _count_on(container: Any, model: Any, trained: int) -> None:
-    """Let XGBoost's own callbacks count on from a checkpoint, when the first round after it begins.
-
-    They add the rounds that the model had before this training to those that they are told, which include the
-    ``trained`` ones already.
-    """
-    begun = model.num_boosted_rounds() - trained
-    for callback in container.callbacks:
-        if isinstance(callback, xgboost.callback.EarlyStopping):
-            callback.starting_round = begun
-        if isinstance(callback, xgboost.callback.TrainingCheckPoint):
-            callback._start = begun  # noqa: SLF001 - the first round after a resume would be counted twice
-            callback._epoch = (trained - 1) % callback._iterations + 1  # noqa: SLF001 - rounds since it saved
-
-
-def _leave_out_early_stopping(container: Any) -> None:
-    """Let a training that trains nothing return its model as it is: there may be no best round to return."""
-    others = [callback for callback in container.callbacks if callback not in _early_stopping(container)]
-
-    def after_training(model: Any) -> Any:
-        for callback in others:
-            model = callback.after_training(model=model)
-        return model
-
-    container.after_training = after_training
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
