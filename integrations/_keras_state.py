@@ -23,7 +23,8 @@ from hpo_plugins.errors import CheckpointError
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: ("best",),
+    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
 }
 """What Keras's callbacks, and classes that are derived from them, carry from epoch to epoch."""
 
@@ -33,6 +34,10 @@ class OptimizerState(NamedTuple):
 
     arrays: list[Any]
     trains: list[int]
+
+    def trains_all(self, places: list[int]) -> bool:
+        """Return whether it was built for all of some variables: Keras refuses to train others."""
+        return set(places) <= set(self.trains)
 
 
 class Checkpoint(NamedTuple):
@@ -83,15 +88,16 @@ def _optimizers_in(values: Any) -> Iterator[Any]:
 # Writing.
 
 
-def write(path: Path, model: Any, weights: list[Any], callbacks: list[Any], phases: dict[int, Any]) -> None:
-    """Write a checkpoint.
+def write(path: Path, model: Any, callbacks: list[Any], data: Any, phases: dict[int, Any], *, is_ended: bool) -> None:
+    """Write a checkpoint, after all callbacks have seen an epoch.
 
     Args:
         path: Where to write it.
         model: The model.
-        weights: The values of its variables.
         callbacks: The callbacks of the training.
+        data: The training's ``x``.
         phases: What is kept of the phases before, by number.
+        is_ended: Whether another callback has ended the training after this epoch.
     """
     history = next((c for c in callbacks if isinstance(c, keras.callbacks.History)), None)
     counting = _counting(callbacks)
@@ -103,12 +109,15 @@ def write(path: Path, model: Any, weights: list[Any], callbacks: list[Any], phas
         "history": None if history is None else [list(history.epoch), history.history],
         "phases": phases,
         "callbacks": [
-            {name: getattr(c, name) for name in names} | {"best_weights": len(weights)}
+            {name: getattr(c, name) for name in names if hasattr(c, name)} | {"best_weights": len(weights)}
             for (c, names), weights in zip(counting, best, strict=True)
         ],
         "optimizers": [_places(optimizer, model, places) if optimizer.built else None for optimizer in optimizers],
+        "optimizer_types": [type(optimizer).__name__ for optimizer in optimizers],
+        "is_ended": is_ended,
+        "data": data_state(data),
     }
-    arrays = {"model": weights, "best": [np.asarray(array) for weights in best for array in weights]}
+    arrays = {"model": arrays_of(model), "best": [np.asarray(array) for weights in best for array in weights]}
     arrays |= {f"optimizer{n}": arrays_of(o) if o.built else [] for n, o in enumerate(optimizers)}
     named = {f"{part}-{number}": array for part, all_ in arrays.items() for number, array in enumerate(all_)}
     text = json.dumps(state, default=_plain).encode()
@@ -181,10 +190,18 @@ def restore_model(checkpoint: Checkpoint, model: Any, path: Path, trial: int) ->
     if len(optimizers) != len(checkpoint.optimizers):
         difference = f"it has {len(checkpoint.optimizers)} optimisers, and this training's has {len(optimizers)}"
         raise of_another_model(path, trial, difference)
+    here = [type(optimizer).__name__ for optimizer in optimizers]
+    there = checkpoint.state.get("optimizer_types", here)  # checkpoints of earlier versions do not tell
+    if there != here:
+        difference = f"its optimisers are {', '.join(there)}, and this training's {', '.join(here)}"
+        raise of_another_model(path, trial, difference)
     _assign("model", variables, checkpoint.model, path, trial)
+    places = {id(variable): place for place, variable in enumerate(variables)}
     for optimizer, saved in zip(optimizers, checkpoint.optimizers, strict=True):
         if saved is None:
             continue
+        if optimizer is model.optimizer and not saved.trains_all([places[id(v)] for v in model.trainable_variables]):
+            raise of_another_model(path, trial, "its optimiser trains fewer of the layers than this training's")
         if not optimizer.built:
             optimizer.build([variables[place] for place in saved.trains])
         _assign("optimiser", variables_of(optimizer), saved.arrays, path, trial)
@@ -232,6 +249,58 @@ def restore_callbacks(checkpoint: Checkpoint, callbacks: list[Any]) -> None:
         for name in names:
             if name in counted:
                 setattr(callback, name, counted[name])
+
+
+def data_state(data: Any) -> dict[str, Any]:
+    """Return the state of training data: that of the random generators in it, and its own if it tells."""
+    generators = random_state.generators_of(random_state.owners_in(data))
+    own = data.state_dict() if _tells(data) else None
+    return {"generators": [random_state.state_of(generator) for generator in generators], "own": own}
+
+
+def restore_data(checkpoint: Checkpoint, data: Any) -> None:
+    """Restore the state of training data."""
+    state = checkpoint.state.get("data") or {"generators": [], "own": None}
+    generators = random_state.generators_of(random_state.owners_in(data))
+    for generator, saved in zip(generators, state["generators"], strict=False):
+        random_state.set_state(generator, saved)
+    if state["own"] is not None and _tells(data):
+        data.load_state_dict(state["own"])
+
+
+def why_not_restored(data: Any) -> str | None:
+    """Return which state of the training data is lost on resume, None if none is known to be."""
+    tells = "give it state_dict() and load_state_dict() of JSON types"
+    if _tells(data):
+        return None
+    if isinstance(data, Iterator):
+        return (
+            "A generator or iterator as training data cannot be saved: after a resume it begins again. Pass arrays or "
+            f"a keras.utils.PyDataset instead, or {tells}."
+        )
+    if isinstance(data, keras.utils.PyDataset):
+        hooks = [hook for hook in ("on_epoch_begin", "on_epoch_end") if _overrides(data, hook)]
+        if hooks:
+            return (
+                f"What {type(data).__name__}.{hooks[0]} changes cannot be saved: after a resume the data begins as it "
+                f"was made. To restore it, {tells}."
+            )
+        if data.workers > 1 and random_state.generators_of([data]):
+            return f"The generators in the workers of {type(data).__name__} cannot be saved: use workers=1."
+    if type(data).__module__.startswith("tensorflow") and keras.backend.backend() != "tensorflow":  # else it is said
+        return (
+            "The shuffling of tf.data cannot be saved: a training that resumes shuffles its data anew, and is equal in "
+            "distribution to an uninterrupted one, not in every bit."
+        )
+    return None
+
+
+def _overrides(data: Any, hook: str) -> bool:
+    return getattr(type(data), hook, None) is not getattr(keras.utils.PyDataset, hook, None)
+
+
+def _tells(data: Any) -> bool:
+    return hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
 
 
 def restore_history(saved: list[Any], callbacks: list[Any]) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations import _random_state as random_state
-from hpo_plugins.integrations._shared import best_checkpoint_of, damaged, of_another_model
+from hpo_plugins.integrations._shared import best_checkpoint_of, damaged, of_another_model, warn_of_shared_path
 
 from hpo_plugins.errors import CheckpointError
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.trial import Fold, visit_trial
+from hpo_plugins.trial import Fold, TrainingHandle, visit_trial
 
 
 def allow_trials_in_checkpoints() -> None:
@@ -28,7 +28,7 @@ def allow_trials_in_checkpoints() -> None:
 
 def generator_states(trainer: Any) -> list[str]:
     """Return the states of the generators that the training's data loaders were given."""
-    return [bytes(generator.get_state().numpy()).hex() for generator in _generators(trainer)]
+    return [random_state.state_of(generator) for generator in _generators(trainer)]
 
 
 def has_persistent_workers(trainer: Any) -> bool:
@@ -48,13 +48,11 @@ def restore_generators(trainer: Any, states: list[str], random: dict[str, Any]) 
         states: What ``generator_states`` returned.
         random: The states of the process's generators.
     """
-    generators = list(_generators(trainer))
+    generators = _generators(trainer)
     if not generators and not has_persistent_workers(trainer):
         return
-    import torch
-
     for generator, state in zip(generators, states, strict=False):
-        generator.set_state(torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8))
+        random_state.set_state(generator, state)
     random_state.restore(random)
     iter(trainer.fit_loop._data_fetcher)  # noqa: SLF001 - Lightning does this between two epochs
 
@@ -64,17 +62,56 @@ def _loaders(trainer: Any) -> list[Any]:
     return [] if combined is None else list(combined.flattened)
 
 
-def _generators(trainer: Any) -> Iterator[Any]:
-    import torch
+def _generators(trainer: Any) -> list[Any]:
+    """Return the generators that data loaders, their samplers and data sets keep."""
+    return random_state.generators_of(owner for loader in _loaders(trainer) for owner in random_state.owners_in(loader))
 
-    seen = set()
-    for loader in _loaders(trainer):
-        batches = getattr(loader, "batch_sampler", None)
-        for owner in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator) and id(generator) not in seen:
-                seen.add(id(generator))
-                yield generator
+
+def why_not_restored(trainer: Any) -> str | None:
+    """Return which state of the data is lost on resume, None if none is known to be."""
+    loaders = _loaders(trainer)
+    if any(isinstance(loader, Iterator) and not hasattr(loader, "state_dict") for loader in loaders):
+        return (
+            "A generator or iterator as training data cannot be saved: after a resume it begins again. Pass a "
+            "DataLoader, or an object with state_dict() and load_state_dict()."
+        )
+    if has_persistent_workers(trainer):
+        return (
+            "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
+            "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored."
+        )
+    return None
+
+
+def warn_of_data_and_files(trainer: Any, trial: TrainingHandle) -> None:
+    """Say at the first start what a resume cannot restore."""
+    if trial.plugin.can_pause and (reason := why_not_restored(trainer)) is not None:
+        trial.plugin.warn_once("lightning data", reason)
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "dirpath", None) is not None:
+            path = Path(callback.dirpath, callback.filename or "")
+            is_apart = getattr(callback, "_enable_version_counter", True)  # it takes no name that is taken
+            warn_of_shared_path(trial, callback, path, is_apart=is_apart)
+
+
+def call_after_epochs(trainer: Any, call: Callable[[], None] | None) -> None:
+    """Call a function at the end of every epoch after all callbacks, the module, loggers and schedulers; None: no more.
+
+    Args:
+        trainer: The trainer.
+        call: The function.
+    """
+    loop = trainer.fit_loop
+    loop.__dict__.pop("on_advance_end", None)  # a fit that failed may have left it
+    if call is None:
+        return
+    end = loop.on_advance_end
+
+    def on_advance_end() -> None:
+        end()
+        call()
+
+    loop.on_advance_end = on_advance_end
 
 
 def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
@@ -113,6 +150,70 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
         name = other[0]
         difference = f"{name} has shape {there[name]} there, and {here[name]} in this training"
         raise of_another_model(path, number, difference)
+
+
+def refuse_other_modules(pl_module: Any, path: Path, number: int) -> Any:
+    """Raise CheckpointError when a module loads a state with other entries than its own, until the result is removed.
+
+    Until it is loaded, neither is final: the module may create layers late, and its hooks may change what is loaded.
+
+    Args:
+        pl_module: The module.
+        path: The checkpoint.
+        number: The trial.
+    """
+
+    def refuse(_: Any, incompatible: Any) -> None:
+        if not (pl_module.strict_loading and (incompatible.missing_keys or incompatible.unexpected_keys)):
+            return
+        handle.remove()
+        kinds = {"it has no": incompatible.missing_keys, "it has": incompatible.unexpected_keys}
+        parts = [f"{kind} {', '.join(names[:3])}" for kind, names in kinds.items() if names]
+        raise of_another_model(path, number, f"{' and '.join(parts)}, unlike this training's")
+
+    handle = pl_module.register_load_state_dict_post_hook(refuse)
+    return handle
+
+
+def epochs_of(checkpoint: dict[str, Any]) -> int:
+    """Return how many epochs the training of a Lightning checkpoint had trained."""
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError):
+        return int(checkpoint.get("epoch", 0))
+
+
+def optimizers_in(checkpoint: dict[str, Any]) -> list[list[int]] | None:
+    """Return how many parameters each group of each optimizer in a checkpoint has; None if it does not tell."""
+    try:
+        return [
+            [len(group["params"]) for group in optimizer["param_groups"]]
+            for optimizer in checkpoint["optimizer_states"]
+        ]
+    except (KeyError, TypeError):  # of a strategy that shards them
+        return None
+
+
+def check_optimizers(saved: list[list[int]], loaded: dict[str, Any], trainer: Any, path: Path, number: int) -> None:
+    """Raise CheckpointError if a training's optimizers are not those of its checkpoint.
+
+    Args:
+        saved: What ``optimizers_in`` returned.
+        loaded: What the callback has kept in the checkpoint.
+        trainer: The trainer.
+        path: The checkpoint.
+        number: The trial.
+    """
+    own = [[len(group["params"]) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+    names = [type(optimizer).__name__ for optimizer in trainer.optimizers]
+    there = loaded.get("optimizers", names)  # checkpoints of earlier versions do not tell
+    if (saved, there) != (own, names):
+        raise of_another_model(
+            path,
+            number,
+            f"its optimizers are {', '.join(there)} with groups of {saved} parameters, and this training's are "
+            f"{', '.join(names)} with groups of {own}",
+        )
 
 
 def load_model(trial: TrialRecord, model: Any, *, allow_code_in_checkpoints: bool = False) -> Any:

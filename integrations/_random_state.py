@@ -6,8 +6,10 @@ training draws what it would have drawn without the interruption.
 
 from __future__ import annotations
 
+import json
 import random
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,54 @@ def restore(state: dict[str, Any]) -> None:
         devices = state.get("cuda", [])
         if devices and torch.cuda.device_count() == len(devices):
             torch.cuda.set_rng_state_all([_from_hex(torch, one) for one in devices])
+
+
+def generators_of(owners: Iterable[Any]) -> list[Any]:
+    """Return each random generator that one of some objects, such as samplers and data sets, keeps as an attribute."""
+    torch: Any = sys.modules.get("torch")
+    kinds = (random.Random, np.random.Generator, np.random.RandomState, *([] if torch is None else [torch.Generator]))
+    found = (value for owner in owners for value in getattr(owner, "__dict__", {}).values())
+    return list({id(value): value for value in found if isinstance(value, kinds)}.values())
+
+
+def owners_in(loader: Any) -> Iterator[Any]:
+    """Yield a data loader and the parts of it that may keep a generator: samplers, and data sets within data sets."""
+    batches = getattr(loader, "batch_sampler", None)
+    yield from (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    data = getattr(loader, "dataset", None)
+    seen: set[int] = set()
+    while data is not None and id(data) not in seen:
+        seen.add(id(data))
+        yield data
+        data = getattr(data, "dataset", None)
+
+
+def state_of(generator: Any) -> str:
+    """Return the state of a generator."""
+    if isinstance(generator, random.Random):
+        return json.dumps(generator.getstate())
+    if isinstance(generator, np.random.Generator):
+        return json.dumps(generator.bit_generator.state, default=_plain)
+    if isinstance(generator, np.random.RandomState):
+        return json.dumps(generator.get_state(legacy=False), default=_plain)
+    return _to_hex(generator.get_state())
+
+
+def set_state(generator: Any, state: str) -> None:
+    """Restore the state of a generator."""
+    if isinstance(generator, random.Random):
+        version, words, gauss = json.loads(state)
+        generator.setstate((version, tuple(words), gauss))
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = json.loads(state)
+    elif isinstance(generator, np.random.RandomState):
+        generator.set_state(json.loads(state))
+    else:
+        generator.set_state(_from_hex(sys.modules["torch"], state))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist()
 
 
 def _to_hex(tensor: Any) -> str:

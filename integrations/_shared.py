@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hpo_plugins.errors import CheckpointError, HpoError, InvalidArgument, MetricNotFound
-from hpo_plugins.records import TrialRecord
+from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.trial import TrainingHandle
 from hpo_plugins.tuner import Tuner
 
@@ -174,6 +175,52 @@ def of_another_model(path: Path, number: int, difference: str) -> CheckpointErro
         difference: In what they differ.
     """
     return CheckpointError(f"The checkpoint {path} is of another model: {difference}. {cure(number)}")
+
+
+def begins_elsewhere(number: int, start: int, begins: int, how: str, unit: str = "epoch") -> HpoError:
+    """Return the error that a training does not begin where its trial does.
+
+    Args:
+        number: The trial.
+        start: The epoch after which the trial is to be trained, 0 if it is new.
+        begins: The epoch after which this training begins.
+        how: What to do about it.
+        unit: What is counted.
+    """
+    if start:
+        return CheckpointError(
+            f"Trial {number} resumes after {unit} {start}, but this training begins after {unit} {begins}. {how}"
+        )
+    return InvalidArgument(
+        f"Trial {number} is new, but its training resumes after {unit} {begins} of another one's checkpoint. {how}"
+    )
+
+
+_writers: weakref.WeakKeyDictionary[object, dict[str, int]] = weakref.WeakKeyDictionary()
+"""Which trial has written to which path first, for each study that this process trains."""
+
+
+def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, is_apart: bool = False) -> None:
+    """Warn if trials of which one is trained while another is not over write to the same path.
+
+    Args:
+        trial: The trial that begins.
+        callback: The framework's callback that writes.
+        path: Where to.
+        is_apart: Whether it writes beside the files of others that it finds: then only trials at the same time collide.
+    """
+    session, number = trial.plugin.visit().session, trial.trial_number
+    first = _writers.setdefault(session, {}).setdefault(str(path.absolute()), number)
+    if first == number:
+        return
+    at_once = any(other.state is TrialState.RUNNING and other.row.number != number for other in session.history)
+    if at_once or (trial.plugin.can_pause and not is_apart):
+        name = type(callback).__name__
+        trial.plugin.warn_once(
+            f"files of {name}",
+            f"{name} writes to {path} in trial {first} and in trial {number}: after a pause, or with several workers, "
+            "a trial finds the files of another there. Put trial.number into the path.",
+        )
 
 
 def cure(number: int) -> str:

@@ -14,27 +14,26 @@ A second ``fit`` of the same module is a second phase of the trial: its epochs c
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo_plugins.integrations import _lightning_ranks as ranks
 from hpo_plugins.integrations import _lightning_state as state
 from hpo_plugins.integrations import _random_state as random_state
 from hpo_plugins.integrations._lightning_state import load_model
-from hpo_plugins.integrations._shared import T, ask_rank_zero, handle_of
+from hpo_plugins.integrations._shared import begins_elsewhere, handle_of
 
 from hpo_plugins._validation import boolean
-from hpo_plugins.errors import CheckpointError, MissingDependency, WorkerError
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.execution.ranks import publish_address
 from hpo_plugins.trial import Phase, TrainingHandle
 
 __all__ = ["TrialCallback", "load_model"]
 
 _NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
+_REMEDY = "Pass ckpt_path=trial.resume_from to fit; it is None for a new trial."
 Metrics = dict[str, Any]
 
 
@@ -53,11 +52,17 @@ class _Reporter:
         publish_address()
         state.allow_trials_in_checkpoints()
         self._metric = trial.objective.metric
-        self._saving: str | None = None
+        self._saving = False
+        self._stop = False  # whether the trial is to stop, which the trainer is told when the epoch is over
+        self._is_ended = False  # whether Lightning or another callback has ended the training after the last epoch
+        self._is_left = True  # whether the trainer's limits ask for another epoch
+        self._begun = False
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = 0  # the trainer's epoch when the phase began
         self._loaded: dict[str, Any] = {}
         self._random: dict[str, Any] | None = None
+        self._saved: list[list[int]] | None = None  # the sizes of the optimizers' groups in the checkpoint
+        self._watch: Any = None  # watches what the module loads, until it is removed
         self._limits: tuple[Any, Any] | None = None  # the trainer's, while it trains nothing
         self._forget()
 
@@ -83,73 +88,103 @@ class _Reporter:
         random_state.restore(self._random)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        if trainer.state.fn != "fit":
+            return
         self._loaded = checkpoint.get("hpo_plugins", {})
+        trial, phase = self._trial, self._phase
+        is_new = not (phase.number or phase.restores or phase.is_over)
+        if is_new or (phase.restores and not self._is_own(phase)):
+            self._end_watch()
+            raise begins_elsewhere(trial.trial_number, phase.start, state.epochs_of(checkpoint), _REMEDY)
+        if phase.restores:
+            self._saved = state.optimizers_in(checkpoint)
+
+    def _is_own(self, phase: Phase) -> bool:
+        """Return whether what was loaded is the checkpoint that the phase resumes from."""
+        own = (phase.start, self._trial.trial_number)
+        return (self._loaded.get("epoch"), self._loaded.get("trial", own[1])) == own
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage != "fit":
             return
         trial = self._trial
-        self._check_ranks(trainer, trial)
-        if trial.resume_from is not None:
-            state.check(Path(trial.resume_from), trial.trial_number, pl_module, allow_code=self._allow_code)
-        self._loaded, self._random = {}, None
+        ranks.check_ranks(trainer, trial)
+        resumed = trial.resume_from
+        if resumed is not None:
+            state.check(Path(resumed), trial.trial_number, pl_module, allow_code=self._allow_code)
+        self._loaded, self._random, self._saved = {}, None, None
+        self._stop = self._is_ended = self._begun = False
         self._phase = self._begin_phase(trainer, pl_module)
         if self._phase.is_over:
-            loop = trainer.fit_loop
-            self._limits = loop.min_epochs, loop.epoch_loop.min_steps
-            loop.min_epochs = loop.epoch_loop.min_steps = None
-            trainer.should_stop = True
+            self._train_nothing(trainer)
+        if resumed is not None and self._phase.restores:
+            self._watch = state.refuse_other_modules(pl_module, Path(resumed), trial.trial_number)
 
-    def _check_ranks(self, trainer: Any, trial: TrainingHandle) -> None:
-        """Raise WorkerError on every rank if they train different trials."""
-        if trainer.world_size == 1:
-            return
-        own = (trial.trial_number, trial.number, trial.attempt, sorted(map(repr, trial.params.items())))
-        if not trainer.strategy.reduce_boolean_decision(own == trainer.strategy.broadcast(own, src=0), all=True):
-            raise WorkerError(
-                f"The ranks of one training must train one trial, but this is rank {trainer.global_rank} with trial "
-                f"{trial.trial_number}, and another rank has another one. Start them with torchrun or "
-                "accelerate launch on one machine, or let Lightning start them (strategy='ddp'): then all ranks follow "
-                "rank 0. Ranks on several machines cannot be tuned."
-            )
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.remove()
+
+    def _train_nothing(self, trainer: Any) -> None:
+        loop = trainer.fit_loop
+        self._limits = loop.min_epochs, loop.epoch_loop.min_steps
+        loop.min_epochs = loop.epoch_loop.min_steps = None
+        trainer.should_stop = True
 
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
         """Let rank 0 begin the phase, and every rank learn of it."""
         trial = self._trial
-        phase = _from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
+        phase = ranks.from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
         if not trainer.is_global_zero:
             trial.plugin.follow_phase(phase)
         return phase
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        path = self._phase.checkpoint
-        if (
-            path is not None and self._phase.is_over
-        ):  # whether or not it was passed on: nothing is trained that needs it
-            state.load_weights(Path(path), pl_module, allow_code=self._allow_code)
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self._end_watch()
+        phase = self._phase
+        if phase.checkpoint is None:
+            return
+        if self._saved is not None:
+            path = Path(phase.checkpoint)
+            state.check_optimizers(self._saved, self._loaded, trainer, path, self._trial.trial_number)
+        if self._loaded.get("is_ended") and not phase.is_over:
+            self._train_nothing(trainer)
+        if phase.is_over:  # whether or not it was passed on: nothing is trained that needs it
+            self._load_weights(pl_module)
+
+    def _load_weights(self, pl_module: Any) -> None:
+        """Give the module the weights of the checkpoint; averaged ones, if a callback averages them."""
+        if self._phase.checkpoint is not None:
+            state.load_weights(Path(self._phase.checkpoint), pl_module, allow_code=self._allow_code)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._forget()
         trial, phase = self._trial, self._phase
-        if phase.restores and self._loaded.get("epoch") != phase.start:
-            if trial.plugin.can_pause or trainer.current_epoch or phase.number:
-                raise CheckpointError(
-                    f"Trial {trial.trial_number} resumes after epoch {phase.start}, but this training begins after "
-                    f"epoch {trainer.current_epoch}. Pass ckpt_path=trial.resume_from to fit; it is None for a new "
-                    "trial."
-                )
+        begins = int(trainer.current_epoch)
+        is_new = not (phase.number or phase.restores)
+        if (is_new and begins and trainer.ckpt_path is not None) or (phase.restores and not self._is_own(phase)):
+            if trial.plugin.can_pause or begins or phase.number:
+                raise begins_elsewhere(trial.trial_number, phase.start, begins, _REMEDY)
             if trainer.is_global_zero:
                 trial.plugin.start_over()
             self._phase = phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._first = trainer.current_epoch - phase.trained if phase.number else 0
-        if trial.plugin.can_pause and state.has_persistent_workers(trainer):
-            trial.plugin.warn_once(
-                "persistent workers",
-                "The workers of a DataLoader with persistent_workers=True cannot be saved: after a resume, random "
-                "numbers that they draw themselves (such as for augmentation) are new ones. All else is restored.",
-            )
+        state.call_after_epochs(trainer, lambda: self._end_epoch(trainer))
+        self._begun = True
+        state.warn_of_data_and_files(trainer, trial)
         if phase.restores and self._random is not None:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
+
+    def _end_epoch(self, trainer: Any) -> None:
+        """Save the epoch if that is due, and end the training, when nothing of the epoch is left to come."""
+        is_trained = self._ended is not None
+        self._take_late_metrics(trainer)
+        self._is_ended = bool(trainer.should_stop)
+        limits = ((trainer.current_epoch, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
+        self._is_left = not any(limit not in (None, -1) and done >= limit for done, limit in limits)
+        if is_trained:
+            self._save(trainer)
+        trainer.should_stop |= self._stop
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._names_before = set(trainer.callback_metrics)
@@ -176,26 +211,24 @@ class _Reporter:
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._batches_before = trainer.fit_loop.total_batch_idx
-        self._take_late_metrics(trainer)
-        self._save(trainer, epoch_begun=True)
+        if self._stop:  # the trainer's min_epochs go on: who else ends the training must be seen
+            trainer.should_stop = False
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._take_late_metrics(trainer)
-        if trainer.fit_loop.total_batch_idx != self._batches_before:  # else it was saved when the empty epoch began
-            self._save(trainer, epoch_begun=False)
+        self._trial.plugin.end_phase(is_complete=self._is_ended or not self._stop or not self._is_left)
 
-    def _save(self, trainer: Any, *, epoch_begun: bool) -> None:
-        """Save if that is due: after everything that belongs to an epoch, schedulers included."""
+    def _save(self, trainer: Any) -> None:
+        """Save if that is due."""
         trial = self._trial
-        if not _broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
+        if not ranks.broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
-        self._saving = "begun" if epoch_begun else "ended"
+        self._saving = True
         written = False
 
         def write(path: Path | None) -> None:
             nonlocal written
             written = True
-            place = _broadcast(trainer, None if path is None else str(path))
+            place = ranks.broadcast(trainer, None if path is None else str(path))
             if place is None:
                 return
             try:
@@ -209,30 +242,40 @@ class _Reporter:
             if not written:
                 write(None)
         finally:
-            self._saving = None
+            self._saving = False
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        if self._saving is None:
+        if not self._saving:
             return
-        checkpoint["hpo_plugins"] = {"epoch": self._last_epoch, "generators": state.generator_states(trainer)}
+        checkpoint["hpo_plugins"] = {
+            "trial": self._trial.trial_number,
+            "epoch": self._last_epoch,
+            "is_ended": self._is_ended,
+            "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers],
+            "generators": state.generator_states(trainer),
+        }
         loop = checkpoint["loops"]["fit_loop"]
-        if self._saving == "begun":  # Lightning already counts the next epoch as ready
-            for count in loop["epoch_progress"].values():
-                count["ready"] -= 1
         if trainer.max_steps != -1:  # else Lightning 2.6 resumes with an empty epoch, and counts it
             progress = loop["epoch_loop.batch_progress"]
             progress["current"] = dict.fromkeys(progress["current"], 0)
             progress["is_last_batch"] = False
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        drew = stage == "fit" and self._phase.is_over and self._phase.restores  # Lightning has drawn an epoch's order
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
+        self._end_watch()
+        state.call_after_epochs(trainer, None)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        state.call_after_epochs(trainer, None)
+        if stage == "fit" and not self._begun and not self._phase.is_over:  # the checkpoint has nothing left to train
+            self._trial.plugin.end_phase(is_complete=True)
+            self._load_weights(pl_module)
+        drew = stage == "fit" and self._phase.restores and not self._begun  # Lightning has drawn an epoch's order
         if drew and self._random is not None:
             random_state.restore(self._random)
         if self._limits is not None:
             (trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps), self._limits = self._limits, None
         if trainer.world_size > 1:
-            atexit.unregister(_leave_process_group)  # once per process, however many trainings it runs
-            atexit.register(_leave_process_group)
+            ranks.leave_at_exit()
 
     def _take_late_metrics(self, trainer: Any) -> None:
         if self._ended is None:
@@ -259,37 +302,12 @@ class _Reporter:
             value = metrics[self._metric].detach().clone().to(strategy.root_device)
             metrics = metrics | {self._metric: strategy.reduce(value, reduce_op="mean")}
         follows = self._objective_follows(trainer)
-        stop = _from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
-        trainer.should_stop = trainer.should_stop or stop
+        stop = ranks.from_rank_zero(trainer, lambda: self._trial.report(epoch, metrics, objective_follows=follows))
+        self._stop = self._stop or stop
 
     def _objective_follows(self, trainer: Any) -> bool:
         """Return whether the first validation of this fit, and with it perhaps the objective, is still to come."""
         return not self._validated and bool(trainer.enable_validation)
-
-
-def _leave_process_group() -> None:
-    """Join the threads of torch's process group while the interpreter is still alive.
-
-    A thread of gloo frees the tensors of the last collective after reporting it as done, and needs the interpreter's
-    lock to do so. If the process exits within those milliseconds, as a spawned rank does after the last report,
-    Python ends the thread inside a destructor, and C++ aborts the process. Lightning leaves the group at exit only
-    for nccl.
-    """
-    import torch.distributed
-
-    if torch.distributed.is_initialized():
-        gc.collect()  # a model in a cycle of references would keep the group's threads
-        torch.distributed.destroy_process_group()
-
-
-def _from_rank_zero(trainer: Any, ask: Callable[[], T]) -> T:
-    """Return what rank 0 answers, or raise what it raises, on every rank."""
-    return ask_rank_zero(ask, lambda answer: _broadcast(trainer, answer), is_rank_zero=trainer.is_global_zero)
-
-
-def _broadcast(trainer: Any, answer: Any) -> Any:
-    """Return rank 0's answer on every rank."""
-    return answer if trainer.world_size == 1 else trainer.strategy.broadcast(answer, src=0)
 
 
 def _callback_class() -> type:

@@ -33,6 +33,7 @@ from hpo_plugins.integrations._shared import (
     hint_of_order,
     not_of_the_best,
     of_another_model,
+    warn_of_shared_path,
 )
 
 from hpo_plugins.errors import MetricNotFound, MissingDependency
@@ -44,9 +45,13 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependency.of(error, "xgboost", "xgboost") from error
 
+from hpo_plugins.integrations import _xgboost_state as boosting
+
 __all__ = ["TrialCallback", "load_model"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
+_NEWER = ("names", "types")
+"""What checkpoints of earlier versions do not tell of their model."""
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "num_parallel_tree")
 _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
 """The counters of early stopping: public attributes of JSON types."""
@@ -75,10 +80,14 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._boosters: list[Any] = []
         self._container: Any = None
         self._parameters: dict[str, Any] = {}
+        self._data: Any = None
         self._model: dict[str, Any] = {}
         self._total: int | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._stop = False
+        self._is_ended = False  # whether XGBoost or another callback has ended the training after the last round
+        self._left = True  # whether num_boost_round asks for another round
+        self._reported: int | None = None  # the last round of this training, as XGBoost counts
         self._learning_rate: str | None = None
 
     def before_training(self, model: Any) -> Any:
@@ -90,20 +99,52 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._container = calling_object(xgboost.callback.CallbackContainer)
         self._total = arguments.get("num_boost_round")
         self._parameters = dict(arguments.get("params") or {})
+        self._data = arguments.get("dtrain")
         self._model = _model(arguments) | {"boosters": len(self._boosters)}
         given = model.num_boosted_rounds() if is_booster and arguments.get("xgb_model") is not None else 0
         self._phase = phase = trial.plugin.begin_phase(given, continues=given > 0)
+        for saving in self._container.callbacks:
+            if isinstance(saving, xgboost.callback.TrainingCheckPoint):
+                warn_of_shared_path(trial, saving, Path(saving._path, saving._name))  # noqa: SLF001
         if trial.plugin.can_pause or phase.restores:
             self._warn_of_sampling()
         if phase.checkpoint is not None:
             self._restore(Path(phase.checkpoint))
         if phase.is_over and phase.number in trial.plugin.state_of_phases:
-            _fill(self._container.history, trial.plugin.state_of_phases[phase.number])
-        if phase.is_over:
-            _leave_out_early_stopping(self._container)
-        elif phase.trained:
-            _count_from(self._container, phase.trained, self._boosters, self._learning_rate)
+            boosting.fill(self._container.history, trial.plugin.state_of_phases[phase.number])
+        if phase.is_over and not phase.restores:
+            boosting.leave_out_early_stopping(self._container)
+        if not phase.is_over:
+            self._join(self._container)
         return model
+
+    def _join(self, container: Any) -> None:
+        """Take part in every round after all callbacks have, whatever their order, and count on from a checkpoint.
+
+        XGBoost asks no further callback after one that ends the training, and it counts from 0 in each call of
+        ``train``, so that a schedule of the learning rate would begin again.
+        """
+        before, after, trained = container.before_iteration, container.after_iteration, self._phase.trained
+
+        def before_iteration(model: Any, epoch: int, *data: Any) -> bool:
+            if self._stop or self._is_ended or not self._is_left(epoch + trained):
+                return True
+            if not epoch and trained:
+                boosting.count_on(container, model, trained)
+                for booster in self._boosters:
+                    if self._learning_rate is not None:
+                        booster.set_param("learning_rate", self._learning_rate)
+            return bool(before(model, epoch + trained, *data))
+
+        def after_iteration(model: Any, epoch: int, *data: Any) -> bool:
+            ends = bool(after(model, epoch + trained, *data))
+            if self._reported != epoch + trained:
+                self.after_iteration(model, epoch + trained, container.history)
+            self._is_ended, self._left = ends, self._is_left(epoch + trained + 1)
+            self._save_if_due()
+            return ends
+
+        container.before_iteration, container.after_iteration = before_iteration, after_iteration
 
     def _warn_of_sampling(self) -> None:
         parameters = self._parameters
@@ -118,18 +159,19 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 "every bit.",
             )
 
-    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-        """Save the round before if that is due, and end the training.
+    def _is_left(self, epoch: int) -> bool:
+        return self._total is None or epoch < self._total
 
-        It ends here rather than in ``after_iteration``, where callbacks that come later would miss the last round.
-        """
-        if self._phase.is_over:
-            return True
-        self._save_if_due()
-        return self._stop or (self._total is not None and epoch >= self._total)
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+        """Train nothing in a phase that is over."""
+        return self._phase.is_over
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-        """Report the round."""
+        """Report the round.
+
+        The training ends before the next one: callbacks that come later must see this one.
+        """
+        self._reported = epoch
         metrics: dict[str, float] = {}
         for data, log in evals_log.items():
             for metric, values in log.items():
@@ -148,10 +190,11 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """Save the last round if that is due, and leave no trace in the model."""
+        """Say how the phase has ended, and leave no trace in the model."""
         if not self._phase.is_over:
-            self._save_if_due()
-            self._trial.plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
+            plugin = self._trial.plugin
+            plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
+            plugin.end_phase(is_complete=self._is_ended or not self._stop or not self._left)
         for booster in self._boosters:
             booster.__dict__.pop("update", None)
         self._start()
@@ -166,10 +209,12 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         state = {
             "model": self._model,
             "log": self._container.history,
-            "learning_rate": _learning_rate(self._boosters[0]),
+            "learning_rate": boosting.learning_rate(self._boosters[0]),
+            "is_ended": self._is_ended,
             "phases": {number: log for number, log in phases.items() if number < self._phase.number},
             "early_stopping": [
-                {name: getattr(callback, name) for name in _STOPPING} for callback in _early_stopping(self._container)
+                {name: getattr(callback, name) for name in _STOPPING}
+                for callback in boosting.early_stopping(self._container)
             ],
         }
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -185,21 +230,29 @@ class TrialCallback(xgboost.callback.TrainingCallback):
                 models = [bytearray(archive.read(f"{number}.ubj")) for number in range(len(archive.namelist()) - 1)]
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
             raise damaged(path, "XGBoost", trial, error) from error
-        if state["model"] != self._model:
-            difference = f"{state['model']}, and this training's is {self._model}"
-            raise of_another_model(path, trial, difference)
-        for booster, raw in zip(self._boosters, models, strict=True):
-            _load(booster, raw, self._parameters, self._phase.trained if self._phase.restores else 0)
+        own = {name: value for name, value in self._model.items() if name in state["model"] or name not in _NEWER}
+        if state["model"] != own:
+            raise of_another_model(path, trial, f"{state['model']}, and this training's is {own}")
+        try:
+            for booster, raw in zip(self._boosters, models, strict=True):
+                boosting.load(booster, raw, self._prepared(), self._phase.trained if self._phase.restores else 0)
+        except xgboost.core.XGBoostError as error:
+            raise of_another_model(path, trial, str(error).strip().partition("\n")[0]) from error
         self._trial.plugin.state_of_phases.update({int(number): log for number, log in state["phases"].items()})
         if not self._phase.restores:
             return
-        self._learning_rate = state["learning_rate"]
-        _fill(self._container.history, state["log"])
+        self._learning_rate, self._is_ended = state["learning_rate"], state["is_ended"]
+        boosting.fill(self._container.history, state["log"])
         if self._phase.is_over:
             self._trial.plugin.state_of_phases[self._phase.number] = state["log"]
-        for callback, counted in zip(_early_stopping(self._container), state["early_stopping"], strict=False):
+        for callback, counted in zip(boosting.early_stopping(self._container), state["early_stopping"], strict=False):
             for name in counted.keys() & _STOPPING:  # and nothing else that a stranger's file may name
                 setattr(callback, name, counted[name])
+
+    def _prepared(self) -> list[tuple[str, Any]]:
+        """Return the parameters as XGBoost prepares them for a booster, such as constraints by features' positions."""
+        data = self._data
+        return boosting.Prepared(self._parameters, [] if data is None else [data]).taken
 
 
 class _State(msgspec.Struct):
@@ -210,6 +263,7 @@ class _State(msgspec.Struct):
     learning_rate: float | str | None
     phases: dict[int, dict[str, Any]]
     early_stopping: list[dict[str, Any]]
+    is_ended: bool = False  # checkpoints of earlier versions do not tell
 
 
 def load_model(trial: TrialRecord) -> Any:
@@ -240,84 +294,6 @@ def load_model(trial: TrialRecord) -> Any:
     return booster[:rounds]
 
 
-def _early_stopping(container: Any) -> list[Any]:
-    return [callback for callback in container.callbacks if isinstance(callback, xgboost.callback.EarlyStopping)]
-
-
-def _fill(history: Any, log: Mapping[str, Any]) -> None:
-    """Give a training the evaluation history of the rounds that it does not train itself."""
-    for data, metrics in log.items():
-        history[data] = {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in metrics.items()}
-
-
-def _load(booster: Any, raw: bytearray, parameters: Mapping[str, Any], trained: int) -> None:
-    """Load a saved model into the booster of this training, which continues after ``trained`` of its rounds.
-
-    This works only before the training begins.
-    """
-    booster.load_model(raw)
-    # If the booster was configured before, as by a question for its number of rounds, loading has lost its parameters.
-    # Metrics stay, and giving them again would repeat them.
-    booster.set_param([(name, value) for name, value in parameters.items() if name != "eval_metric"])
-    if not trained:
-        return
-    update = booster.update
-    learner = json.loads(booster.save_config())["learner"]
-    generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
-    if kind != "gblinear" and generic["seed_per_iteration"] != "1":
-        booster.set_param("seed", int(generic["seed"]) + trained)  # else it repeats the first rounds' draws
-    booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + trained, fobj)
-
-
-def _learning_rate(booster: Any) -> str | None:
-    """Return the learning rate that a booster has now; ``LearningRateScheduler`` sets it after the round before."""
-    parts = [json.loads(booster.save_config())["learner"]["gradient_booster"]]
-    while parts:
-        part = parts.pop()
-        if "learning_rate" in part:
-            return str(part["learning_rate"])
-        parts += [value for value in part.values() if isinstance(value, dict)]
-    return None
-
-
-def _count_from(container: Any, trained: int, boosters: list[Any], learning_rate: str | None) -> None:
-    """Let every callback of a training see the rounds as they would be without the interruption.
-
-    XGBoost counts from 0 in each call of ``train``, so that a schedule of the learning rate would begin again.
-
-    Args:
-        container: The training's callbacks.
-        trained: How many of its rounds are trained already.
-        boosters: The models.
-        learning_rate: The learning rate of the next round.
-    """
-    before, after = container.before_iteration, container.after_iteration
-
-    def before_iteration(model: Any, epoch: int, dtrain: Any, evals: Any) -> bool:
-        if not epoch:
-            for callback in _early_stopping(container):  # it adds the rounds that the model had before this training
-                callback.starting_round = model.num_boosted_rounds() - trained
-            for booster in boosters:
-                if learning_rate is not None:
-                    booster.set_param("learning_rate", learning_rate)
-        return bool(before(model, epoch + trained, dtrain, evals))
-
-    container.before_iteration = before_iteration
-    container.after_iteration = lambda model, epoch, *data: after(model, epoch + trained, *data)
-
-
-def _leave_out_early_stopping(container: Any) -> None:
-    """Let a training that trains nothing return its model as it is: there may be no best round to return."""
-    others = [callback for callback in container.callbacks if callback not in _early_stopping(container)]
-
-    def after_training(model: Any) -> Any:
-        for callback in others:
-            model = callback.after_training(model=model)
-        return model
-
-    container.after_training = after_training
-
-
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint and a training must have in common.
 
@@ -325,4 +301,6 @@ def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     parameters, data = dict(arguments.get("params") or {}), arguments.get("dtrain")
     model = {name: str(parameters[name]) for name in _IDENTITY if name in parameters}
-    return model | {"features": None if data is None else data.num_col()}
+    if data is None:
+        return model | {"features": None}
+    return model | {"features": data.num_col(), "names": data.feature_names, "types": data.feature_types}

@@ -207,6 +207,7 @@ class Training:
             except InvalidReport as error:
                 lease.journal.refuse(error)
                 raise
+            self._check_unit(number)
             self._has_objective |= value is not None
             self.epoch = number
             now = lease.session.clock()
@@ -221,6 +222,18 @@ class Training:
             self.answered = number
             lease.session.answered.notify_all()
             return stops
+
+    def _check_unit(self, number: int) -> None:
+        """Warn if the first report is beyond the last epoch: the training then counts in another unit."""
+        resource = self.lease.session.config.strategy.max_resource
+        if not (self.answered or self.start_epoch) and resource is not None and number > resource:
+            self.lease.session.warn_once(
+                "unit of epochs",
+                f"The first report of {self.name} is of epoch {number}, and max_resource={resource}: no trial is "
+                "compared with others before its end. max_resource counts what the training reports: epochs, boosting "
+                "rounds (with those of a model that is continued) or, with evaluations by steps, steps. Set it, and "
+                "min_resource, in that unit.",
+            )
 
     def _next_epoch(self, epoch: Any) -> int:
         """Return the epoch of a report as an int.

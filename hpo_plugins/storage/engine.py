@@ -26,9 +26,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
-from hpo_plugins.storage import sqlite
+from hpo_plugins.storage import retry, sqlite
 from hpo_plugins.storage.redact import entrust, entrusted, redacted
-from hpo_plugins.storage.retry import MAX_OUTAGE_SECONDS, Outage, Unreachable
+from hpo_plugins.storage.retry import Outage, Unreachable
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -94,7 +94,7 @@ class Database:
         self,
         work: Callable[..., T],
         *arguments: Any,
-        patience: float = MAX_OUTAGE_SECONDS,
+        patience: float | None = None,
         is_durable: bool = False,
     ) -> T:
         """Return ``work(connection, *arguments)`` from a transaction that holds the right to write from its start.
@@ -102,7 +102,8 @@ class Database:
         Args:
             work: What to do; after a lost connection it is called again.
             *arguments: Its further arguments.
-            patience: For how many seconds to wait while the database is unreachable or locked.
+            patience: For how many seconds to wait while the database is unreachable or locked; None for as long as an
+                outage may last.
             is_durable: Whether it must survive a power cut once it is committed, with all commits before it.
 
         Raises:
@@ -120,9 +121,9 @@ class Database:
         Raises:
             StorageError: The database cannot be reached or read.
         """
-        return self._patiently(MAX_OUTAGE_SECONDS, "read", work, arguments)
+        return self._patiently(None, "read", work, arguments)
 
-    def write_at_once(self, work: Callable[..., T], *arguments: Any, patience: float = MAX_OUTAGE_SECONDS) -> T:
+    def write_at_once(self, work: Callable[..., T], *arguments: Any, patience: float | None = None) -> T:
         """Return ``work(connection, *arguments)``, which executes one statement: it is committed as it ends.
 
         Args:
@@ -135,8 +136,9 @@ class Database:
         """
         return self._patiently(patience, "at once", work, arguments)
 
-    def _patiently(self, patience: float, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _patiently(self, patience: float | None, mode: Mode, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         began = time.monotonic()
+        patience = retry.MAX_OUTAGE_SECONDS if patience is None else min(patience, retry.MAX_OUTAGE_SECONDS)
         while True:
             try:
                 lock_timeout = min(max(patience - self.outage.seconds, 0.0), sqlite.LOCK_TIMEOUT)

@@ -18,7 +18,6 @@ from hpo_plugins.storage import sqlite, statements
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
-from hpo_plugins.storage.retry import MAX_OUTAGE_SECONDS
 from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
@@ -141,7 +140,7 @@ class SqlStudyStore:
 
     def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:
         """Append a report while the lease is held."""
-        patience = MAX_OUTAGE_SECONDS if is_patient else REPORT_PATIENCE
+        patience = None if is_patient else REPORT_PATIENCE
         if self._database.engine.dialect.name == "postgresql":
             return self._database.write_at_once(self._report_at_once, report, patience=patience)
         return self._database.write(self._report, report, patience=patience)

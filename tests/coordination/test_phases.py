@@ -249,3 +249,12 @@ def test_killed_in_the_second_phase_before_its_first_save_resumes_in_the_first(t
     for trial in new_tuner(tmp_path / "a.db", max_trials=1):
         assert script(trial, [(4,), (3,)], again)
     assert again == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("epochs", "is_warned"), [([100, 200], True), ([1, 2, 9, 12], False)])
+def test_first_report_beyond_max_resource_says_what_is_counted(caplog, epochs, is_warned):
+    for trial in new_tuner(strategy=hpo.Hyperband(max_resource=9), max_trials=3):
+        for epoch in epochs:
+            trial.report(epoch, {"loss": 1.0})
+    text = "The first report of trial 0 is of epoch 100, and max_resource=9"
+    assert caplog.text.count(text) == is_warned == caplog.text.count("max_resource counts what the training reports")

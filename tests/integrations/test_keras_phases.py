@@ -317,3 +317,360 @@ def test_what_tensorflow_cannot_restore_is_said_at_once(data, caplog):
     for trial in paused_at(2):
         fit(build(), data, TrialCallback(trial), epochs=3, shuffle=True)
     assert caplog.text.count("shuffles its data anew") == 1
+
+
+class Counting(keras.callbacks.Callback):
+    """What was really trained, by trial, fold and fit; dies after some epochs of all."""
+
+    def __init__(self, die_after=None):
+        super().__init__()
+        self.trained, self.die_after = {}, die_after
+
+    def of(self, *key):
+        self.key = key
+        return self
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.die_after is not None and sum(self.trained.values()) == self.die_after:
+            self.die_after = None
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trained[self.key] = self.trained.get(self.key, 0) + 1
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 5), (3, 6), (2, 2, 2, 2, 1)], ids=str)
+def test_epochs_of_each_phase_are_all_trained_over_pauses(data, lengths, folded):
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=12, seed=0)
+    counting = Counting()
+    for trial in tuner:
+        for handle in trial.folds(2) if folded else [trial]:
+            fold = handle.number if folded else 0
+            model = build(0, trial["lr"])
+            for phase, epochs in enumerate(lengths):
+                fit(model, data, TrialCallback(handle), counting.of(trial.number, fold, phase), epochs=epochs)
+    assert any(t.attempts > 1 and t.epochs > 4 for t in tuner.trials)
+    for record in tuner.trials:
+        for fold, curve in enumerate(record.folds if folded else [record.curve]):
+            left, expected = len(curve), {}
+            for phase, epochs in enumerate(lengths):
+                expected[phase], left = min(left, epochs), max(0, left - epochs)
+            assert {phase: counting.trained.get((record.number, fold, phase), 0) for phase in expected} == expected
+
+
+def stopping_early(**arguments):
+    return keras.callbacks.EarlyStopping(patience=2, min_delta=0.5, restore_best_weights=True, **arguments)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_early_stopping_at_the_epoch_of_a_pause_completes_the_trial(data, place):
+    expected = build(0)
+    history = fit(expected, data, stopping_early(), epochs=20)
+    assert len(history.epoch) < 20
+    tuner, counting = paused_at(len(history.epoch)), Counting()
+    for trial in tuner:
+        callbacks = [TrialCallback(trial), counting.of(0)]
+        callbacks.insert(place, stopping_early())
+        model = build(0)
+        fit(model, data, *callbacks, epochs=20)
+    (record,) = tuner.trials
+    assert (record.state, record.attempts) == (hpo.TrialState.COMPLETED, 1)
+    assert counting.trained == {(0,): len(history.epoch)}
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_phase_that_early_stopping_has_ended_is_over_after_a_pause(data, place, leaves):
+    """The next phase begins with the best weights of the one before, paused at its end or within the next."""
+
+    def script(model, counting, callbacks=list, stops=lambda: False):
+        own = callbacks()
+        own.insert(place, stopping_early())
+        fit(model, data, *own, counting.of(0), epochs=20)
+        if not stops():
+            fit(model, data, *callbacks(), counting.of(1), epochs=4)
+        return model
+
+    alone = Counting()
+    expected = script(build(0), alone)
+    for extra in (0, 1, 2):
+        counting = Counting()
+        for trial in paused_at(alone.trained[0,] + extra):
+            stops = (lambda trial=trial: trial.should_stop) if leaves else (lambda: False)
+            model = script(build(trial.attempt - 1), counting, lambda trial=trial: [TrialCallback(trial)], stops)
+        assert trial.attempt == 2
+        assert counting.trained == alone.trained
+        if IS_EXACT:
+            assert_same(weights(model), weights(expected))
+
+
+def test_killed_after_early_stopping_ended_a_phase_trains_no_more_of_it(data, tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    alone = Counting()
+
+    def script(model, counting, *callbacks):
+        fit(model, data, *callbacks, stopping_early(), counting.of(0), epochs=20)
+        fit(model, data, *callbacks, counting.of(1), epochs=3)
+
+    expected = build(0)
+    script(expected, alone)
+    counting = Counting(die_after=alone.trained[0,])
+    for seed in range(2):
+        tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db")
+        try:
+            for trial in tuner:
+                model = build(seed)
+                script(model, counting, TrialCallback(trial))
+        except KeyboardInterrupt:
+            pass
+    assert counting.trained == alone.trained
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+class Shrinks(keras.callbacks.Callback):
+    """Changes the weights when an epoch ends, as pruning and averaging do."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.layers[0].set_weights([0.9 * each for each in self.model.layers[0].get_weights()])
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+@pytest.mark.parametrize("kind", ["swap at epochs", "swap at validations", "own"])
+def test_callbacks_that_change_weights_are_resumed_at_one_moment(data, kind, place):
+    def changing():
+        return Shrinks() if kind == "own" else keras.callbacks.SwapEMAWeights(swap_on_epoch=kind == "swap at epochs")
+
+    def new_model(seed):
+        model = build(seed)
+        model.compile(keras.optimizers.Adam(0.05, use_ema=True), "sparse_categorical_crossentropy")
+        return model
+
+    expected = new_model(0)
+    history = fit(expected, data, changing(), epochs=6)
+    for trial in paused_at(3):
+        callbacks = [TrialCallback(trial)]
+        callbacks.insert(place, changing())
+        model = new_model(trial.attempt - 1)
+        found = fit(model, data, *callbacks, epochs=6)
+    assert trial.attempt == 2
+    if IS_EXACT:
+        assert found.history == history.history
+        assert_same(weights(model), weights(expected))
+
+
+def test_backup_of_another_trial_is_an_error_in_a_new_one(data, tmp_path):
+    backup = keras.callbacks.BackupAndRestore
+    fit(build(0), data, backup(tmp_path, delete_checkpoint=False), epochs=3)
+    for place in range(2):
+        tuner = pausing(max_trials=3)
+        trial = tuner.ask()
+        callbacks = [TrialCallback(trial)]
+        callbacks.insert(place, backup(tmp_path, delete_checkpoint=False))
+        with pytest.raises(
+            hpo.InvalidArgument, match=r"Trial 0 is new, but its training resumes after epoch 3 .*Backup"
+        ):
+            fit(build(1), data, *callbacks, epochs=9)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_backup_in_a_resumed_trial_gives_way_to_its_checkpoint(data, tmp_path, place):
+    expected = build(0)
+    fit(expected, data, epochs=6)
+    counting = Counting()
+    for trial in paused_at(4):
+        callbacks = [TrialCallback(trial), counting.of(0)]
+        callbacks.insert(place, keras.callbacks.BackupAndRestore(tmp_path))
+        model = build(trial.attempt - 1)
+        fit(model, data, *callbacks, epochs=6)
+        fit(build(7), data, keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False), epochs=2)  # another
+    assert counting.trained == {(0,): 6}
+    if IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+def test_checkpoint_of_another_training_is_an_error_that_leaves_the_trial(data):
+    tuner = paused_at(3)
+    trial = tuner.ask()
+    fit(build(0), data, TrialCallback(trial), epochs=6)
+    trial.end()
+    others = {
+        "variables of shapes": keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(3)]),
+        "its optimisers are Adam": build(0),
+    }
+    compile_model(others["variables of shapes"], 0.05)
+    others["its optimisers are Adam"].compile(keras.optimizers.AdamW(0.05), "sparse_categorical_crossentropy")
+    for difference, model in others.items():
+        with pytest.raises(hpo.CheckpointError, match=rf"is of another model: .*{difference}.* tuner.restart\(0\)"):
+            for trial in tuner:
+                fit(model, data, TrialCallback(trial), epochs=6)
+        assert not tuner.trials[0].state.is_final
+    for trial in tuner:  # it can still be resumed
+        fit(build(1), data, TrialCallback(trial), epochs=6)
+    assert tuner.trials[0].epochs == 6
+
+
+def test_layers_that_were_frozen_cannot_be_trained_after_a_resume(data):
+    def freezable(trainable):
+        model = build(0)
+        model.layers[0].trainable = trainable
+        compile_model(model, 0.05)
+        return model
+
+    tuner = paused_at(3)
+    with pytest.raises(hpo.CheckpointError, match="its optimiser trains fewer of the layers"):
+        for trial in tuner:
+            fit(freezable(trial.attempt > 1), data, TrialCallback(trial), epochs=6)
+    assert not tuner.trials[0].state.is_final
+
+
+def binary(data, **named):
+    x, y = data
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((13,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC(**named)])
+    return model, (x, (y == 0).astype("float32"))
+
+
+def test_metric_that_keras_numbers_anew_is_to_be_named(data):
+    keras.backend.clear_session()
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), max_trials=2, seed=0)
+    with pytest.raises(hpo.MetricNotFound, match=r"'val_auc_1'.*give this one a name, .*AUC\(name='auc'\)"):
+        for trial in tuner:
+            model, parts = binary(data)
+            fit(model, parts, TrialCallback(trial), epochs=1)
+    assert [len(t.curve) for t in tuner.trials] == [1, 0]
+
+
+def test_trial_that_resumes_with_a_metric_that_keras_numbers_anew_is_told_so(data):
+    keras.backend.clear_session()
+    strategy = hpo.Hyperband(min_resource=2, max_resource=99, reduction_factor=99, pause=True)
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), strategy=strategy, max_trials=1, seed=0)
+    with pytest.raises(hpo.MetricNotFound, match=r"'val_auc_1'.*give this one a name"):
+        for trial in tuner:
+            model, parts = binary(data)
+            fit(model, parts, TrialCallback(trial), epochs=4)
+    keras.backend.clear_session()
+    tuner = hpo.Tuner(SPACE, hpo.Maximize("val_auc"), strategy=strategy, max_trials=1, seed=0)
+    for trial in tuner:
+        model, parts = binary(data, name="auc")
+        fit(model, parts, TrialCallback(trial), epochs=4)
+    assert list(tuner.trials[0].curve) == [1, 2, 3, 4]
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches with noise from a generator of its own."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.x, self.y = data[0][:120], data[1][:120]
+        self.rng = np.random.Generator(np.random.MT19937(7))
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        rows = slice(40 * index, 40 * index + 40)
+        return self.x[rows] + self.rng.normal(0, 0.1, (40, 13)).astype("float32"), self.y[rows]
+
+
+class Reordered(Batches):
+    def on_epoch_end(self):
+        order = self.rng.permutation(120)
+        self.x, self.y = self.x[order], self.y[order]
+
+
+class Telling(Batches):
+    """Shifts its data from epoch to epoch, and tells its state."""
+
+    epoch = 0
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + 0.1 * self.epoch, y
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+    def state_dict(self):
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.epoch = state["epoch"]
+
+
+def batches_of(data):
+    while True:
+        yield data[0][:40], data[1][:40]
+
+
+DATA = {
+    "generator within": (Batches, True, None),
+    "reordered": (Reordered, False, "What Reordered.on_epoch_end changes cannot be saved"),
+    "telling": (Telling, True, None),
+    "generator": (batches_of, False, "A generator or iterator as training data cannot be saved"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_with_a_state_is_restored_or_said(data, name, caplog):
+    kind, is_restored, warning = DATA[name]
+
+    def run(model, *callbacks):
+        arguments = {"validation_data": (data[0][120:], data[1][120:]), "verbose": 0, "shuffle": False}
+        steps = 3 if name == "generator" else None
+        model.fit(kind(data), epochs=5, steps_per_epoch=steps, callbacks=list(callbacks), **arguments)
+        return model
+
+    expected = run(build(0))
+    for trial in paused_at(2):
+        model = run(build(trial.attempt - 1), TrialCallback(trial))
+    assert trial.attempt == 2
+    assert caplog.text.count("cannot be saved") == (warning is not None)
+    assert (warning or "") in caplog.text
+    if is_restored and IS_EXACT:
+        assert_same(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("pause", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_file_of_several_trials_is_said_once(data, tmp_path, shared, pause, caplog):
+    strategy = hpo.Hyperband(max_resource=3, pause=pause)
+    for trial in hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=3, seed=0):
+        place = tmp_path if shared else tmp_path / str(trial.number)
+        saving = keras.callbacks.ModelCheckpoint(str(place / "best.keras"), save_best_only=True)
+        fit(build(0, trial["lr"]), data, TrialCallback(trial), saving, epochs=3)
+    text = f"ModelCheckpoint writes to {tmp_path / 'best.keras'} in trial 0 and in trial 1"
+    assert caplog.text.count(text) == caplog.text.count("Put trial.number into the path") == (shared and pause)
+
+
+def test_best_of_model_checkpoint_and_log_of_epochs_are_those_of_the_whole_training(data, tmp_path, caplog):
+    def run(folder, model, *callbacks):
+        folder.mkdir(exist_ok=True)
+        saving = keras.callbacks.ModelCheckpoint(
+            str(folder / "best.weights.h5"), save_best_only=True, save_weights_only=True
+        )
+        logging = keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True)
+        model.optimizer.learning_rate.assign(1.0)  # so that the best epoch is an early one
+        fit(model, data, *callbacks, saving, logging, epochs=6)
+        model.load_weights(folder / "best.weights.h5")
+        return weights(model), (folder / "log.csv").read_text()
+
+    expected, log = run(tmp_path / "whole", build(0))
+    for trial in paused_at(3):
+        found, resumed_log = run(tmp_path / "paused", build(trial.attempt - 1), TrialCallback(trial))
+    if IS_EXACT:
+        assert_same(found, expected)
+        assert resumed_log == log
+    assert "CSVLogger" not in caplog.text
+
+
+def test_log_that_begins_anew_at_a_resume_is_said(data, tmp_path, caplog):
+    for trial in paused_at(2):
+        logging = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+        fit(build(0), data, TrialCallback(trial), logging, epochs=3)
+    assert caplog.text.count("pass append=True") == 1

@@ -1,7 +1,9 @@
 """Lightning trainings in several calls of ``fit``, in folds, and with random generators of their own."""
 
+import random
 import warnings
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 from support import save_always
@@ -297,3 +299,343 @@ def test_module_that_keeps_its_trial_is_restored(data, folded, tmp_path):
     assert b"secret.db" not in (tmp_path / "model.ckpt").read_bytes()
     loaded = Keeper.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     assert loaded.hparams.trial.params == trial.params
+
+
+class Counting(pl.Callback):
+    """What was really trained, by trial, fold and fit; dies after some epochs of all."""
+
+    def __init__(self, die_after=None):
+        self.trained, self.die_after = {}, die_after
+
+    def of(self, *key):
+        self.key = key
+        return self
+
+    def on_train_epoch_start(self, trainer, module):
+        if self.die_after is not None and sum(self.trained.values()) == self.die_after:
+            self.die_after = None
+            raise RuntimeError("dies")
+
+    def on_train_epoch_end(self, trainer, module):
+        self.trained[self.key] = self.trained.get(self.key, 0) + 1
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 5), (3, 6), (2, 2, 2, 2, 1)], ids=str)
+def test_epochs_of_each_phase_are_all_trained_over_pauses(data, lengths, folded):
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=12, seed=1)
+    counting = Counting()
+    for trial in tuner:
+        for handle in trial.folds(2) if folded else [trial]:
+            fold, model = handle.number if folded else 0, build(0, trial["lr"])
+            for phase, epochs in enumerate(lengths):
+                trainer = trainer_of(epochs, TrialCallback(handle), counting.of(trial.number, fold, phase))
+                trainer.fit(model, *loaders(data), ckpt_path=handle.resume_from)
+    assert any(t.attempts > 1 and t.epochs > 4 for t in tuner.trials)
+    for record in tuner.trials:
+        for fold, curve in enumerate(record.folds if folded else [record.curve]):
+            left, expected = len(curve), {}
+            for phase, epochs in enumerate(lengths):
+                expected[phase], left = min(left, epochs), max(0, left - epochs)
+            assert {phase: counting.trained.get((record.number, fold, phase), 0) for phase in expected} == expected
+
+
+class Ends(pl.Callback):
+    """A limit of the user's own, in any of the hooks."""
+
+    def __init__(self, hook, epoch):
+        setattr(self, hook, lambda trainer, *_: setattr(trainer, "should_stop", trainer.current_epoch + 1 >= epoch))
+
+
+STOPS = {
+    "early stopping": lambda: pl.callbacks.EarlyStopping("val_loss", min_delta=9.0, patience=3),
+    "early stopping in validation": lambda: pl.callbacks.EarlyStopping(
+        "val_loss", min_delta=9.0, patience=3, check_on_train_epoch_end=False
+    ),
+    "own": lambda: Ends("on_train_epoch_end", 4),
+    "own within the epoch": lambda: Ends("on_train_batch_end", 4),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+@pytest.mark.parametrize("stops", STOPS.values(), ids=list(STOPS))
+def test_training_that_is_ended_at_the_epoch_of_its_pause_is_completed(data, stops, place):
+    alone = Counting().of(0)
+    trainer_of(20, stops(), alone).fit(build(0), *loaders(data))
+    assert alone.trained == {(0,): 4}
+    tuner, counting = paused_at(4), Counting().of(0)
+    for trial in tuner:
+        callbacks = [TrialCallback(trial)]
+        callbacks.insert(place, stops())
+        trainer = trainer_of(20, *callbacks, counting)
+        trainer.fit(build(0), *loaders(data), ckpt_path=trial.resume_from)
+    (record,) = tuner.trials
+    assert (record.state, record.attempts, record.epochs) == (hpo.TrialState.COMPLETED, 1, 4)
+    assert counting.trained == alone.trained
+
+
+def early_then_more(model, data, counting, callbacks=list, checkpoint=lambda: None, stops=lambda: False):
+    first = trainer_of(20, *callbacks(), STOPS["early stopping"](), averaging(), counting.of(0))
+    first.fit(model, *loaders(data), ckpt_path=checkpoint())
+    if not stops():
+        second = trainer_of(4, *callbacks(), averaging(), counting.of(1))
+        second.fit(model, *loaders(data), ckpt_path=checkpoint())
+    return model
+
+
+def averaging():
+    return pl.callbacks.EMAWeightAveraging(decay=0.8)
+
+
+needs_averaging = pytest.mark.skipif(
+    not hasattr(pl.callbacks, "EMAWeightAveraging"), reason="older Lightning has no EMAWeightAveraging"
+)
+
+
+@needs_averaging
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("at", [4, 5, 6])
+def test_phase_that_early_stopping_has_ended_is_over_after_a_pause(data, at, leaves):
+    """The next phase begins with the averaged weights of the one before."""
+    alone, counting = Counting(), Counting()
+    expected = early_then_more(build(0), data, alone)
+    assert alone.trained == {(0,): 4, (1,): 4}
+    for trial in paused_at(at):
+        model = early_then_more(
+            build(trial.attempt - 1), data, counting, lambda trial=trial: [TrialCallback(trial)],
+            lambda trial=trial: trial.resume_from, (lambda trial=trial: trial.should_stop) if leaves else lambda: False,
+        )  # fmt: skip
+    assert trial.attempt == 2
+    assert counting.trained == alone.trained
+    assert same_weights(model, expected)
+
+
+@needs_averaging
+def test_killed_after_early_stopping_ended_a_phase_trains_no_more_of_it(data, tmp_path, monkeypatch):
+    save_always(monkeypatch)
+    alone, counting = Counting(), Counting(die_after=4)
+    expected = early_then_more(build(0), data, alone)
+    tuner = hpo.Tuner(
+        SPACE, hpo.Minimize("val_loss"), max_trials=1, seed=0, storage=tmp_path / "a.db", retry_on=(RuntimeError,)
+    )
+    models = []
+
+    def train(trial):
+        models.append(build(trial.attempt - 1))
+        early_then_more(models[-1], data, counting, lambda: [TrialCallback(trial)], lambda: trial.resume_from)
+
+    tuner.run(train)
+    assert len(models) == 2
+    assert counting.trained == alone.trained
+    assert same_weights(models[-1], expected)
+
+
+class WithNorm(Classifier):
+    def __init__(self, lr=0.05):
+        super().__init__(lr)
+        self.body.append(torch.nn.BatchNorm1d(16))
+
+
+AVERAGES = {
+    "ema": lambda: pl.callbacks.EMAWeightAveraging(decay=0.8),
+    "swa": lambda: pl.callbacks.StochasticWeightAveraging(0.01, swa_epoch_start=5),
+}
+
+
+@needs_averaging
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+@pytest.mark.parametrize("kind", [Classifier, WithNorm])
+@pytest.mark.parametrize("averages", AVERAGES.values(), ids=list(AVERAGES))
+def test_averaged_weights_are_resumed_at_one_moment(data, averages, kind, place):
+    def new(seed):
+        pl.seed_everything(seed, verbose=False)
+        return kind()
+
+    expected = new(0)
+    trainer_of(8, averages()).fit(expected, *loaders(data))
+    for trial in paused_at(3):
+        model, callbacks = new(trial.attempt - 1), [TrialCallback(trial)]
+        callbacks.insert(place, averages())
+        trainer_of(8, *callbacks).fit(model, *loaders(data), ckpt_path=trial.resume_from)
+    assert trial.attempt == 2
+    assert same_weights(model, expected)
+
+
+def test_checkpoint_of_another_trial_is_an_error_in_a_new_one(data, tmp_path):
+    trainer = trainer_of(3)
+    trainer.fit(build(0), *loaders(data))
+    trainer.save_checkpoint(tmp_path / "other.ckpt")
+    for epochs in (2, 3, 9):
+        trial = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), max_trials=1).ask()
+        trainer = trainer_of(epochs, TrialCallback(trial))
+        with pytest.raises(
+            hpo.InvalidArgument, match=r"Trial 0 is new, but its training resumes after epoch 3 of anoth"
+        ):
+            trainer.fit(build(1), *loaders(data), ckpt_path=tmp_path / "other.ckpt")
+
+
+def test_checkpoint_of_another_trial_is_an_error_in_one_that_resumes(data, tmp_path):
+    strategy = hpo.Hyperband(min_resource=3, max_resource=99, reduction_factor=99, pause=True)
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=1, seed=0)
+    trial = tuner.ask()
+    trainer = trainer_of(9, TrialCallback(trial))
+    trainer.fit(build(0), *loaders(data))
+    trial.end()
+    own = trainer_of(3)  # of as many epochs
+    own.fit(build(0), *loaders(data))
+    own.save_checkpoint(tmp_path / "other.ckpt")
+    for epochs in (3, 9):
+        with pytest.raises(
+            hpo.CheckpointError, match=r"Trial 0 resumes after epoch 3, but .* Pass ckpt_path=trial.res"
+        ):
+            for trial in tuner:
+                trainer_of(epochs, TrialCallback(trial)).fit(
+                    build(0), *loaders(data), ckpt_path=tmp_path / "other.ckpt"
+                )
+        assert not tuner.trials[0].state.is_final
+
+
+def other_names():
+    model = build(1)
+    model.tail = model.head
+    del model.head
+    model.forward = lambda x: model.tail(model.body(x))
+    return model
+
+
+def compiled():
+    model = build(1)
+    model.head = torch.compile(model.head, backend="eager")
+    return model
+
+
+def another_optimizer():
+    model = build(1)
+    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), 0.05)
+    return model
+
+
+def frozen():
+    model = build(1)
+    model.body.requires_grad_(False)
+    return model
+
+
+class Late(Classifier):
+    """Creates a layer when the trainer asks for it."""
+
+    def configure_model(self):
+        self.extra = torch.nn.Linear(3, 3)
+
+
+OTHERS = {
+    "it has no tail.*it has head": other_names,
+    "head._orig_mod": compiled,
+    "its optimizers are Adam .* SGD": another_optimizer,
+    "groups of": frozen,
+    "it has no extra": Late,
+}
+
+
+@pytest.mark.parametrize("difference", OTHERS)
+def test_checkpoint_of_another_module_is_an_error_that_leaves_the_trial(data, difference):
+    tuner = paused_at(3)
+    trial = tuner.ask()
+    trainer_of(5, TrialCallback(trial)).fit(build(0), *loaders(data))
+    trial.end()
+    with pytest.raises(hpo.CheckpointError, match=rf"is of another model: .*{difference}.* tuner.restart\(0\)"):
+        for trial in tuner:
+            trainer_of(5, TrialCallback(trial)).fit(OTHERS[difference](), *loaders(data), ckpt_path=trial.resume_from)
+    assert not tuner.trials[0].state.is_final
+    for trial in tuner:  # it can still be resumed
+        trainer_of(5, TrialCallback(trial)).fit(build(1), *loaders(data), ckpt_path=trial.resume_from)
+    assert tuner.trials[0].epochs == 5
+
+
+class OwnSampler(torch.utils.data.Sampler):
+    """An order of its own, from a generator of its own."""
+
+    def __init__(self, kind, n):
+        self.n = n
+        self.source = {"random": random.Random(3), "numpy": np.random.default_rng(3)}[kind]  # noqa: S311 - an order
+
+    def __iter__(self):
+        order = list(range(self.n))
+        self.source.shuffle(order)
+        return iter(order)
+
+    def __len__(self):
+        return self.n
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Augments with a generator of its own."""
+
+    def __init__(self, data):
+        self.data, self.noise = data, torch.Generator().manual_seed(5)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        x, y = self.data[index]
+        return x + 0.1 * torch.randn(x.shape, generator=self.noise), y
+
+
+def batches_of(loader):
+    while True:
+        yield from loader
+
+
+LOADERS = {
+    "sampler, random": lambda data: loaders(data, sampler=OwnSampler("random", 120), shuffle=False)[0],
+    "sampler, numpy": lambda data: loaders(data, sampler=OwnSampler("numpy", 120), shuffle=False)[0],
+    "batch sampler": lambda data: torch.utils.data.DataLoader(
+        data[0], batch_sampler=torch.utils.data.BatchSampler(OwnSampler("numpy", 120), 40, drop_last=False)
+    ),
+    "data set": lambda data: loaders([torch.utils.data.Subset(Noisy(data[0]), range(120)), data[1]])[0],
+    "generator": lambda data: batches_of(loaders(data, shuffle=False)[0]),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_data_with_a_state_is_restored_or_said(data, name, caplog):
+    def run(model, *callbacks, checkpoint=None):
+        trainer = trainer_of(6, *callbacks, limit_train_batches=3)
+        trainer.fit(model, LOADERS[name](data), loaders(data)[1], ckpt_path=checkpoint)
+        return model
+
+    expected = run(build(0))
+    for trial in paused_at(2):
+        model = run(build(trial.attempt - 1), TrialCallback(trial), checkpoint=trial.resume_from)
+    assert trial.attempt == 2
+    assert caplog.text.count("A generator or iterator as training data cannot be saved") == (name == "generator")
+    assert name == "generator" or same_weights(model, expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("versions", [True, False])
+def test_files_of_model_checkpoint_are_those_of_the_trial_or_said(data, tmp_path, shared, versions, caplog):
+    """Lightning writes beside the files that it finds, unless it is told not to."""
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=9, seed=1)
+    best = {}
+    for trial in tuner:
+        folder = tmp_path if shared else tmp_path / str(trial.number)
+        saving = pl.callbacks.ModelCheckpoint(folder, "x", monitor="val_loss", enable_version_counter=versions)
+        trainer = pl.Trainer(
+            max_epochs=9, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[saving, TrialCallback(trial)],
+        )  # fmt: skip
+        trainer.fit(build(trial.number, trial["lr"]), *loaders(data), ckpt_path=trial.resume_from)
+        best[trial.number] = saving.best_model_path, float(saving.best_model_score)
+    assert any(t.attempts > 1 for t in tuner.trials)
+    is_wrong = shared and not versions
+    assert caplog.text.count("ModelCheckpoint writes to") == is_wrong
+    for record in tuner.trials if not is_wrong else ():
+        path, score = best[record.number]
+        assert score == pytest.approx(min(record.curve.values()))
+        saved = torch.load(path, weights_only=True)["callbacks"]
+        state = next(each for name, each in saved.items() if name.startswith("ModelCheckpoint"))
+        assert float(state["best_model_score"]) == pytest.approx(score)

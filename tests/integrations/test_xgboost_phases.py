@@ -276,3 +276,152 @@ def test_dumped_estimator_loads_where_the_study_is_not(tmp_path):
     with pytest.raises(hpo.StorageError, match="remove TrialCallback"):
         model.fit(x, x[:, 0], eval_set=[(x, x[:, 0])], verbose=False)
     model.set_params(callbacks=None).fit(x, x[:, 0])
+
+
+def paused_at(rounds, total=60):
+    strategy = hpo.Hyperband(min_resource=rounds, max_resource=total, reduction_factor=total, pause=True)
+    return hpo.Tuner(SPACE, METRIC, strategy=strategy, max_trials=1, seed=0)
+
+
+def stopping_early(**arguments):
+    return xgboost.callback.EarlyStopping(rounds=3, **arguments)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before ours", "after ours"])
+def test_early_stopping_at_the_round_of_a_pause_completes_the_trial(matrices, place):
+    expected = train(matrices, 60, stopping_early(save_best=True), params={"eta": 2.0})
+    tuner, rounds = paused_at(expected.best_iteration + 4), Rounds()
+    for trial in tuner:
+        callbacks = [rounds, TrialCallback(trial)]
+        callbacks.insert(1 + place, stopping_early(save_best=True))
+        found = train(matrices, 60, *callbacks, params={"eta": 2.0})
+    (record,) = tuner.trials
+    assert (record.state, record.attempts) == (hpo.TrialState.COMPLETED, 1)
+    assert rounds.seen == list(range(record.epochs)) == list(range(expected.best_iteration + 4))
+    np.testing.assert_array_equal(predict(found, matrices), predict(expected, matrices))
+
+
+def test_rounds_of_each_phase_are_all_trained_over_pauses(matrices):
+    strategy = hpo.Hyperband(max_resource=9, pause=True)
+    tuner, trained = hpo.Tuner(SPACE, METRIC, strategy=strategy, max_trials=12, seed=0), {}
+    for trial in tuner:
+        booster, rounds = None, trained.setdefault(trial.number, [Rounds() for _ in range(3)])
+        for n, phase in zip((4, 3, 2), rounds, strict=True):
+            booster = train(matrices, n, TrialCallback(trial), phase, params=trial.params, xgb_model=booster)
+    assert any(t.attempts > 1 and t.epochs == 9 for t in tuner.trials)
+    for record in tuner.trials:
+        e = record.epochs
+        counts = [len(phase.seen) for phase in trained[record.number]]
+        assert counts == [min(e, 4), max(0, min(e - 4, 3)), max(0, e - 7)]
+
+
+def test_rounds_of_phases_in_folds_are_all_trained_over_pauses(data):
+    x, y = data
+    tuner = hpo.Tuner(SPACE, METRIC, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9, seed=0)
+    trained = {}
+    for trial in tuner:
+        for fold, (one, other) in zip(trial.folds(2), StratifiedKFold(2).split(x, y), strict=False):
+            parts = [xgboost.DMatrix(x[rows], y[rows], nthread=1) for rows in (one, other)]
+            booster, rounds = None, trained.setdefault((trial.number, fold.number), [Rounds(), Rounds()])
+            for n, phase in zip((4, 5), rounds, strict=True):
+                booster = train(parts, n, TrialCallback(fold), phase, params=trial.params, xgb_model=booster)
+    assert any(t.attempts > 1 and t.epochs == 9 for t in tuner.trials)
+    for record in tuner.trials:
+        for number, curve in enumerate(record.folds):
+            counts = [len(phase.seen) for phase in trained[record.number, number]]
+            assert counts == [min(len(curve), 4), max(0, len(curve) - 4)]
+
+
+def test_phase_that_early_stopping_has_ended_is_over_when_a_script_left_at_the_pause(matrices):
+    """The script asks whether to stop after its first phase, whose early stopping fired at the pause."""
+
+    def script(callbacks, rounds, stops=lambda: False):
+        first = train(matrices, 60, rounds[0], *callbacks(), stopping_early(save_best=True), params={"eta": 2.0})
+        return first if stops() else train(matrices, 5, rounds[1], *callbacks(), xgb_model=first)
+
+    alone = [Rounds(), Rounds()]
+    expected = script(list, alone)
+    tuner, rounds = paused_at(len(alone[0].seen)), [Rounds(), Rounds()]
+    for trial in tuner:
+        found = script(lambda trial=trial: [TrialCallback(trial)], rounds, lambda trial=trial: trial.should_stop)
+    assert trial.attempt == 2
+    assert [each.seen for each in rounds] == [each.seen for each in alone]
+    np.testing.assert_array_equal(predict(found, matrices), predict(expected, matrices))
+
+
+def test_chunks_of_early_stopping_with_the_best_model_resume_with_it(matrices):
+    """The second phase begins with the best rounds of the first, also when it is paused."""
+
+    def script(callbacks):
+        first = train(matrices, 60, *callbacks(), stopping_early(save_best=True), params={"eta": 2.0})
+        return train(matrices, 6, *callbacks(), xgb_model=first)
+
+    first = train(matrices, 60, stopping_early(), params={"eta": 2.0})
+    expected = script(list)
+    for extra in (0, 2):  # at the end of the first phase, and within the second
+        for trial in paused_at(first.num_boosted_rounds() + extra):
+            found = script(lambda trial=trial: [TrialCallback(trial)])
+        assert trial.attempt == 2
+        np.testing.assert_array_equal(predict(found, matrices), predict(expected, matrices))
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_files_of_training_checkpoint_are_those_of_an_uninterrupted_training(matrices, tmp_path, interval):
+    def script(folder, *callbacks):
+        folder.mkdir(exist_ok=True)
+        saving = xgboost.callback.TrainingCheckPoint(folder, interval=interval)
+        train(matrices, 12, *callbacks, saving)
+        return {path.name: xgboost.Booster(model_file=path).num_boosted_rounds() for path in folder.iterdir()}
+
+    expected = script(tmp_path / "whole")
+    for trial in paused_at(5, total=12):
+        found = script(tmp_path / "paused", TrialCallback(trial))
+    assert trial.attempt == 2
+    assert found == expected
+
+
+CONSTRAINED = [
+    {"monotone_constraints": {"f1": 1, "f3": -1}},
+    {"interaction_constraints": [["f0", "f1"], ["f2", "f3", "f4"]]},
+    [("eval_metric", "merror"), ("eval_metric", "mlogloss"), ("monotone_constraints", {"f1": 1})],
+    {"eval_metric": ["merror", "mlogloss"], "monotone_constraints": (0, 1), "interaction_constraints": "[[0, 1]]"},
+]
+
+
+@pytest.mark.parametrize("parameters", CONSTRAINED, ids=["monotone", "interaction", "pairs", "metrics"])
+def test_parameters_are_prepared_on_resume_as_xgboost_does(data, parameters):
+    x, y = data
+    names = [f"f{n}" for n in range(5)]
+    parts = [xgboost.DMatrix(x[r, :5], y[r], nthread=1, feature_names=names) for r in (slice(120), slice(120, None))]
+    fixed = list(FIXED.items()) + parameters if isinstance(parameters, list) else FIXED | parameters
+
+    def script(*callbacks):
+        evals, log = [(parts[1], "validation")], {}
+        xgboost.train(fixed, parts[0], 9, evals=evals, verbose_eval=False, callbacks=callbacks, evals_result=log)
+        return log
+
+    for trial in paused_at(3, total=9):
+        found = script(TrialCallback(trial))
+    assert trial.attempt == 2
+    assert found == script()
+
+
+def test_checkpoint_of_other_features_is_an_error_that_leaves_the_trial(data):
+    x, y = data
+    tuner = paused_at(3, total=9)
+    with pytest.raises(hpo.CheckpointError, match=r"is of another model: .*'f0'.*'g0'.* tuner.restart\(0\)"):
+        for letter, trial in zip("fg", tuner, strict=False):
+            names = [f"{letter}{n}" for n in range(x.shape[1])]
+            parts = [xgboost.DMatrix(x[r], y[r], nthread=1, feature_names=names) for r in (slice(120), slice(120, 170))]
+            train(parts, 9, TrialCallback(trial))
+    assert not tuner.trials[0].state.is_final
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_folder_of_several_trials_is_said_once(matrices, tmp_path, shared, caplog):
+    strategy = hpo.Hyperband(max_resource=3, pause=True)
+    for trial in hpo.Tuner(SPACE, METRIC, strategy=strategy, max_trials=3, seed=0):
+        folder = tmp_path / ("all" if shared else str(trial.number))
+        folder.mkdir(exist_ok=True)
+        train(matrices, 3, TrialCallback(trial), xgboost.callback.TrainingCheckPoint(folder, interval=1))
+    assert caplog.text.count("TrainingCheckPoint writes to") == shared
