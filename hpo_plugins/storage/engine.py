@@ -184,7 +184,11 @@ class Database:
 
         If only SQLite's log was deleted, the open connection still knows what it contains, and writes that back.
         """
-        if self._files is None or (lost := self._files.lost()) is None:
+        if self._files is None:
+            return
+        if not (self._held or self._at_once):
+            self._files.forget_logs()
+        if (lost := self._files.lost()) is None:
             return
         if lost.is_log and lost.is_deleted and self._held and self._write_log_back():
             logger.warning(

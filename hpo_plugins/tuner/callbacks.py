@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.workers import is_dead, worker_name
@@ -18,8 +18,8 @@ logger = logging.getLogger("hpo_plugins")
 
 _DONE = "done"
 """The owner of a claim on what was passed on."""
-_LAST_ATTEMPTS = 5
-"""How often a callback that fails is tried when the loop has ended."""
+_MAX_FAILURES = 5
+"""After so many failures of a callback in a row, the other trials wait for the next look."""
 _CLAIM_SECONDS = 600.0
 """Seconds that a callback may take for a trial before another process passes the trial on, too."""
 
@@ -73,6 +73,18 @@ class TunerCallback:
         self.on_search_end(tuner)
 
 
+class _Waiting(NamedTuple):
+    """The trials that one callback has not been told of.
+
+    Attributes:
+        new: Those that have not ended, as far as was seen.
+        failed: Those that have ended, but could not be passed on.
+    """
+
+    new: set[int]
+    failed: set[int]
+
+
 class CallbackObserver:
     """Calls a tuner's callbacks as its loops go on.
 
@@ -93,8 +105,7 @@ class CallbackObserver:
         self._is_open = False
         self._is_over = False
         self._n_seen = 0
-        self._failed = False  # whether a callback raised an error at the last look
-        self._waiting: set[int] = set()  # trials that were seen, but have not ended
+        self._waiting = [_Waiting(set(), set()) for _ in callbacks]
 
     def begin(self) -> None:
         """Note that a loop begins."""
@@ -116,9 +127,7 @@ class CallbackObserver:
         """Pass on what has ended; after the last loop, the search has ended too."""
         with self._lock:
             self._loops -= 1
-            for _ in range(_LAST_ATTEMPTS):
-                if self._pass_on() or not self._failed:
-                    break
+            self._pass_on(is_last=not self._loops)
             if not self._loops:
                 self._close()
 
@@ -134,29 +143,45 @@ class CallbackObserver:
             for callback in self._callbacks:
                 self._call("end of the search", callback, callback.on_search_end, self._tuner)
 
-    def _pass_on(self) -> bool:
-        """Pass on the trials that have ended since the last look, and return whether the search is over."""
+    def _pass_on(self, *, is_last: bool = False) -> bool:
+        """Pass on the trials that have ended since the last look, and return whether the search is over.
+
+        Of those that could not be passed on before, one is tried again at each look, and all of them at the last one. A
+        callback that fails too often in a row is left alone until the next look: each attempt may take long.
+        """
         try:
             history, is_done = self._session.refresh(), self._session.is_done()
         except StorageError as error:  # the loop says so too, when it needs the storage
             logger.warning("callbacks may not have been told of trials that have ended: %s", error)
             return False
-        self._failed = False
-        self._waiting.update(range(self._n_seen, len(history)))
+        for waiting in self._waiting:
+            waiting.new.update(range(self._n_seen, len(history)))
         self._n_seen = len(history)
-        for number in sorted(self._waiting):
-            if history[number].state.is_final:
-                trial = history.record(number)
-                outcomes = [self._pass_once(callback, trial, history.now) for callback in self._callbacks]
-                if all(outcomes):
-                    self._waiting.remove(number)
-        return is_done and not self._waiting
+        for callback, waiting in zip(self._callbacks, self._waiting, strict=True):
+            ended = sorted(number for number in waiting.new if history[number].state.is_final)
+            again = sorted(waiting.failed)[: None if is_last else 1]
+            n_failures = 0
+            for number in [*ended, *again]:
+                if n_failures >= _MAX_FAILURES:
+                    break
+                is_known = number in waiting.failed
+                is_settled = self._pass_once(callback, history.record(number), history.now, is_known=is_known)
+                waiting.new.discard(number)
+                (waiting.failed.discard if is_settled else waiting.failed.add)(number)
+                n_failures = 0 if is_settled else n_failures + 1
+        return is_done and not any(waiting.failed for waiting in self._waiting)
 
-    def _pass_once(self, callback: TunerCallback, trial: TrialRecord, now: float) -> bool:
+    def _pass_once(self, callback: TunerCallback, trial: TrialRecord, now: float, *, is_known: bool) -> bool:
         """Pass a trial on unless a process has done so, and return whether it needs no more attention here.
 
-        Who passes it on has it until it is done, or fails: then it is tried again at the next look, by any process. A
-        process that is killed meanwhile has it for ``_CLAIM_SECONDS`` at most.
+        Who passes it on has it until it is done, or fails: then it is tried again, by any process. A process that is
+        killed meanwhile has it for ``_CLAIM_SECONDS`` at most.
+
+        Args:
+            callback: The callback.
+            trial: The trial.
+            now: The storage's clock.
+            is_known: Whether a warning has said before that it could not be passed on.
         """
         destination = hashlib.sha256(callback.destination.encode()).hexdigest()[:16]
         key, store = f"callback {destination} {trial.number}", self._session.store
@@ -168,23 +193,30 @@ class CallbackObserver:
                 owner = store.claim(key, mine, instead_of=owner)
             if owner != mine:
                 return owner == _DONE
-            is_done = self._call(what, callback, callback.on_trial_end, self._tuner, trial)
-            self._failed |= not is_done
+            level = logging.DEBUG if is_known else logging.WARNING
+            is_done = self._call(what, callback, callback.on_trial_end, self._tuner, trial, level=level)
             store.claim(key, _DONE if is_done else "", instead_of=mine)
         except StorageError as error:  # the loop says so too, when it needs the storage
             logger.warning("%s may not have been told of the %s: %s", type(callback).__qualname__, what, error)
             return False
         return is_done
 
-    def _call(self, what: str, callback: TunerCallback, call: Callable[..., None], *arguments: Any) -> bool:
+    def _call(
+        self,
+        what: str,
+        callback: TunerCallback,
+        call: Callable[..., None],
+        *arguments: Any,
+        level: int = logging.WARNING,
+    ) -> bool:
         """Call a callback, and return whether it has raised nothing."""
         try:
             call(*arguments)
         except BaseException as error:
             name = type(callback).__qualname__
-            logger.warning(
-                "%s was not told of the %s: %s: %s. The search continues, and a trial is passed on again later. To "
-                "pass the whole study on: %s(...).replay(tuner)", name, what, type(error).__name__, error, name,
+            logger.log(
+                level, "%s was not told of the %s: %s: %s. The search continues, and a trial is passed on again later. "
+                "To pass the whole study on: %s(...).replay(tuner)", name, what, type(error).__name__, error, name,
             )  # fmt: skip
             logger.debug("%s", name, exc_info=True)
             if not isinstance(error, Exception):

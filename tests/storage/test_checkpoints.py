@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import expire_lease, save_always, store_of
+from support import expire_lease, release, save_always, store_of
 
 import hpo_plugins as hpo
 from hpo_plugins.records import Progress
@@ -293,19 +293,44 @@ def test_study_is_moved_with_its_checkpoints(paused, tmp_path):
     assert tuner.best_trial.checkpoint.startswith(str(moved))
 
 
-def test_missing_checkpoint_is_an_error_with_cures(paused):
+def test_trial_whose_checkpoints_are_missing_is_trained_from_the_start(paused, caplog):
     shutil.rmtree(paused / "a.db.checkpoints")
     tuner = tuner_for(paused / "a.db", max_trials=1)
-    with pytest.raises(hpo.CheckpointError, match="of trial 0 is missing: .* If the study was moved, move the folder"):
-        tuner.ask()
-    assert tuner.trials[0].state is hpo.TrialState.PAUSED
-    with pytest.raises(hpo.CheckpointError, match=r"from the start again: tuner.restart\(0\)"):
-        next(iter(tuner))
-    tuner.restart(0)
+    starts = []
     for trial in tuner:
-        assert (trial.number, trial.resume_from) in [(0, None), (0, tuner.trials[0].checkpoint)]
+        starts.append(trial.start_epoch)
+        walk(trial)
+    assert starts[0] == 0
+    assert tuner.trials[0].curve == uninterrupted(0, EPOCHS)
+    assert "trial 0 at epoch 1 is missing, and the trial is trained from its first epoch again" in caplog.text
+    assert "If the study was moved, move the folder" in caplog.text
+
+
+def test_trial_whose_checkpoint_is_missing_resumes_from_an_earlier_one(tmp_path, caplog):
+    tuner = hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=1, seed=0, checkpoints="keep")
+    trial, training = tuner.ask(), Walk(0)
+    for epoch in (1, 2, 3):
+        trial.report(epoch, {"loss": training.epoch()})
+        trial.save(training.write)
+    release(trial)
+    folder = tmp_path / "a.db.checkpoints" / "default" / "trial-00000"
+    (folder / "epoch-000003.1").unlink()  # the power failed before it was on the disk
+    (folder / "epoch-000009.1").write_text("of a study that is gone")
+    tuner = hpo.Tuner(X, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=1, seed=0)
+    for trial in tuner:
+        assert (trial.start_epoch, Path(trial.resume_from).name) == (2, "epoch-000002.1")
         walk(trial)
     assert tuner.trials[0].curve == uninterrupted(0, EPOCHS)
+    assert "resumes from an earlier one, of epoch 2" in caplog.text
+
+
+def test_checkpoints_of_a_deleted_study_are_not_taken_for_those_of_a_new_one(tmp_path):
+    folder = tmp_path / "a.db.checkpoints" / "default" / "trial-00000"
+    folder.mkdir(parents=True)
+    (folder / "epoch-000001.1").write_text("of a study that is gone")
+    (folder / "notes.txt").write_text("the user's own")
+    tuner_for(tmp_path / "a.db", max_trials=1)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("path", ["../../secret", "/etc/passwd", "trial-00000/link"])

@@ -151,16 +151,19 @@ def test_threads_share_out_the_numbers(store):
 
 
 def test_claim_is_given_to_the_first(place, store):
-    assert [store.claim("end of trial 1", owner) for owner in "aba"] == [True, False, True]
-    assert store.claim("end of trial 2", "b")
-    assert place.open("other", {}).claim("end of trial 1", "b")
+    assert [store.claim("end of trial 1", owner) for owner in "aba"] == ["a", "a", "a"]
+    assert store.claim("end of trial 2", "b") == "b"
+    assert place.open("other", {}).claim("end of trial 1", "b") == "b"
+    assert store.claim("end of trial 1", "c", instead_of="b") == "a"
+    assert store.claim("end of trial 1", "", instead_of="a") == ""
+    assert store.claim("end of trial 1", "c") == "c"
 
 
 def test_threads_share_out_the_claims(store):
     taken = []
 
     def work(owner):
-        taken.extend(key for key in map(str, range(20)) if store.claim(key, owner))
+        taken.extend(key for key in map(str, range(20)) if store.claim(key, owner) == owner)
 
     threads = [threading.Thread(target=work, args=(owner,)) for owner in "abcd"]
     for thread in threads:
