@@ -355,3 +355,20 @@ def test_database_in_memory_is_refused_with_the_way_to_get_it(target, tmp_path, 
     with pytest.raises(hpo.StorageError, match="Omit storage to keep the study in memory"):
         hpo.Tuner(X, LOSS, storage=target)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_restart_takes_the_trial_from_a_worker_that_still_trains_it(tmp_path, caplog):
+    def make():
+        return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", seed=0)
+
+    trial, other = make().ask(), make()
+    trial.report(1, {"loss": 1.0})
+    assert trial.save(lambda path: path.write_text("state"))
+    other.restart(0)
+    assert trial.report(2, {"loss": 1.0})  # told to stop
+    assert not trial.save(lambda path: path.write_text("late"))
+    assert "trial 0 was taken over by another worker" in caplog.text
+    again = other.ask()
+    assert (again.number, again.start_epoch, again.resume_from) == (0, 0, None)
+    trial.end()
+    assert other.trials[0].state is hpo.TrialState.RUNNING
