@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -129,7 +130,7 @@ def test_leases_do_not_run_out_while_the_server_is_away(postgres_url, tmp_path):
     expired = history_of(second).now - 1
     store_of(second).update(0, 1, lease_until=expired, worker="elsewhere/1/x")
     outage = store_of(second)._database.outage
-    outage.wait(retry.Unreachable("away"))
+    outage.wait(retry.Unreachable("away"), time.monotonic(), 300.0)
     outage.end()
     assert second.ask().number == 1  # its worker may be alive, and could not say so
     outage.ended -= 61
