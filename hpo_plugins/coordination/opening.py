@@ -72,7 +72,7 @@ def open_study(
             given["parents"] = stored["parents"]
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)
-    private = getattr(storage, "private_folder", None) if checkpoint_dir is None else None
+    private = storage.private_folder if checkpoint_dir is None else None
     checkpoints = Checkpoints(root, policy, private)
     return StudySession(config, store, checkpoints, terms, storage=storage, clock=clock)
 

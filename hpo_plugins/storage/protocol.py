@@ -21,8 +21,10 @@ two runs of a script adds that much and no more.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written
 from hpo_plugins.space import Params
@@ -50,28 +52,35 @@ class StudyStore(Protocol):
     """Whether other processes can continue the study when this one dies, so that leases must expire."""
 
     @property
+    @abstractmethod
     def where(self) -> str:
         """The study and its storage, for errors."""
 
     @property
+    @abstractmethod
     def reachable_since(self) -> float:
         """When the last outage ended, by ``time.monotonic()``; ``-inf`` if there was none."""
 
+    @abstractmethod
     def define(self, definition: Definition) -> None:
         """Replace the definition, for what may change between runs of a script."""
 
+    @abstractmethod
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``; 0 for all."""
 
+    @abstractmethod
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment, or return None if there were not exactly ``expected`` acquisitions before.
 
         A new attempt clears the decision of the attempt before, and has begun no phase.
         """
 
+    @abstractmethod
     def enqueue(self, params: Params) -> None:
         """Append a configuration, complete or partial, that is to be tried before those of the strategy."""
 
+    @abstractmethod
     def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:
         """Append a report and return its revision, or None if the trial's lease is lost.
 
@@ -81,6 +90,7 @@ class StudyStore(Protocol):
                 runs, it waits for seconds only: the training must go on.
         """
 
+    @abstractmethod
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of an unfinished trial's row, or return None if its lease is lost.
 
@@ -90,12 +100,15 @@ class StudyStore(Protocol):
             **fields: Fields of ``TrialRow`` with their new values; ``ended_at=True`` stands for now.
         """
 
+    @abstractmethod
     def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
         """Clear a trial's checkpoint and that of its best epoch, or return None if it has another one."""
 
+    @abstractmethod
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend the leases of ``(number, attempt)`` that are not lost to ``seconds`` from now."""
 
+    @abstractmethod
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
         """Let ``owner`` have ``key`` if it belongs to ``instead_of``, and return whom it belongs to then.
 
@@ -105,25 +118,42 @@ class StudyStore(Protocol):
             instead_of: To whom it must belong now; "" for nobody.
         """
 
+    @abstractmethod
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``, if possible while no other process writes to the study.
 
         What it writes takes place as a whole, or not at all if it raises.
         """
 
+    @abstractmethod
     def before_fork(self) -> None:
         """Prepare what a forked child needs to reach the study."""
 
+    @abstractmethod
     def after_fork(self) -> StudyStore:
         """Return, in a forked child, what reaches the same study."""
 
 
+@runtime_checkable
 class Storage(Protocol):
-    """A place that keeps studies by name."""
+    """A place that keeps studies by name. It can be pickled, if local workers are to use it.
 
+    Derive from it: Python then names a method that is missing when the storage is made.
+    """
+
+    @property
+    def private_folder(self) -> Path | None:
+        """A temporary folder above its checkpoints, which is made for this user only and removed when the process ends.
+
+        None if checkpoints outlive the process.
+        """
+        return None
+
+    @abstractmethod
     def names(self) -> list[str]:
         """Return the names of its studies."""
 
+    @abstractmethod
     def open(self, name: str, definition: Definition | None) -> StudyStore:
         """Return the study of that name, created with ``definition`` if it is new.
 
@@ -131,5 +161,53 @@ class Storage(Protocol):
             StudyNotFound: It does not exist and ``definition`` is None.
         """
 
+    @abstractmethod
     def checkpoint_root(self, name: str) -> str:
         """Return the folder in which the study's trials keep their checkpoints."""
+
+
+@runtime_checkable
+class ManagedStorage(Storage, Protocol):
+    """A storage whose studies can be counted, renamed, copied and deleted: ``hpo.studies(storage)``.
+
+    Its ``str`` names it in errors. None of the methods touches checkpoint files.
+    """
+
+    @abstractmethod
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many trials of a study are in each state.
+
+        Raises:
+            StudyNotFound: There is no such study.
+        """
+
+    @abstractmethod
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a study another name.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StorageError: There is a study of the new name.
+        """
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Delete a study with its trials and reports.
+
+        Raises:
+            StudyNotFound: There is no such study.
+        """
+
+    @abstractmethod
+    def copy(self, name: str, target: Storage, new_name: str) -> None:
+        """Copy a study, as it is now, to another storage or name; nobody holds a lease in the copy.
+
+        Args:
+            name: The study.
+            target: Where to copy it to.
+            new_name: Its name there.
+
+        Raises:
+            StudyNotFound: There is no such study.
+            StorageError: The target has a study of that name, or is a storage of another kind.
+        """

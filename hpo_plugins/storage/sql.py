@@ -16,7 +16,7 @@ from hpo_plugins.storage import schema
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
-from hpo_plugins.storage.protocol import Definition
+from hpo_plugins.storage.protocol import Definition, Storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.sql_study import SqlStudyStore
 
@@ -37,6 +37,8 @@ class SqlStorage:
     Raises:
         StorageError: The target cannot be opened, is not ours, or was written by another version.
     """
+
+    private_folder = None
 
     def __init__(self, target: str | os.PathLike[str] | Database) -> None:
         """Open the database, and create its tables if they are missing."""
@@ -132,7 +134,7 @@ class SqlStorage:
         """
         self.database.write(_delete, self._key(name))
 
-    def copy(self, name: str, target: SqlStorage, new_name: str) -> None:
+    def copy(self, name: str, target: Storage, new_name: str) -> None:
         """Copy a study, as it is now, to another storage or name; its checkpoint files stay where they are.
 
         Args:
@@ -142,8 +144,12 @@ class SqlStorage:
 
         Raises:
             StudyNotFound: There is no such study.
-            StorageError: The target has a study of that name.
+            StorageError: The target has a study of that name, or is no database.
         """
+        if not isinstance(target, SqlStorage):
+            raise StorageError(
+                f"{self.database} copies studies to a path or the URL of a database, but the target is {target}."
+            )
         study = self.open(name, None).study
         if new_name in target.names():
             raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
@@ -155,6 +161,10 @@ class SqlStorage:
         path = self.database.path
         root = Path("hpo-plugins.checkpoints") if path is None else Path(f"{path}.checkpoints")
         return str(root.absolute() / folder_name(name))
+
+    def __str__(self) -> str:
+        """Return what names the database in errors."""
+        return str(self.database)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""

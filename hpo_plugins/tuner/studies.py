@@ -9,17 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from hpo_plugins._validation import boolean, non_empty_string
 from hpo_plugins.coordination.opening import Target, existing_storage
 from hpo_plugins.errors import InvalidArgument, StorageError
-from hpo_plugins.storage import open_storage
+from hpo_plugins.storage import ManagedStorage, Storage, open_storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.tuner.tuner import Tuner
-
-if TYPE_CHECKING:
-    from hpo_plugins.storage.sql import SqlStorage
 
 
 def studies(storage: Target) -> Studies:
@@ -33,9 +29,20 @@ def studies(storage: Target) -> Studies:
         StorageError: It cannot be opened.
     """
     found = existing_storage(storage)
-    if not hasattr(found, "rename"):
-        raise InvalidArgument(f"storage must be a path or a URL, but got storage={storage!r}.")
-    return Studies(cast("SqlStorage", found))
+    return Studies(_managed(found, storage))
+
+
+def _managed(storage: Storage, target: object) -> ManagedStorage:
+    """Return a storage whose studies can be managed.
+
+    Raises:
+        InvalidArgument: It is another one.
+    """
+    if not isinstance(storage, ManagedStorage):
+        raise InvalidArgument(
+            f"storage must be a path or a URL, or derive from ManagedStorage, but got storage={redacted(repr(target))}."
+        )
+    return storage
 
 
 class Studies(Mapping[str, "Study"]):
@@ -45,7 +52,7 @@ class Studies(Mapping[str, "Study"]):
         storage: The storage.
     """
 
-    def __init__(self, storage: SqlStorage) -> None:
+    def __init__(self, storage: ManagedStorage) -> None:
         """Read their names."""
         self._studies = {name: Study(storage, name) for name in storage.names()}
 
@@ -87,7 +94,7 @@ class Study:
         name: The study's name.
     """
 
-    def __init__(self, storage: SqlStorage, name: str) -> None:
+    def __init__(self, storage: ManagedStorage, name: str) -> None:
         """Read nothing yet."""
         self._storage = storage
         self.name = name
@@ -139,7 +146,7 @@ class Study:
         """
         self._check_idle("renamed", force)
         if non_empty_string("name", name) in self._storage.names():
-            raise StorageError(f"{redacted(self._storage.database)} has a study {name!r} already.")
+            raise StorageError(f"{redacted(self._storage)} has a study {name!r} already.")
         source, target = self._checkpoints, Path(self._storage.checkpoint_root(name))
         _copy_files(source, target, os.link)
         self._storage.rename(self.name, name)  # before it, the study has the old files; after it, the new ones
@@ -161,7 +168,7 @@ class Study:
         """
         self._check_idle("copied", force)
         new_name = self.name if name is None else non_empty_string("name", name)
-        target = cast("SqlStorage", open_storage(storage))
+        target = _managed(open_storage(storage), storage)
         if new_name in target.names():
             raise StorageError(f"{redacted(storage)} has a study {new_name!r} already. Give the copy another name.")
         source, files = self._checkpoints, Path(target.checkpoint_root(new_name))
