@@ -27,8 +27,9 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["view"],
     ["tuner"],
     ["simulation"],
+    ["extending"],
     ["sagemaker", "integrations"],
-    ["cli"],
+    ["cli", "testing"],
 ]
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}
 FRAMEWORKS = {
@@ -125,7 +126,21 @@ def test_violations_are_found(path, source):
     assert violations({path: source}) != []
 
 
-@pytest.mark.parametrize("module", ["sqlalchemy", "scipy", "pandas", "torch", "xgboost", "keras", "lightning", "ray"])
+HEAVY = [
+    "sqlalchemy",
+    "scipy",
+    "pandas",
+    "torch",
+    "xgboost",
+    "keras",
+    "lightning",
+    "ray",
+    "pytest",
+    "hpo_plugins.testing",
+]
+
+
+@pytest.mark.parametrize("module", HEAVY)
 def test_import_is_light(module):
     script = f"import sys, hpo_plugins; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,54 +1,26 @@
 """Each framework as the contract's tests use it: one small training on scikit-learn's data sets."""
 
+import importlib
 import os
 import tempfile
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
 
+from hpo_plugins.testing import Crash, Framework
+
 os.environ.setdefault("KERAS_BACKEND", "torch")
-EPOCHS = 6
 
 
-class Crash(Exception):
-    """Ends a training in the middle of an epoch, as a killed process does."""
+class OurFramework(Framework):
+    """A framework whose callback is in the module of its name."""
 
-
-@dataclass
-class Framework:
-    """One framework.
-
-    Attributes:
-        metric: The name of the objective.
-    """
-
-    metric: str
-
-    def fit(self, handle: Any, *, epochs: int = EPOCHS, crash_after: int | None = None, model: Any = None) -> Any:
-        """Train with a TrialCallback on a trial or a fold, as its users do, and return the model.
-
-        Args:
-            handle: The trial or fold.
-            epochs: How many epochs or rounds in all.
-            crash_after: After how many epochs of the trial to raise Crash.
-            model: The model of the phase before, which this one continues.
-        """
-        raise NotImplementedError
-
-    def load(self, record: Any) -> Any:
-        """Return the model of a trial at its best epoch, as the documentation says."""
-        raise NotImplementedError
-
-    def predict(self, model: Any) -> np.ndarray:
-        """Return what the model predicts for the validation data."""
-        raise NotImplementedError
-
-    def epochs_of(self, model: Any) -> int | None:
-        """Return how many rounds a model has, None if models do not tell."""
-        return None
+    def __init__(self, metric):
+        name = type(self).__name__.lower()
+        pytest.importorskip(name)
+        self.metric = metric
+        self.callback = importlib.import_module(f"hpo_plugins.integrations.{name}").TrialCallback
 
 
 def breast_cancer():
@@ -62,18 +34,19 @@ def digits():
     return x[:96], y[:96], x[96:160], y[96:160]
 
 
-class XGBoost(Framework):
+class XGBoost(OurFramework):
     def __init__(self):
-        pytest.importorskip("xgboost")
         super().__init__("validation-logloss")
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
         import xgboost
         from hpo_plugins.integrations.xgboost import TrialCallback
 
+        trained = 0 if model is None else model.num_boosted_rounds()  # XGBoost counts from 0 in each call
+
         class Crashing(xgboost.callback.TrainingCallback):
             def before_iteration(self, model, epoch, evals_log):
-                if epoch == crash_after:
+                if epoch + trained == crash_after:
                     raise Crash
                 return False
 
@@ -100,12 +73,11 @@ class XGBoost(Framework):
         return model.num_boosted_rounds()
 
 
-class LightGBM(Framework):
+class LightGBM(OurFramework):
     def __init__(self):
-        pytest.importorskip("lightgbm")
         super().__init__("validation-binary_logloss")
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
         import lightgbm
         from hpo_plugins.integrations.lightgbm import TrialCallback
 
@@ -133,9 +105,8 @@ class LightGBM(Framework):
         return model.num_trees()
 
 
-class Keras(Framework):
+class Keras(OurFramework):
     def __init__(self):
-        pytest.importorskip("keras")
         super().__init__("val_loss")
 
     def build(self, rate):
@@ -145,7 +116,7 @@ class Keras(Framework):
         model.compile(keras.optimizers.SGD(rate, momentum=0.5), "sparse_categorical_crossentropy")
         return model
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
         import keras
         from hpo_plugins.integrations.keras import TrialCallback
 
@@ -173,9 +144,8 @@ class Keras(Framework):
         return np.asarray(model.predict(digits()[2], verbose=0))
 
 
-class Lightning(Framework):
+class Lightning(OurFramework):
     def __init__(self):
-        pytest.importorskip("lightning")
         super().__init__("val_loss")
 
     def build(self, rate):
@@ -198,7 +168,7 @@ class Lightning(Framework):
 
         return Network()
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
         import lightning
         import torch
         from hpo_plugins.integrations.lightning import TrialCallback
@@ -234,9 +204,8 @@ class Lightning(Framework):
             return model.layer(torch.from_numpy(digits()[2])).numpy()
 
 
-class Transformers(Framework):
+class Transformers(OurFramework):
     def __init__(self):
-        pytest.importorskip("transformers")
         super().__init__("eval_loss")
 
     def build(self):
@@ -253,7 +222,7 @@ class Transformers(Framework):
 
         return Network()
 
-    def fit(self, handle, *, epochs=EPOCHS, crash_after=None, model=None):
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
         import torch
         import transformers
         from hpo_plugins.integrations.transformers import TrialCallback

@@ -8,7 +8,7 @@ import hpo_plugins as hpo
 from hpo_plugins.storage import ManagedStorage, open_storage
 from hpo_plugins.storage.memory import MemoryStorage
 
-SOURCE = '''
+SOURCE = """
 from hpo_plugins.storage.memory import MemoryStorage
 
 opened = {}
@@ -18,7 +18,7 @@ def open_url(url):
 
 def open_nothing(url):
     return None
-'''
+"""
 
 
 @pytest.fixture

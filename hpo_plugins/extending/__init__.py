@@ -1,0 +1,57 @@
+"""The names that strategies, rules, storages and callbacks of other packages are made of; see docs/extending.md.
+
+What is listed here, and the methods that its docstrings name, stays as it is until a major version.
+"""
+
+from hpo_plugins.errors import MissingDependency
+from hpo_plugins.extending.arguments import best_checkpoint_of, handle_of
+from hpo_plugins.history import Curve, History, TrialHistory
+from hpo_plugins.records import (
+    Assignment,
+    Changes,
+    Decision,
+    PointRow,
+    Progress,
+    ReportRow,
+    TrialRow,
+    TrialState,
+    Written,
+)
+from hpo_plugins.space import Params, Space
+from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, ManagedStorage, Storage, StudyStore
+from hpo_plugins.strategies import Resume, Start, StoppingRule, Strategy
+from hpo_plugins.trial import Phase, TrainingHandle, TrainingPlugin
+from hpo_plugins.tuner import StudyResults, TunerCallback
+
+__all__ = [
+    "MAX_COUNTED_GAP",
+    "Assignment",
+    "Changes",
+    "Curve",
+    "Decision",
+    "History",
+    "ManagedStorage",
+    "MissingDependency",
+    "Params",
+    "Phase",
+    "PointRow",
+    "Progress",
+    "ReportRow",
+    "Resume",
+    "Space",
+    "Start",
+    "StoppingRule",
+    "Storage",
+    "Strategy",
+    "StudyResults",
+    "StudyStore",
+    "TrainingHandle",
+    "TrainingPlugin",
+    "TrialHistory",
+    "TrialRow",
+    "TrialState",
+    "TunerCallback",
+    "Written",
+    "best_checkpoint_of",
+    "handle_of",
+]

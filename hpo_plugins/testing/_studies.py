@@ -1,0 +1,30 @@
+"""What laws do to a study behind the tuner's back, named for what it stands for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hpo_plugins.tuner import Tuner
+
+
+def expire_lease(tuner: Tuner, number: int, attempt: int = 1, **fields: Any) -> None:
+    """Let the lease of a trial expire, as if its worker, on another machine, had been silent for too long."""
+    fields = {"worker": "elsewhere/1/x", **fields}
+    assert tuner._loop.session.store.update(number, attempt, lease_until=1.0, **fields)
+
+
+def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every epoch of a running training be worth a checkpoint."""
+    from hpo_plugins.storage.checkpoints import SaveTimer
+
+    monkeypatch.setattr(SaveTimer, "is_due", lambda self: True)
+
+
+def is_value_of(parameter: Any, value: Any) -> bool:
+    """Return whether a parameter can take this value, with its type."""
+    if hasattr(parameter, "values"):
+        return json.dumps(value) in [json.dumps(known) for known in parameter.values]
+    return bool(parameter.low <= value <= parameter.high)
