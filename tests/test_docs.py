@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo_plugins import testing
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
 ALL = [*PAGES, ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -35,6 +37,20 @@ def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
         [sys.executable, script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_examples_of_the_page_on_extending_keep_the_laws(tmp_path):
+    page = ROOT / "docs" / "extending.md"
+    script = tmp_path / "test_extending.py"
+    script.write_text("\n".join(snippets(page)), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, script]
+    ended = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    contracts = set(re.findall(r"^class Test\w+\((\w+)\):", script.read_text(), re.MULTILINE))
+    assert len(contracts) == 5
+    n_laws = sum(name.startswith("test_") for contract in contracts for name in dir(getattr(testing, contract)))
+    assert int(re.search(r"(\d+) passed", ended.stdout)[1]) >= n_laws
 
 
 def anchors(page):

@@ -6,6 +6,7 @@ What is listed here, and the methods that its docstrings name, stays as it is un
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.extending.arguments import best_checkpoint_of, handle_of
 from hpo_plugins.history import Curve, History, TrialHistory
+from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import (
     Assignment,
     Changes,
@@ -54,4 +55,5 @@ __all__ = [
     "Written",
     "best_checkpoint_of",
     "handle_of",
+    "untried_draw",
 ]
