@@ -104,8 +104,40 @@ def write_benchmarks(_: Sphinx) -> None:
     (Path(__file__).parent / "_build" / "benchmarks.md").write_text(text, encoding="utf-8")
 
 
+def directive(name: str, target: str, *options: str) -> str:
+    """Return a directive of autodoc in Markdown."""
+    return "\n".join(["```{eval-rst}", f".. {name}:: {target}", *(f"   :{option}:" for option in options), "```", ""])
+
+
+def write_references(_: Sphinx) -> None:
+    """Write the parts of the reference that are found: strategies and rules, criteria, integrations."""
+    import hpo_plugins
+    from hpo_plugins.study.termination import Criterion
+
+    public = [getattr(hpo_plugins, name) for name in hpo_plugins.__all__]
+    for page, kind in (("strategies", hpo_plugins.StoppingRule), ("criteria", Criterion)):
+        found = [
+            cls for cls in public if inspect.isclass(cls) and issubclass(cls, kind) and not inspect.isabstract(cls)
+        ]
+        text = "\n".join(directive("autoclass", f"hpo_plugins.{cls.__name__}", "no-members") for cls in found)
+        (Path(__file__).parent / "_build" / f"{page}.md").write_text(text, encoding="utf-8")
+    modules = sorted((ROOT / "integrations").glob("[!_]*.py"), key=lambda path: (not has_callback(path), path.stem))
+    text = "\n".join(
+        f"## {path.stem}\n\n"
+        + directive("automodule", f"hpo_plugins.integrations.{path.stem}", "members", "no-undoc-members")
+        for path in modules
+    )
+    (Path(__file__).parent / "_build" / "integrations.md").write_text(text, encoding="utf-8")
+
+
+def has_callback(path: Path) -> bool:
+    """Return whether a module of an integration has a callback for training runs, and is no tracker."""
+    return '"TrialCallback"' in path.read_text(encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the functions that write the generated pages."""
     app.connect("builder-inited", write_error_guide)
     app.connect("builder-inited", write_benchmarks)
+    app.connect("builder-inited", write_references)
     return {"parallel_read_safe": True}

@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 import hpo_plugins as hpo
+from hpo_plugins import extending, testing
 
 FROZEN = Path(__file__).with_name("api.txt")
-WHOLE = ("Tuner", "Trial", "TrialRecord", "TunerCallback", "WarmStart")
+WHOLE = (
+    "Tuner", "Trial", "TrialRecord", "TunerCallback", "WarmStart", "Strategy", "StoppingRule", "Storage", "StudyStore",
+    "ManagedStorage", "TrainingPlugin", "Phase", "Decision", "Framework",
+)  # fmt: skip
 """Classes whose members are public, too; of the others it is their arguments."""
-INTEGRATIONS = ("xgboost", "lightgbm", "keras", "lightning", "transformers", "ray", "tensorboard", "mlflow", "wandb")
+INTEGRATIONS = sorted(path.stem for path in (Path(__file__).parent.parent / "integrations").glob("[!_]*.py"))
 
 
 def lines_of(name, thing):
@@ -39,12 +43,19 @@ def lines_of(name, thing):
                 yield f"{name}.{part}"
             elif callable(getattr(thing, part)):
                 yield f"{name}.{part}{inspect.signature(getattr(thing, part))}"
-    elif callable(thing):
+    elif inspect.isfunction(thing):
         yield f"{name}{inspect.signature(thing)}"
+    else:
+        yield name
 
 
 def public_api():
     found = [line for name in hpo.__all__ for line in lines_of(f"hpo_plugins.{name}", getattr(hpo, name))]
+    known = {getattr(hpo, name) for name in hpo.__all__}
+    for module in (extending, testing):
+        parts = [(name, getattr(module, name)) for name in module.__all__]
+        new = [(name, thing) for name, thing in parts if not inspect.isclass(thing) or thing not in known]
+        found += [line for name, thing in new for line in lines_of(f"{module.__name__}.{name}", thing)]
     return "\n".join(found) + "\n"
 
 

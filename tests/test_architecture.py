@@ -33,8 +33,8 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
 ]
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}
 FRAMEWORKS = {
-    "torch", "keras", "lightning", "pytorch_lightning", "xgboost", "ray", "pandas", "matplotlib", "plotly", "sklearn",
-    "botocore",
+    "torch", "pytorch_lightning", "pandas", "matplotlib", "plotly", "sklearn", "botocore",
+    *(path.stem for path in (ROOT.parent / "integrations").glob("[!_]*.py")),
 }  # fmt: skip
 
 

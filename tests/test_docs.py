@@ -15,8 +15,8 @@ PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in
 ALL = [*PAGES, ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
 ALL.append(ROOT / "benchmarks" / "results" / "README.md")
 ENVIRONMENT = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HPO_PLUGINS_PROGRESS": "off"}
-FRAMEWORKS = "xgboost|lightgbm|keras_tuner|keras|lightning|torch|transformers|optuna|ray"
-NEEDS = re.compile(rf"^\s*(?:import|from) ({FRAMEWORKS})\b", re.MULTILINE)
+FRAMEWORKS = {path.stem for path in (ROOT / "integrations").glob("[!_]*.py")} | {"keras_tuner", "optuna", "torch"}
+NEEDS = re.compile(rf"^\s*(?:import|from) ({'|'.join(sorted(FRAMEWORKS))})\b", re.MULTILINE)
 FETCHED = re.compile(
     r"""<(?:script|img|iframe)[^>]+src=["'](https?:[^"']+)|<link[^>]+rel=["']stylesheet["'][^>]+href=["'](https?:[^"']+)"""
 )

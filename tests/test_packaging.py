@@ -1,11 +1,14 @@
 """What is in the wheel is what is in the folders."""
 
+import re
+import runpy
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import hpo_plugins
+from hpo_plugins.cli.packages import packages
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +32,25 @@ def test_version_is_the_same_everywhere(project):
 def test_every_integration_has_its_extra(project):
     frameworks = {p.stem for p in (ROOT / "integrations").glob("[!_]*.py")}
     assert frameworks <= set(project["project"]["optional-dependencies"])
+
+
+def test_oldest_versions_are_the_lower_bounds(project):
+    pins = runpy.run_path(str(ROOT / ".ci" / "oldest_versions.py"))["oldest_versions"]()
+    bounds = {pin.replace("==", ">=") for pin in pins}
+    required = set(project["project"]["dependencies"])
+    assert required < bounds
+    assert bounds <= required.union(*project["project"]["optional-dependencies"].values())
+    assert {"xgboost", "lightgbm", "keras", "lightning", "transformers[torch]"} <= {pin.split("==")[0] for pin in pins}
+
+
+def test_doctor_tells_the_versions_of_every_framework(project):
+    told = packages()
+    extras = project["project"]["optional-dependencies"]
+    frameworks = [path.stem for path in (ROOT / "integrations").glob("[!_]*.py")]
+    wanted = [re.match(r"[\w-]+", requirement)[0] for name in frameworks for requirement in extras[name]]
+    assert {"hpo-plugins", "numpy", "sqlalchemy", "torch", "rich", *wanted} <= set(told)
+    assert not {"pytest", "sphinx", "ruff", "smac", "scikit-learn"} & set(told)
+    assert len(told) == len(set(told))
 
 
 def test_missing_framework_is_named_with_its_extra():

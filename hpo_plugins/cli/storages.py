@@ -10,14 +10,10 @@ import click
 
 import hpo_plugins as hpo
 from hpo_plugins.cli.common import FORCE, NAME, STORAGE, view_of
+from hpo_plugins.cli.packages import packages
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.tuner.studies import Study
 from hpo_plugins.view import words
-
-PACKAGES = (
-    "hpo-plugins", "numpy", "scipy", "sqlalchemy", "xgboost", "lightgbm", "keras", "torch", "lightning",
-    "transformers", "ray", "rich", "plotly",
-)  # fmt: skip
 
 
 @click.command("list", epilog="Example: hpo-plugins list tuning.db")
@@ -91,7 +87,7 @@ def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
 def doctor(storage: str | None) -> None:
     """Check a storage, and print the versions that a bug report needs."""
     click.echo(f"Python {platform.python_version()} on {platform.platform()}")
-    for package in PACKAGES:
+    for package in packages():
         try:
             click.echo(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:

@@ -16,6 +16,7 @@ from hpo_plugins.objective import Objective, objective_from_json
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Params, Space, space_from_json
 from hpo_plugins.strategies import StoppingRule, Strategy, component_from_json
+from hpo_plugins.strategies.catalog import names_of
 from hpo_plugins.study.points import checked_points
 from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents, parents_from_json
@@ -66,10 +67,7 @@ class StudyConfig:
             )
         if not isinstance(self.strategy, Strategy):
             cure = " Create an instance: add ()." if isinstance(self.strategy, type) else ""
-            raise InvalidArgument(
-                "strategy must be Grid(), Random(), Bayesian(...) or Hyperband(...), "
-                f"but got strategy={self.strategy!r}.{cure}"
-            )
+            raise InvalidArgument(f"strategy must be {names_of(Strategy)}, but got strategy={self.strategy!r}.{cure}")
         self._check_early_stopping()
         for name in ("max_trials", "max_parallel"):
             if (value := getattr(self, name)) is not None:
@@ -91,7 +89,8 @@ class StudyConfig:
         if rule is None:
             return
         if not isinstance(rule, StoppingRule) or isinstance(rule, Strategy):
-            raise InvalidArgument(f"early_stopping must be MedianRule() or None, but got early_stopping={rule!r}.")
+            allowed = names_of(StoppingRule, but=Strategy)
+            raise InvalidArgument(f"early_stopping must be {allowed} or None, but got early_stopping={rule!r}.")
         if self.strategy.stops_trainings:
             raise InvalidArgument(
                 f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "

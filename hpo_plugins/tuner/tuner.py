@@ -42,7 +42,7 @@ class Tuner(StudyResults):
     Args:
         space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
         objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
-        strategy: ``Grid()``, ``Random()``, ``Bayesian(...)`` or ``Hyperband(...)``; ``Random()`` by default.
+        strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: How many trials to start, over all workers and runs; None for no limit.
         max_runtime: For how many seconds to work on the study, over all runs; None for no limit. Time counts while
             any process trains, not between runs. When it has passed, trainings stop at their next report.

@@ -117,7 +117,10 @@ def test_other_definition_is_an_error_that_lists_differences(tmp_path, change, m
         ({"retries": -1}, "retries must be a whole number of at least 0"),
         ({"name": ""}, "name must be a non-empty string"),
         ({"strategy": hpo.Random}, r"strategy must be .* Create an instance: add \(\)"),
-        ({"strategy": "random"}, "strategy must be .*, but got strategy='random'"),
+        (
+            {"strategy": "random"},
+            r"strategy must be Bayesian\(...\), Grid\(\), Hyperband\(...\) or Random\(\), but got strategy='random'",
+        ),
         ({"early_stopping": "median"}, "early_stopping must be MedianRule"),
         ({"strategy": hpo.Hyperband()}, "Hyperband must know max_resource"),
         ({"strategy": hpo.Grid()}, r"Grid needs categorical parameters, but got space\['x'\]=Continuous"),
