@@ -82,9 +82,21 @@ def test_every_page_is_in_the_contents():
 
 
 def test_tests_that_the_guide_to_failures_names_exist():
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guides" / "failures.md").read_text())
+    named = re.findall(
+        r"`((?:tests|hpo_plugins/testing)/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guides" / "failures.md").read_text()
+    )
     assert len(named) > 20
     assert [(path, name) for path, name in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
+def test_files_that_a_framework_needs_are_there_for_every_framework():
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Adding a framework")[2].partition("\nA tracker")[0]
+    named = set(re.findall(r"`([\w/<>]+\.(?:py|md|toml))`", section))
+    assert len(named) == 8
+    frameworks = [p.stem for p in (ROOT / "integrations").glob("[!_]*.py") if '"TrialCallback"' in p.read_text()]
+    assert len(frameworks) >= 5
+    needed = [path.replace("<name>", framework) for path in named for framework in frameworks]
+    assert [path for path in needed if not (ROOT / path).exists()] == []
 
 
 def test_readme_is_short():

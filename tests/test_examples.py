@@ -14,14 +14,7 @@ import hpo_plugins as hpo
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDS = {
-    "keras": "keras",
-    "lightgbm": "lightgbm",
-    "transformers": "transformers",
-    "lightning": "lightning",
-    "xgboost": "xgboost",
-    "trackers": "tensorboard",
-}
+NEEDS = {path.stem: path.stem for path in (ROOT / "integrations").glob("[!_]*.py")} | {"trackers": "tensorboard"}
 ENVIRONMENT = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
 
 
