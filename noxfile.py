@@ -37,7 +37,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types."""
-    session.install("-e", ".", "mypy>=1.15", "types-cachetools")
+    session.install("-e", ".[testing]", "mypy>=1.15", "types-cachetools")
     session.run("mypy")
 
 

@@ -1,10 +1,15 @@
-"""The strategies and stopping rules that there are, in words for errors: found rather than listed again."""
+"""The strategies and stopping rules that there are: ours in words for errors, and those that other packages bring."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.strategies.base import Component
+
+GROUP = "hpo_plugins.strategies"
+"""The group of entry points by which packages bring strategies and rules: the name of a class, and where it is."""
 
 
 def names_of(kind: type[Component], *, but: type[Component] | None = None) -> str:
@@ -24,3 +29,26 @@ def names_of(kind: type[Component], *, but: type[Component] | None = None) -> st
         if cls is getattr(hpo_plugins, cls.__name__) and (but is None or not issubclass(cls, but))
     ]
     return " or ".join(filter(None, [", ".join(calls[:-1]), *calls[-1:]]))
+
+
+def import_components(definition: object) -> None:
+    """Import the strategy and the rule of a stored study from the installed packages that declare them.
+
+    Args:
+        definition: The study's definition as it is stored; what is damaged in it is left to its reader.
+
+    Raises:
+        InvalidArgument: A package that declares one of them cannot be imported.
+    """
+    parts = [definition.get(part) for part in ("strategy", "early_stopping")] if isinstance(definition, dict) else []
+    for part in parts:
+        name = part.get("name") if isinstance(part, dict) else None
+        if not isinstance(name, str) or name in Component.registry:
+            continue
+        for entry in importlib.metadata.entry_points(group=GROUP, name=name):
+            try:
+                entry.load()
+            except (ImportError, AttributeError) as error:
+                raise InvalidArgument(
+                    f"{name} is declared by {entry.value}, which cannot be imported: {error}."
+                ) from error

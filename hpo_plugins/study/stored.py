@@ -13,6 +13,7 @@ import msgspec
 
 from hpo_plugins.errors import HpoError, StorageError
 from hpo_plugins.storage.redact import redacted
+from hpo_plugins.strategies.catalog import import_components
 from hpo_plugins.study.config import StudyConfig
 
 Value = str | bool | int | float | None
@@ -114,6 +115,7 @@ def config_from_storage(definition: Any, name: str, storage: object) -> StudyCon
     """
     try:
         msgspec.convert(definition, _Definition)
+        import_components(definition)
         return StudyConfig.from_json(definition)
     except (msgspec.ValidationError, UnicodeError, HpoError) as error:
         cause = str(error).rstrip(".")

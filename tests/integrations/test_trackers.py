@@ -6,6 +6,7 @@ import struct
 import pytest
 
 import hpo_plugins as hpo
+from hpo_plugins.testing import TrackerContract
 
 pytestmark = pytest.mark.filterwarnings("default")  # their own use of other libraries
 
@@ -42,6 +43,16 @@ def test_tracked_twice_is_tracked_once(tmp_path):
 
 
 # TensorBoard.
+
+
+class TestTensorBoard(TrackerContract):
+    def make(self, folder):
+        from hpo_plugins.integrations.tensorboard import TensorBoardCallback
+
+        return TensorBoardCallback(folder)
+
+    def numbers(self, folder):
+        return [int(path.parent.name.rpartition("-")[2]) for path in folder.rglob("events.out.tfevents.*")]
 
 
 @pytest.fixture(scope="module")
