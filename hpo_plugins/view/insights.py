@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical
 from hpo_plugins.view.importance import importances
@@ -85,7 +86,8 @@ def advice(view: StudyView, *, importance: bool = True) -> list[str]:
     """
     if len(view.valued) < MIN_TRIALS:
         return []
-    return [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
+    found = [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
+    return [printable(text) for text in found]
 
 
 def _bounds(view: StudyView) -> list[str]:

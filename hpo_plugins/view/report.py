@@ -13,9 +13,11 @@ import importlib.resources
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from hpo_plugins._text import printable
 from hpo_plugins.errors import MissingDependency, StorageError
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import insights, words
@@ -55,10 +57,9 @@ def report(view: StudyView) -> str:
         MissingDependency: plotly is not installed.
     """
     template = importlib.resources.files("hpo_plugins.view").joinpath("assets/report.html").read_text(encoding="utf-8")
-    parts = {"TITLE": html.escape(view.name), "DATA": as_json(report_data(view)), "PLOTLY": _plotly()}
-    for name, text in parts.items():
-        template = template.replace("{{" + name + "}}", text, 1)
-    return template
+    parts = {"TITLE": html.escape(printable(view.name)), "DATA": as_json(report_data(view)), "PLOTLY": _plotly()}
+    # In one pass: a name or a value that looks like a placeholder is text.
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], template)
 
 
 def as_json(data: Any) -> str:
@@ -68,7 +69,9 @@ def as_json(data: Any) -> str:
 
 
 def _finite(data: Any) -> Any:
-    """Return data whose numbers JSON can express, with five digits."""
+    """Return data whose numbers JSON can express, with five digits, and whose text can be shown."""
+    if isinstance(data, str):
+        return printable(data, lines=True)
     if isinstance(data, float):
         return float(f"{data:.5g}") if math.isfinite(data) else None
     if isinstance(data, dict):

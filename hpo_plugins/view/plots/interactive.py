@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import words
 from hpo_plugins.view.importance import importances, most_important
@@ -82,7 +83,7 @@ class InteractivePlots:
         dimensions = []
         for name in names:
             places, labels = axis_ticks(view.space[name])
-            axis = {"label": html.escape(name), "range": [0, 1], "tickvals": places, "ticktext": labels}
+            axis = {"label": _text(name), "range": [0, 1], "tickvals": places, "ticktext": labels}
             dimensions.append(axis | {"values": view.places(name, trials)})
         dimensions.append({"label": _metric(view), "values": [trial.value for trial in trials]})
         line = {"color": list(range(1, len(trials) + 1)), "colorscale": "Cividis", "reversescale": True,
@@ -98,7 +99,7 @@ class InteractivePlots:
             return _nothing(figure, "Too few trials have a value to tell which parameters matter.")
         figure.add_bar(
             x=[each.total for each in found],
-            y=[html.escape(each.name) for each in found],
+            y=[_text(each.name) for each in found],
             error_x={"array": [each.deviation for each in found]},
             orientation="h",
             marker_color=ACCENT,
@@ -115,10 +116,10 @@ class InteractivePlots:
             trials = [trial for trial in view.valued if name in trial.params]
             _add_trials(figure, trials, view.places(name, trials), one_trace=True, visible=place == 0)
             places, labels = axis_ticks(parameter)
-            axis = {"title.text": html.escape(name), "tickvals": places, "ticktext": labels, "range": [-0.03, 1.03]}
+            axis = {"title.text": _text(name), "tickvals": places, "ticktext": labels, "range": [-0.03, 1.03]}
             layout = {f"xaxis.{key}": value for key, value in axis.items()}
             visible = [other == place for other in range(len(view.space))]
-            buttons.append({"label": html.escape(name), "method": "update", "args": [{"visible": visible}, layout]})
+            buttons.append({"label": _text(name), "method": "update", "args": [{"visible": visible}, layout]})
             if place == 0:
                 figure.update_layout(layout)
         menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.15, "yanchor": "top"}
@@ -140,7 +141,7 @@ class InteractivePlots:
         surface = expected_surface(view, first, second)
         if surface is None:
             return _nothing(_new(view, "", ""), "Two parameters and two trials with a value are needed.")
-        figure = _new(view, html.escape(surface.first), html.escape(surface.second))
+        figure = _new(view, _text(surface.first), _text(surface.second))
         bar = {"title": f"expected {_metric(view)}"}
         figure.add_contour(
             x=surface.ticks, y=surface.ticks, z=surface.values, colorscale="Cividis", colorbar=bar, hoverinfo="z"
@@ -196,7 +197,7 @@ def _new(view: StudyView, x: str, y: str) -> Any:
 
     return go.Figure(
         layout={
-            "title": {"text": html.escape(view.name)},
+            "title": {"text": _text(view.name)},
             "template": "plotly_white",
             "xaxis": {"title": {"text": x}},
             "yaxis": {"title": {"text": y}},
@@ -211,14 +212,19 @@ def _nothing(figure: Any, message: str) -> Any:
     return figure
 
 
+def _text(text: str) -> str:
+    """Return text for plotly, which reads it as HTML."""
+    return html.escape(printable(text))
+
+
 def _metric(view: StudyView) -> str:
-    return html.escape(view.objective.metric)
+    return _text(view.objective.metric)
 
 
 def _describe(trial: TrialRecord) -> str:
     """Return what is shown of a trial under the pointer; plotly reads it as HTML."""
     lines = [words.outcome(trial), *(f"{name} = {words.number(value)}" for name, value in trial.params.items())]
-    return "<br>".join(html.escape(line) for line in lines)
+    return "<br>".join(_text(line) for line in lines)
 
 
 def _add_trials(

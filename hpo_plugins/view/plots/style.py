@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialState
 from hpo_plugins.view.study_view import StudyView
 
@@ -62,7 +63,7 @@ def _figure_class() -> type[Any]:
 
 def plain(text: object, length: int = 28) -> str:
     """Return a name as text that matplotlib does not read as mathematics, cut at a length."""
-    short = str(text)
+    short = printable(text)
     short = short if len(short) <= length else short[: length - 1] + "\u2026"
     return short.replace("$", r"\$")
 
