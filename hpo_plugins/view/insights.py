@@ -7,7 +7,6 @@ import itertools
 from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical
-from hpo_plugins.view.importance import importances
 from hpo_plugins.view.study_view import StudyView
 
 MIN_TRIALS = 10
@@ -109,7 +108,7 @@ def _bounds(view: StudyView) -> list[str]:
 
 
 def _without_effect(view: StudyView) -> list[str]:
-    found = importances(view.history, view.max_resource)
+    found = view.importances
     quiet = [i.name for i in found if i.total + 2 * i.deviation < NO_EFFECT]
     if not quiet:
         return []

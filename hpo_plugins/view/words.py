@@ -42,7 +42,12 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 def configuration(params: Params, width: int | None = None) -> str:
     """Return a configuration in one line, cut at a width."""
     text = "  ".join(f"{printable(name)}={number(value)}" for name, value in params.items())
-    return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "\u2026"
+    return text if width is None else shortened(text, width)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return text, cut at a width."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "\u2026"
 
 
 def whole_reason(trial: TrialRecord) -> str:

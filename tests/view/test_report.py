@@ -12,6 +12,9 @@ import pytest
 
 import hpo_plugins as hpo
 from hpo_plugins.cli.dashboard import new_server, url_of
+from hpo_plugins.view import study_view
+from hpo_plugins.view.importance import importances
+from hpo_plugins.view.plots.data import MAX_CURVES, Figure
 from hpo_plugins.view.report import MAX_POINTS, report, report_data
 
 from .conftest import plain, searched
@@ -44,7 +47,7 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
     dom, console = browse(f"file://{tmp_path / 'report.html'}", f"--window-size={window}")
     assert console == []
     assert 'data-ready="true"' in dom
-    assert dom.count("<h3>") == 5
+    assert dom.count("<h3>") == 6
     assert dom.count("main-svg") >= 5
     assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 40
     assert "40 of 40 trials" in dom
@@ -115,7 +118,9 @@ def test_large_study_is_small(tmp_path):
             trial.report(epoch, {"loss": trial["a"] + 1 / epoch})
     view = tuner._view()
     data = report_data(view)
-    assert all(len(trace["x"]) <= 5000 * (MAX_POINTS + 1) for trace in data["curves"])
+    curves = next(figure for figure in data["figures"] if figure["title"] == "Learning curves")
+    assert len(curves["data"]) <= MAX_CURVES + 50
+    assert all(len(trace["x"]) <= MAX_POINTS for trace in curves["data"])
     tuner.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5_000_000
     if CHROMIUM is not None:
@@ -154,4 +159,25 @@ def test_report_is_the_same_from_a_stored_study(tmp_path):
     tuner = searched(tmp_path / "a.db", trials=12)
     own, loaded = (report_data(each._view()) for each in (tuner, hpo.Tuner.load(tmp_path / "a.db")))
     assert own["rows"] == loaded["rows"]
-    assert own["importance"] == loaded["importance"]
+    assert own["figures"] == loaded["figures"]
+
+
+def test_report_contains_the_interactive_figures(demo):
+    embedded = {figure["title"]: figure for figure in report_data(demo._view())["figures"]}
+    for kind in Figure.__subclasses__():
+        drawn = getattr(demo.plot.interactive, kind.kind)().to_plotly_json()
+        if not kind.in_report:
+            assert kind.title not in embedded
+            continue
+        assert [(t.get("x"), t.get("name")) for t in embedded[kind.title]["data"] if kind.kind != "curves"] == [
+            (t.get("x"), t.get("name")) for t in drawn["data"] if kind.kind != "curves"
+        ]
+        assert embedded[kind.title]["layout"]["xaxis"] == drawn["layout"]["xaxis"]
+    assert len(embedded["Learning curves"]["data"]) == len(demo.trials)
+
+
+def test_importances_are_computed_once_a_page(demo, monkeypatch):
+    calls = []
+    monkeypatch.setattr(study_view, "importances", lambda *arguments: calls.append(1) or importances(*arguments))
+    report_data(demo._view())
+    assert calls == [1]

@@ -21,7 +21,7 @@ COLORS = {
     TrialState.RUNNING: "#0072B2",
     TrialState.FAILED: "#D55E00",
 }
-ACCENT, MUTED = "#0072B2", "#8A8A8A"
+ACCENT, MUTED, HIGHLIGHT = "#0072B2", "#8A8A8A", "#D55E00"
 SIZE = (6.4, 4.0)
 """Inches; at a paper's column of 3.3 inches, the text is still 6 points high."""
 
