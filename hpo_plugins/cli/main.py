@@ -240,11 +240,12 @@ def watch(storage: str, name: str | None) -> None:
 @NAME
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address shows the page to the network.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Any free port by default.")
-def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
+@click.option("--root-path", default="", help="The path under which a proxy shows the page, such as /tuning.")
+def dashboard(storage: str, name: str | None, host: str, port: int, root_path: str) -> None:
     """Serve the report of a study, always up to date, until Ctrl-C. It can only be read."""
     from hpo_plugins.cli.dashboard import serve
 
-    serve(hpo.Tuner.load(storage, name)._view, host, port, say)  # noqa: SLF001 - as above
+    serve(hpo.Tuner.load(storage, name)._view, host, port, say, root_path)  # noqa: SLF001 - as above
 
 
 for command in storages.COMMANDS:

@@ -48,14 +48,23 @@ def write_report(view: StudyView, path: str | os.PathLike[str]) -> None:
         raise StorageError(f"The report could not be written to {path}: {error.strerror}.") from error
 
 
-def report(view: StudyView) -> str:
+def report(view: StudyView, head: str = "") -> str:
     """Return the report of a study.
+
+    Args:
+        view: The study.
+        head: HTML for the head of the page.
 
     Raises:
         MissingDependency: plotly is not installed.
     """
     template = importlib.resources.files("hpo_plugins.view").joinpath("assets/report.html").read_text(encoding="utf-8")
-    parts = {"TITLE": html.escape(printable(view.name)), "DATA": as_json(report_data(view)), "PLOTLY": _plotly()}
+    parts = {
+        "PLOTLY": _plotly(),
+        "HEAD": head,
+        "TITLE": html.escape(printable(view.name)),
+        "DATA": as_json(report_data(view)),
+    }
     # In one pass: a name or a value that looks like a placeholder is text.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], template)
 

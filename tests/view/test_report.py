@@ -4,14 +4,10 @@ import json
 import re
 import shutil
 import subprocess
-import threading
-import urllib.error
-import urllib.request
 
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.cli.dashboard import new_server, url_of
 from hpo_plugins.view import study_view
 from hpo_plugins.view.importance import importances
 from hpo_plugins.view.plots.data import MAX_CURVES, Figure
@@ -127,32 +123,6 @@ def test_large_study_is_small(tmp_path):
         dom, console = browse(f"file://{tmp_path / 'report.html'}")
         assert console == []
         assert "5000 of 5000 trials" in dom
-
-
-def test_dashboard_shows_the_study_as_it_is_now(tmp_path):
-    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=2)
-    server = new_server(hpo.Tuner.load(tmp_path / "a.db")._view, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = url_of(server)
-        assert url.startswith("http://127.0.0.1:")
-        assert '"best":null' in urllib.request.urlopen(url).read().decode()
-        tuner.ask().report(1, {"loss": 0.125})
-        page = urllib.request.urlopen(url).read().decode()
-        assert "0.125" in page
-        assert 'http-equiv="refresh"' in page
-        for wrong in (url.partition("?")[0], url + "x", url.replace("/?", "/etc?")):
-            with pytest.raises(urllib.error.HTTPError, match="403"):
-                urllib.request.urlopen(wrong)
-        for file in tmp_path.iterdir():  # the study is deleted while it is watched
-            file.write_bytes(b"gone")
-        with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(url)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_report_is_the_same_from_a_stored_study(tmp_path):

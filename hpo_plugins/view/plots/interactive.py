@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hpo_plugins._text import printable
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import words
 from hpo_plugins.view.plots import data
@@ -213,8 +214,10 @@ class InteractivePlots:
 
     def _new(self, kind: type[data.Figure], found: data.Figure | None, x: str, y: str) -> Any:
         """Return a figure without traces, which says so if there are none to come."""
-        import plotly.graph_objects as go
-
+        try:
+            import plotly.graph_objects as go
+        except ModuleNotFoundError as error:
+            raise MissingDependency.of(error, "plotly", "plot") from error
         figure = go.Figure(
             layout={
                 "title": {"text": _text(self._view.name)},

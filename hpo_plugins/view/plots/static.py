@@ -91,9 +91,9 @@ class Plots:
         found = data.Parallel.of(self._view)
         if found is None:
             return _nothing(data.Parallel)
-        import matplotlib as mpl
-
         with figure(max(1.0, len(found.names) / 6)) as drawn:
+            import matplotlib as mpl
+
             axes, places = drawn.subplots(), range(len(found.names))
             colors = mpl.colormaps["cividis"](np.linspace(0.95, 0.0, len(found.heights)))
             lines = [np.array(heights, dtype=float) for heights in found.heights]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpo_plugins._text import printable
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialState
 from hpo_plugins.view.study_view import StudyView
 
@@ -41,8 +42,10 @@ def figure(width: float = 1.0, height: float = 1.0) -> Iterator[Any]:
         width: Its width, in standard widths.
         height: Its height, in standard heights.
     """
-    import matplotlib as mpl
-
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "matplotlib", "plot") from error
     with mpl.rc_context(_RC):
         yield _figure_class()(figsize=(SIZE[0] * width, SIZE[1] * height))
 
