@@ -38,12 +38,19 @@ COLORS = {
 REFRESH_SECONDS = 0.25
 
 
+class _Console(Console):
+    """A console that leaves the cursor where it is seen: a killed process could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return super().show_cursor(show) if show else False
+
+
 class TerminalDisplay(Display):
     """A view of a few lines at the bottom of the terminal."""
 
     def __init__(self) -> None:
         """Take over the standard streams."""
-        self._console = Console(file=sys.stderr, force_terminal=True)
+        self._console = _Console(file=sys.stderr, force_terminal=True)
         self._lock = threading.RLock()
         self._view: StudyView | None = None
         self._screens: list[tuple[str, Any, _Stream]] = []
