@@ -35,7 +35,7 @@ def curve_rows(view: StudyView) -> list[dict[str, Any]]:
     ]
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff0b", "\uff0d", "\uff1d", "\uff20")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff0b", "\uff0d", "\uff1d", "\uff20")
 """What a formula begins with in spreadsheets, the wide forms of these characters included."""
 
 

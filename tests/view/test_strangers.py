@@ -17,6 +17,7 @@ import hpo_plugins.cli
 from hpo_plugins._text import PrintableRecords, printable, printable_json
 from hpo_plugins.cli.main import main
 from hpo_plugins.view import notebook, plain, tables
+from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.report import report
 
 ROOT = Path(hpo_plugins.__file__).parent
@@ -121,6 +122,19 @@ def test_figures_show_escapes_as_text(stranger):
     assert unsafe(json.dumps(stranger[0].plot.interactive.slice().to_dict(), ensure_ascii=False)) == set()
 
 
+def test_interactive_figures_show_their_markup_as_text():
+    name = "<b>$x_1$</b> %{x}"
+    tuner = hpo.Tuner({name: hpo.Categorical([name, "z"])}, hpo.Minimize(name), strategy=hpo.Grid(), name=name)
+    for trial in tuner:
+        trial.report(1, {name: 1.0})
+    plots = tuner.plot.interactive
+    for kind in KINDS:
+        texts = json.dumps(getattr(plots, kind)().to_dict())
+        assert not re.search(r"<b>|[$]|%[{]x[}]</b|%[{]x[}] =", texts), kind
+    (trace,) = plots.curves().data[:1]
+    assert trace.hovertemplate.count("%{x}") == 1  # the figure's own
+
+
 def test_errors_show_escapes_as_text(stranger):
     with pytest.raises(hpo.StudyNotFound) as caught:
         hpo.Tuner.load(stranger[1], "another")
@@ -192,7 +206,7 @@ def test_package_has_one_logger():
 # Spreadsheets.
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\uff1d1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
 def test_text_that_would_be_a_formula_has_an_apostrophe(text):
     header, row = csv.reader(io.StringIO(tables.as_csv([{text: text, "number": -1.5}])))
     assert header == [printable(f"'{text}", lines=True), "number"]

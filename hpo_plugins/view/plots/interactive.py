@@ -287,8 +287,8 @@ class InteractivePlots:
 
 
 def _text(text: str) -> str:
-    """Return text for plotly, which reads it as HTML and ``%{}`` as a placeholder."""
-    return html.escape(printable(text)).replace("%{", "%&#123;")
+    """Return text for plotly, which reads it as HTML, ``$ $`` as mathematics and ``%{}`` as a placeholder."""
+    return html.escape(printable(text)).replace("$", "&#36;").replace("%{", "%&#123;")
 
 
 def _axis(name: str, axis: data.Axis) -> dict[str, Any]:
