@@ -1,5 +1,8 @@
 """Hyperparameter tuning that moves into the training loop people already have."""
 
+import logging
+
+from hpo_plugins._text import PrintableRecords
 from hpo_plugins.errors import (
     CheckpointError,
     HpoError,
@@ -26,6 +29,8 @@ from hpo_plugins.tuner import Tuner, TunerCallback
 from hpo_plugins.tuner.studies import studies
 
 from hpo_plugins import sagemaker  # isort: skip - it is made of the above
+
+logging.getLogger("hpo_plugins").addFilter(PrintableRecords())  # all messages of the package pass through it
 
 __version__ = "0.2.0"
 

@@ -19,12 +19,18 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from hpo_plugins._text import printable
+
 
 class HpoError(Exception):
     """Base class of every error that this library raises on purpose.
 
     Anything else that comes out of this library is a defect: please report it.
     """
+
+    def __str__(self) -> str:
+        """Return the message; names of a study in it cannot control the terminal."""
+        return printable(super().__str__(), lines=True)
 
 
 class InvalidArgument(HpoError, ValueError):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from html import escape
 from typing import Any, NamedTuple
 
+from hpo_plugins._text import printable
 from hpo_plugins._validation import is_text
 from hpo_plugins.errors import InvalidReport
 from hpo_plugins.space import Params
@@ -102,7 +103,8 @@ class TrialRecord:
         rows = {"trial": self.number, "state": self.state.value, "value": value, **self.params}
         reason = self.error or self.stop_reason
         rows |= {} if reason is None else {"reason": reason}
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(cell))}</td></tr>" for name, cell in rows.items())
+        shown = [(escape(printable(name)), escape(printable(cell, lines=True))) for name, cell in rows.items()]
+        cells = "".join(f"<tr><th>{name}</th><td>{cell}</td></tr>" for name, cell in shown)
         return f"<table>{cells}</table>"
 
 

@@ -6,7 +6,9 @@ from support import session_of
 import hpo_plugins as hpo
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
+from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
 from hpo_plugins.storage.engine import Database
+from hpo_plugins.strategies.max_ucb import MaxUCB
 from hpo_plugins.study.termination import TargetReached
 
 
@@ -47,13 +49,32 @@ def test_turn_looks_at_as_few_trials_in_a_large_study(at, monkeypatch):
         original = History.loss
         with monkeypatch.context() as patch:
             patch.setattr(History, "loss", lambda self, number: looked.append(number) or original(self, number))
-            history = session_of(tuner).history
-            history._incumbent._loss = history.loss
             for _ in range(5):
                 turn(tuner)
         return len(looked) / 5
 
     assert looks(200) <= 2 * looks(10)
+
+
+def test_report_looks_at_as_few_trials_in_a_large_study_with_several_definitions(monkeypatch):
+    def looks(trials):
+        space = DefinitionSpace(
+            [TrainingDefinition(name, Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss")) for name in "ab"]
+        )
+        strategy = MaxUCB({name: hpo.Hyperband(max_resource=3, search="random") for name in "ab"})
+        tuner = hpo.Tuner(space, hpo.Minimize("loss"), strategy=strategy, seed=0)
+        for _ in range(trials):
+            turn(tuner)
+        looked = []
+        original = DefinitionSpace.definition_of
+        trial = tuner.ask()
+        with monkeypatch.context() as patch:
+            patch.setattr(DefinitionSpace, "definition_of", lambda *of: looked.append(1) or original(*of))
+            for epoch in (1, 2, 3):
+                trial.report(epoch, {"loss": 1.0})
+        return len(looked)
+
+    assert looks(100) <= 2 * looks(10)
 
 
 def test_criterion_is_evaluated_once_per_ask(monkeypatch):

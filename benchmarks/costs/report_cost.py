@@ -81,7 +81,8 @@ def table(columns: list[str], rows: list[list[object]]) -> None:
 
 def ours(rule: Rule, path: Path | None, earlier: list[Log]) -> tuple[Any, Finish]:
     """Return a callback of a study that has seen the earlier trials, and what ends its trial."""
-    tuner = hpo.Tuner(SPACE, hpo.Minimize(METRIC), storage=path, seed=0, **rule.ours)
+    limit = len(earlier) + 1  # of a longer search, Hyperband lets no first trial pass the first rungs
+    tuner = hpo.Tuner(SPACE, hpo.Minimize(METRIC), storage=path, max_trials=limit, seed=0, **rule.ours)
     for log in earlier:
         trial = tuner.ask()
         for epoch, metrics in enumerate(log, start=1):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import click
 
 import hpo_plugins as hpo
+from hpo_plugins._text import printable
 from hpo_plugins.view import StudyView
 
 STORAGE = click.argument("storage", metavar="STORAGE")
 FORCE = click.option("--force", is_flag=True, help="Even if trials are being trained.")
 NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print text; every command prints through this, since a study file may come from a stranger."""
+    click.echo(printable(text, lines=True), err=err)
 
 
 def view_of(storage: str, name: str | None) -> StudyView:

@@ -5,8 +5,6 @@ Every command takes the path or URL of a storage, as ``Tuner(storage=)`` does, a
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 import threading
@@ -16,11 +14,12 @@ from typing import Any
 import click
 
 import hpo_plugins as hpo
+from hpo_plugins._text import printable, printable_json
 from hpo_plugins.cli import storages
-from hpo_plugins.cli.common import NAME, STORAGE, view_of
+from hpo_plugins.cli.common import NAME, STORAGE, say, view_of
 from hpo_plugins.view import insights, words
 from hpo_plugins.view.plots import KINDS
-from hpo_plugins.view.tables import curve_rows, trial_rows
+from hpo_plugins.view.tables import as_csv, curve_rows, trial_rows
 
 
 class Commands(click.Group):
@@ -45,6 +44,10 @@ def main() -> None:
     """
 
 
+def _json(data: object) -> str:
+    return printable_json(json.dumps(data, indent=2, ensure_ascii=False))
+
+
 def _table(rows: list[list[object]], head: list[str]) -> str:
     """Return rows as aligned columns."""
     return words.table([head, *([str(cell) for cell in row] for row in rows)])
@@ -56,10 +59,10 @@ def _table(rows: list[list[object]], head: list[str]) -> str:
 def show(storage: str, name: str | None) -> None:
     """Show what a study has found, how sure that is, and what would be worth changing."""
     tuner = hpo.Tuner.load(storage, name)
-    click.echo(summary := tuner.summary())
+    say(summary := tuner.summary())
     for text in insights.advice(tuner._view()):  # noqa: SLF001 - the read model of this package
         if text not in summary:
-            click.echo(f"- {text}")
+            say(f"- {text}")
 
 
 @main.command(epilog="Example: hpo-plugins best tuning.db --format json > params.json")
@@ -70,13 +73,13 @@ def best(storage: str, name: str | None, form: str) -> None:
     """Print the best configuration."""
     record = hpo.Tuner.load(storage, name).best_trial
     if form == "json":
-        click.echo(json.dumps(record.params, indent=2, ensure_ascii=False))
+        say(_json(record.params))
     elif form == "python":
-        click.echo(repr(record.params))
+        say(repr(record.params))
     else:
-        click.echo(f"trial {record.number}: {record.value:.6g}")
+        say(f"trial {record.number}: {record.value:.6g}")
         for parameter, value in record.params.items():
-            click.echo(f"  {parameter} = {value!r}")
+            say(f"  {printable(parameter)} = {value!r}")
 
 
 @main.command(epilog="Example: hpo-plugins trials tuning.db --top 10")
@@ -103,7 +106,7 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
         if state is None or t.state.value == state
     ]
     head = ["trial", "state", view.objective.metric, "epochs", "configuration", "why"]
-    click.echo(_table(rows, head) if rows else "No trials.")
+    say(_table(rows, head) if rows else "No trials.")
 
 
 @main.command(epilog="Example: hpo-plugins export tuning.db --format parquet -o trials.parquet")
@@ -127,18 +130,13 @@ def export(storage: str, name: str | None, form: str, output: str, *, curves: bo
         (tuner.curves_dataframe() if curves else tuner.to_dataframe()).to_parquet(output)
         return
     if form == "sagemaker":
-        text = json.dumps(hpo.sagemaker.request_from_tuner(tuner, job_name=view.name), indent=2)
+        text = _json(hpo.sagemaker.request_from_tuner(tuner, job_name=view.name))
     elif form == "json":
-        text = json.dumps(rows, indent=2, ensure_ascii=False)
+        text = _json(rows)
     else:
-        buffer = io.StringIO()
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        text = buffer.getvalue().rstrip("\n")
+        text = as_csv(rows)
     if output == "-":
-        click.echo(text)
+        say(text)
     else:
         Path(output).write_text(text + "\n", encoding="utf-8")
 
@@ -150,7 +148,7 @@ def export(storage: str, name: str | None, form: str, output: str, *, curves: bo
 def report(storage: str, name: str | None, output: str) -> None:
     """Write a report: one HTML file that needs no network."""
     hpo.Tuner.load(storage, name).to_html(output)
-    click.echo(f"Wrote {output}.")
+    say(f"Wrote {output}.")
 
 
 @main.command(epilog="Example: hpo-plugins plot curves tuning.db -o curves.pdf")
@@ -166,7 +164,7 @@ def plot(kind: str, storage: str, name: str | None, output: str | None) -> None:
     plots = hpo.Tuner.load(storage, name).plot
     if output.endswith(".html"):
         getattr(plots.interactive, kind)().write_html(output)
-        click.echo(f"Wrote {output}.")
+        say(f"Wrote {output}.")
     else:
         _save(getattr(plots, kind)(), output)
 
@@ -183,7 +181,7 @@ def _save(figure: Any, output: str) -> None:
         raise click.ClickException(
             f"--output must be a .png, .pdf, .svg or .html file, but got {output}: {error}"
         ) from error
-    click.echo(f"Wrote {output}.")
+    say(f"Wrote {output}.")
 
 
 @main.command(
@@ -209,7 +207,7 @@ def simulate(
     simulation = hpo.simulate(
         storage, name=name, workers=workers, max_trials=max_trials, budget=budget, repeats=repeats
     )
-    click.echo(simulation)
+    say(simulation)
     if output is not None:
         _save(simulation.plot(), output)
 
@@ -234,7 +232,7 @@ def watch(storage: str, name: str | None) -> None:
     finally:
         progress.end()
     if not sys.stderr.isatty():
-        click.echo(plain_line(tuner._view()))  # noqa: SLF001 - as above
+        say(plain_line(tuner._view()))  # noqa: SLF001 - as above
 
 
 @main.command(epilog="Example: hpo-plugins dashboard tuning.db")
@@ -242,11 +240,12 @@ def watch(storage: str, name: str | None) -> None:
 @NAME
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address shows the page to the network.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Any free port by default.")
-def dashboard(storage: str, name: str | None, host: str, port: int) -> None:
+@click.option("--root-path", default="", help="The path under which a proxy shows the page, such as /tuning.")
+def dashboard(storage: str, name: str | None, host: str, port: int, root_path: str) -> None:
     """Serve the report of a study, always up to date, until Ctrl-C. It can only be read."""
     from hpo_plugins.cli.dashboard import serve
 
-    serve(hpo.Tuner.load(storage, name)._view, host, port, click.echo)  # noqa: SLF001 - as above
+    serve(hpo.Tuner.load(storage, name)._view, host, port, say, root_path)  # noqa: SLF001 - as above
 
 
 for command in storages.COMMANDS:

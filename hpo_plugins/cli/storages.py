@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 import hpo_plugins as hpo
-from hpo_plugins.cli.common import FORCE, NAME, STORAGE, view_of
+from hpo_plugins._text import printable
+from hpo_plugins.cli.common import FORCE, NAME, STORAGE, say, view_of
 from hpo_plugins.cli.packages import packages
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.tuner.studies import Study
@@ -31,9 +32,9 @@ def list_(storage: str) -> None:
         best = "" if view.best is None else f"{view.best.value:.6g}"
         of = "" if view.limit is None else f"/{view.limit}"
         rows.append([name, f"{len(view.trials)}{of}", "done" if view.is_done else "open", view.objective.metric, best])
-    click.echo(words.table(rows) if len(rows) > 1 else "The storage holds no study.")
+    say(words.table(rows) if len(rows) > 1 else "The storage holds no study.")
     for damage in damages:
-        click.echo(damage, err=True)
+        say(damage, err=True)
 
 
 def _study(storage: str, name: str | None) -> Study:
@@ -54,7 +55,7 @@ def copy(storage: str, target: str, name: str | None, new_name: str | None, *, f
     """Copy a study with its checkpoints to another storage, or within one to another name."""
     study = _study(storage, name)
     copied = study.copy(target, name=new_name, force=force)
-    click.echo(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
+    say(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
 
 
 @click.command(epilog="Example: hpo-plugins rename tuning.db churn churn-v1")
@@ -65,7 +66,7 @@ def copy(storage: str, target: str, name: str | None, new_name: str | None, *, f
 def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
     """Give a study another name."""
     _study(storage, name).rename(new_name, force=force)
-    click.echo(f"Renamed {name!r} to {new_name!r}.")
+    say(f"Renamed {name!r} to {new_name!r}.")
 
 
 @click.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
@@ -79,35 +80,36 @@ def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
     if not yes:
         click.confirm(f"Delete {name!r} with {study.n_trials} trials from {redacted(storage)}?", abort=True)
     study.delete(force=force)
-    click.echo(f"Deleted {name!r}.")
+    say(f"Deleted {name!r}.")
 
 
 @click.command(epilog="Example: hpo-plugins doctor tuning.db")
 @click.argument("storage", required=False)
 def doctor(storage: str | None) -> None:
     """Check a storage, and print the versions that a bug report needs."""
-    click.echo(f"Python {platform.python_version()} on {platform.platform()}")
+    say(f"Python {platform.python_version()} on {platform.platform()}")
     for package in packages():
         try:
-            click.echo(f"{package} {importlib.metadata.version(package)}")
+            say(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
-            click.echo(f"{package} is not installed")
+            say(f"{package} is not installed")
     if storage is None:
         return
     names = hpo.studies(storage)
-    click.echo(f"{redacted(storage)}: {len(names)} studies")
+    say(f"{redacted(storage)}: {len(names)} studies")
     for name in names:
+        shown = printable(name)
         try:
             view = view_of(storage, name)
         except hpo.StorageError as error:
-            click.echo(f"  {name}: {error}")
+            say(f"  {shown}: {error}")
             continue
         waiting = view.counts.get("waiting", 0)
         note = f", {waiting} wait for a worker: start the script again" if waiting and not view.running else ""
-        click.echo(f"  {name}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
+        say(f"  {shown}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
         for trial in view.trials:
             if trial.checkpoint is not None and not Path(trial.checkpoint).exists():
-                click.echo(f"  {name}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
+                say(f"  {shown}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
 
 
 COMMANDS = (list_, copy, rename, delete, doctor)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from abc import ABC, abstractmethod
+from math import isfinite
 
 from hpo_plugins.coordination.judging import judge_epoch
 from hpo_plugins.coordination.session import StudySession
@@ -95,7 +95,7 @@ class Journal(JournalBase):
         self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
     ) -> None:
         """Write a report and judge it; if the storage fails, the next report writes both."""
-        stored = value if value is not None and math.isfinite(value) else None
+        stored = value if value is not None and isfinite(value) else None
         row = ReportRow(self._number, self._attempt, epoch, stored, metrics, seconds, fold or 0, self._writer)
         self._unwritten.append((row, value))
         try:
@@ -118,19 +118,28 @@ class Journal(JournalBase):
                 return
             self._session.apply_report(report, revision)
             del self._unwritten[0]
-            trial = self._session.history[self._number]
-            if trial.folds[report.fold].is_mixed:
-                error = InvalidReport(
-                    f"Several trainings report epoch {report.epoch} of trial {self._number} at the same time, in "
-                    "different processes. Give each its own fold of trial.folds(n), or its own trial."
-                )
-                self.refuse(error)
-                raise error
-            if trial.row.decision is not None and not (self.must_stop or self.is_refused):  # by another process
-                self.must_stop, self.decision = True, trial.row.decision
+            if self._session.is_shared:
+                self._learn_from_others(report)
             if value is not None and not self.must_stop:
                 self._judge(report, value)
         self._write_decision()
+
+    def _learn_from_others(self, report: ReportRow) -> None:
+        """Learn what other processes have written for the trial.
+
+        Raises:
+            InvalidReport: Another training reports the same epochs.
+        """
+        trial = self._session.history[self._number]
+        if trial.folds[report.fold].is_mixed:
+            error = InvalidReport(
+                f"Several trainings report epoch {report.epoch} of trial {self._number} at the same time, in "
+                "different processes. Give each its own fold of trial.folds(n), or its own trial."
+            )
+            self.refuse(error)
+            raise error
+        if trial.row.decision is not None and not (self.must_stop or self.is_refused):
+            self.must_stop, self.decision = True, trial.row.decision
 
     def _write_decision(self) -> None:
         if (decision := self._unwritten_decision) is not None:

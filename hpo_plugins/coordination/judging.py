@@ -28,11 +28,10 @@ def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decis
     if not math.isfinite(value):
         metric = session.objective_of(number).metric
         return Decision(TrialState.FAILED, f"{metric} was {value} at epoch {epoch}")
-    history = session.history.up_to_fold(report.fold)
-    for rule in session.config.stopping_rules:
+    for rule in session.config.judges:
         if report.fold and not rule.judges_every_fold:
             continue
-        decision = _ask(rule, rule.on_report, history, number, epoch)
+        decision = _ask(rule, rule.on_report, session.history.up_to_fold(report.fold), number, epoch)
         if decision is not None:
             return decision
     resource = session.config.strategy.max_resource

@@ -27,6 +27,9 @@ class Saver:
         self._attempt = attempt
         self._fold = fold
         self._timer = SaveTimer()
+        session = attempt.session
+        self._keeps_best = session.checkpoints.policy == "best" and fold is None
+        self._saves_running = session.checkpoints.policy != "pauses" and session.store.outlives_process
 
     def is_due(self, epoch: int) -> bool:
         """Return whether the training should be saved now; see ``Trial.save_is_due``.
@@ -36,6 +39,8 @@ class Saver:
         """
         attempt = self._attempt
         session, journal = attempt.session, attempt.journal
+        if journal.decision is None and not (self._saves_running or self._keeps_best):  # most reports in memory
+            return False
         if not attempt.is_held():
             return False
         if attempt.is_visiting and self._fold is not None:
@@ -48,7 +53,7 @@ class Saver:
             return True
         if journal.decision is TrialState.COMPLETED:
             return session.history.incumbent() == attempt.number
-        return not journal.stops(self._fold) and session.store.outlives_process and self._timer.is_due()
+        return not journal.stops(self._fold) and self._saves_running and self._timer.is_due()
 
     def save(self, epoch: int, write: Write, suffix: str) -> bool:
         """Write a checkpoint, and return whether the study has it; see ``Trial.save``.
@@ -91,7 +96,7 @@ class Saver:
         The models of folds are several, so a trial with folds has no best one.
         """
         session, number = self._attempt.session, self._attempt.number
-        if session.checkpoints.policy != "best" or self._fold is not None or session.history.incumbent() != number:
+        if not self._keeps_best or session.history.incumbent() != number:
             return False
         return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
 

@@ -101,9 +101,9 @@ class StudySession:
         clock: Tells how long trainings take, in seconds.
 
     Attributes:
-        history: The history as of the last read or write.
         leases: The attempts that are held or deferred here, by trial number.
         passed_over: Enqueued configurations, by number, that were skipped because a trial has them already.
+        is_shared: Whether another process has written to the study, as far as this one has seen.
         lock: Held by whoever decides.
         answered: Notified when a report was answered, a fold has ended or an attempt is over.
         clock: Tells how long trainings take, in seconds.
@@ -126,10 +126,12 @@ class StudySession:
         self.checkpoints = checkpoints
         self.terms = terms
         self.worker = worker or worker_name()
-        self.history = config.new_history(checkpoints.root)
+        self._history = config.new_history(checkpoints.root)
+        self._waiting: list[ReportRow] = []  # reports of this process that the history does not contain yet
         self.leases: dict[int, Lease] = {}
         self.lock = threading.RLock()
         self.answered = threading.Condition(self.lock)
+        self.is_shared = False
         self._is_stopped = False
         self._given_worker = worker
         self.passed_over: set[int] = set()
@@ -148,11 +150,26 @@ class StudySession:
 
     # The history.
 
+    @property
+    def history(self) -> History:
+        """The history as of the last read or write."""
+        if self._waiting:
+            self._apply_waiting()
+        return self._history
+
+    def _apply_waiting(self) -> None:
+        with self.lock:
+            self._is_consistent = False
+            waiting, self._waiting = self._waiting, []
+            self._history.put_reports(waiting)
+            self._is_consistent = True
+
     def refresh(self) -> History:
         """Return the history, up to date with the storage."""
         with self.lock:
             if not self._is_consistent:
-                self.history = self.config.new_history(self.checkpoints.root)
+                self._waiting = []
+                self._history = self.config.new_history(self.checkpoints.root)
             changes = self.store.changes(self.history.revision)
             if changes.revision < self.history.revision:
                 raise StorageError(
@@ -160,9 +177,10 @@ class StudySession:
                     f"knows of {self.history.revision}. Its files were replaced or damaged while they were in use. Put "
                     "the right ones back, or start the script again: it continues with what is there."
                 )
+            self.is_shared |= changes.revision > self._history.revision
             self._is_consistent = False
             try:
-                self.history.apply(changes)
+                self._history.apply(changes)
             except InvalidArgument as error:
                 raise damaged(self.store.where, "it", error) from error
             self._is_consistent = True
@@ -195,17 +213,15 @@ class StudySession:
         return True
 
     def apply_report(self, report: ReportRow, revision: int) -> None:
-        """Apply a report of this process to the history."""
+        """Apply a report of this process: the history contains it when it is asked for, as not every one is judged."""
         if not self._is_next(revision):
             self.refresh()
             return
-        self._is_consistent = False
-        self.history.put_report(report)
-        self.history.revision = revision
-        self._is_consistent = True
+        self._waiting.append(report)
+        self._history.revision = revision
 
     def _is_next(self, revision: int) -> bool:
-        return self._is_consistent and revision == self.history.revision + 1
+        return self._is_consistent and revision == self._history.revision + 1
 
     def warn_once(self, subject: str, message: str) -> None:
         """Log a warning, unless this process has warned of the subject in this study before."""

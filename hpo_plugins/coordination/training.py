@@ -14,7 +14,7 @@ from typing import Any
 from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.coordination.attempt import Attempt, AttemptBase
 from hpo_plugins.coordination.phases import Phase, Phases
-from hpo_plugins.coordination.process import end_if_told
+from hpo_plugins.coordination.process import end_if_told, is_terminating
 from hpo_plugins.coordination.saver import Saver
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound
 from hpo_plugins.records import MAX_EPOCH, Progress, plain_metrics
@@ -186,47 +186,49 @@ class Training:
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool) -> bool:
         """Record an epoch, judge the trial, and return whether to stop; see ``Trial.report``."""
-        lease = self.lease
-        with lease.session.lock:
+        lease, session = self.lease, self.lease.session
+        with session.lock:
             if self.is_done:
                 return True
             if not lease.check_held("report"):
                 return False
             self._catch_up()
+            metric = lease.objective.metric
             try:
                 if not self._is_checked:
                     lease.check_fold(is_fold=self.is_fold)
                     self._is_checked = True
-                values, left_out = plain_metrics(metrics, lease.objective.metric)
+                values, left_out = plain_metrics(metrics, metric)
                 for name, reason in left_out.items():
-                    lease.session.warn_once(f"metric {name}", f"{reason} It is not recorded.")
-                number = self._next_epoch(epoch)
-                value = values.get(lease.objective.metric)
+                    session.warn_once(f"metric {name}", f"{reason} It is not recorded.")
+                is_plain = type(epoch) is int and self.epoch < epoch <= MAX_EPOCH and epoch > self._others_epoch
+                number = epoch if is_plain else self._next_epoch(epoch)
+                value = values.get(metric)
                 if value is None and not (self._has_objective or objective_follows):
-                    raise MetricNotFound(lease.objective.metric, values)
+                    raise MetricNotFound(metric, values)
             except InvalidReport as error:
                 lease.journal.refuse(error)
                 raise
-            self._check_unit(number)
+            if not self.answered:
+                self._check_unit(number)
             self._has_objective |= value is not None
             self.epoch = number
-            now = lease.session.clock()
-            seconds = now - self._training_since
-            lease.journal.report(self.fold, number, value, values, seconds)
-            self._training_since += lease.session.clock() - now  # writing and judging are not training
-            if end_if_told():
+            now = session.clock()
+            lease.journal.report(self.fold, number, value, values, now - self._training_since)
+            self._training_since += session.clock() - now  # writing and judging are not training
+            if is_terminating() and end_if_told():
                 lease.journal.interrupt()
             stops = self.must_stop
             if stops and self.stopped_at is None:
                 self.stopped_at = number
             self.answered = number
-            lease.session.answered.notify_all()
+            session.answered.notify_all()
             return stops
 
     def _check_unit(self, number: int) -> None:
         """Warn if the first report is beyond the last epoch: the training then counts in another unit."""
         resource = self.lease.session.config.strategy.max_resource
-        if not (self.answered or self.start_epoch) and resource is not None and number > resource:
+        if not self.start_epoch and resource is not None and number > resource:
             self.lease.session.warn_once(
                 "unit of epochs",
                 f"The first report of {self.name} is of epoch {number}, and max_resource={resource}: no trial is "

@@ -1,22 +1,20 @@
 """All trials of a study as one process knows them, kept up to date by applying the storage's changes.
 
-What strategies ask for again and again is maintained as trials change rather than searched for: the unfinished
-trials, the incumbent, and the losses in the order in which trials ended.
+A history consists of its trials, data derived from them (``derived.py``), and views of the first folds.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from array import array
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history.configurations import Configurations
+from hpo_plugins.history.derived import D, DerivedData
 from hpo_plugins.history.incumbent import Incumbent
 from hpo_plugins.history.parents import ParentTrial, ParentTrials
 from hpo_plugins.history.ranking import Ranking
@@ -80,18 +78,9 @@ class History(Sequence[TrialHistory]):
         self.with_checkpoint: set[int] = set()
         self.n_folds: int | None = None
         self.last_fold = last_fold
-        self._up_to_fold: list[History] = []
         self._trials: list[TrialHistory] = []
-        self._points: FloatArray = np.empty((0, len(space)))  # of the first trials, with room for more
-        self._n_points = 0
-        self._records: dict[int, TrialRecord] = {}
-        self._keys: list[str] = []  # of the configurations, by number, computed when first needed
-        self._distinct_keys: set[str] = set()
-        self._incumbent = Incumbent(self._rank)
-        self._final_incumbent = Incumbent(self._final_rank)
         self._ended: list[tuple[float, int]] = []  # (ended_at, number), ascending
-        self._changes = array("q")  # numbers of trials, in the order in which they changed, repeats in a row once
-        self._rankings: dict[Hashable, tuple[Ranking, int]] = {}  # with the changes that it has followed
+        self._derived = DerivedData()
 
     def __getitem__(self, number: int) -> TrialHistory:  # type: ignore[override]  # no slices: numbers only
         """Return one trial by its number."""
@@ -170,32 +159,6 @@ class History(Sequence[TrialHistory]):
         except InvalidArgument as error:
             raise InvalidArgument(f"the configuration of trial {row.number} is not of this space: {error}") from error
 
-    def up_to_fold(self, fold: int) -> History:
-        """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
-
-        What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
-        there. Parents' trials have other folds or none, so they only guide the search. Without folds, this is the
-        history itself.
-
-        Args:
-            fold: The last fold that counts.
-        """
-        if self.n_folds is None:
-            return self
-        while fold >= len(self._up_to_fold):
-            view = History(
-                self.space,
-                self.objective,
-                self.max_trials,
-                self.checkpoint_root,
-                tuple(replace(parent, identical=False) for parent in self.parents),
-                last_fold=len(self._up_to_fold),
-            )
-            for trial in self:
-                view.follow(trial)
-            self._up_to_fold.append(view)
-        return self._up_to_fold[fold]
-
     def follow(self, trial: TrialHistory) -> None:
         """Take the row of another history's trial, and share its reports."""
         self.put_trial(trial.row)
@@ -214,16 +177,15 @@ class History(Sequence[TrialHistory]):
         if row.point is not None:
             self.evaluated_points.add(row.point)
         self.n_folds = row.folds if self.n_folds is None else self.n_folds
-        self.mark_changed(number)
-        self._final_incumbent.mark_changed(number)
+        self._derived.mark_changed(number)
         (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
         (self.with_checkpoint.discard if row.progress.checkpoint is None else self.with_checkpoint.add)(number)
-        for view in self._up_to_fold:
-            view.follow(trial)
 
     def put_report(self, report: ReportRow) -> None:
         """Add an epoch to a trial, or merge the report into the epoch if it is there."""
-        self.put_reports((report,))
+        value = report.value
+        self._trials[report.number].put(report, None if value is None else self.objective.sign * value)
+        self._derived.mark_changed(report.number)
 
     def put_reports(self, reports: Iterable[ReportRow]) -> None:
         """Add epochs to trials, or merge reports into epochs that are there.
@@ -239,16 +201,7 @@ class History(Sequence[TrialHistory]):
             trials[number].put(report, None if value is None else sign * value)
             changed.add(number)
         for number in changed:
-            self.mark_changed(number)
-            for view in self._up_to_fold:
-                view.mark_changed(number)
-
-    def mark_changed(self, number: int) -> None:
-        """Note that the reports of a trial have changed."""
-        self._records.pop(number, None)
-        self._incumbent.mark_changed(number)
-        if not self._changes or self._changes[-1] != number:
-            self._changes.append(number)
+            self._derived.mark_changed(number)
 
     # Questions.
 
@@ -274,7 +227,8 @@ class History(Sequence[TrialHistory]):
         Args:
             final: Whether only trials that have ended count.
         """
-        return (self._final_incumbent if final else self._incumbent).get()
+        rank = self._final_rank if final else self._rank
+        return self.derived(("incumbent", final), lambda: Incumbent(rank)).get()
 
     def ranking(
         self, key: Hashable, number_of: Callable[[int], float | None], others: Callable[[], Iterable[float]] = tuple
@@ -287,19 +241,16 @@ class History(Sequence[TrialHistory]):
                 the trial's row and reports.
             others: Returns what is ranked beside the trials; called once.
         """
-        ranking, followed = self._rankings.get(key) or (Ranking(number_of, others()), 0)
-        changed, followed = self.changed_since(followed)
-        ranking.update(changed)
-        self._rankings[key] = ranking, followed
-        return ranking
+        return self.derived(("ranking", key), lambda: Ranking(number_of, others()))
 
-    def changed_since(self, place: int) -> tuple[set[int], int]:
-        """Return the numbers of the trials that have changed since a place in the log of changes, and its end.
+    def derived(self, key: Hashable, make: Callable[[], D]) -> D:
+        """Return what is derived from the trials and known by a key, up to date.
 
         Args:
-            place: What the last call returned; 0 for all.
+            key: Identifies what it is.
+            make: Makes it without trials; called once.
         """
-        return set(self._changes[max(place - 1, 0) :]), len(self._changes)  # the last one may have changed again
+        return self._derived.get(key, make)
 
     def final_losses(self) -> Iterator[float]:
         """Yield the losses of the trials that have ended, with all their folds, in the order in which they ended."""
@@ -310,24 +261,64 @@ class History(Sequence[TrialHistory]):
 
     def has_configuration(self, params: Mapping[str, Value]) -> bool:
         """Return whether a trial has this configuration."""
-        for trial in self._trials[len(self._keys) :]:
-            self._keys.append(self.space.key(trial.row.params))
-            self._distinct_keys.add(self._keys[-1])
-        return self.space.key(params) in self._distinct_keys
+        return self._configurations().contains(params)
 
     def points(self) -> FloatArray:
         """Return all configurations in the unit cube, shape ``(n_trials, d)``."""
-        known = len(self)
-        if len(self._points) < known:
-            self._points = np.resize(self._points, (2 * known, len(self.space)))
-        if self._n_points < known:
-            self._points[self._n_points : known] = [trial.point for trial in self._trials[self._n_points :]]
-            self._n_points = known
-        return self._points[:known].copy()
+        return self._configurations().points()
+
+    def _configurations(self) -> Configurations:
+        return self.derived("configurations", lambda: Configurations(self.space, self._trials))
 
     def record(self, number: int) -> TrialRecord:
         """Return the frozen record of a trial."""
-        if number not in self._records:
-            loss, root = self.loss(number), self.checkpoint_root
-            self._records[number] = record_of(self._trials[number], loss, self.space, self.objective, root)
-        return self._records[number]
+        return self.derived("records", lambda: _Records(self)).get(number)
+
+    def up_to_fold(self, fold: int) -> History:
+        """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
+
+        What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
+        there. Parents' trials have other folds or none, so they only guide the search. Without folds, this is the
+        history itself.
+
+        Args:
+            fold: The last fold that counts.
+        """
+        return self if self.n_folds is None else self.derived(("fold", fold), lambda: _FoldView(self, fold)).history
+
+
+class _Records:
+    """The frozen records of a history's trials, made when they are first asked for."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._known: dict[int, TrialRecord] = {}
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Forget the records of trials that have changed."""
+        for number in changed:
+            self._known.pop(number, None)
+
+    def get(self, number: int) -> TrialRecord:
+        """Return the record of a trial."""
+        if number not in self._known:
+            history = self._history
+            loss, root = history.loss(number), history.checkpoint_root
+            self._known[number] = record_of(history[number], loss, history.space, history.objective, root)
+        return self._known[number]
+
+
+class _FoldView:
+    """A history of the first folds of another one's trials."""
+
+    def __init__(self, whole: History, fold: int) -> None:
+        self._whole = whole
+        parents = tuple(replace(parent, identical=False) for parent in whole.parents)
+        self.history = History(
+            whole.space, whole.objective, whole.max_trials, whole.checkpoint_root, parents, last_fold=fold
+        )
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Follow the trials that have changed."""
+        for number in sorted(changed):
+            self.history.follow(self._whole[number])

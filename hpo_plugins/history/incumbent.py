@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class Incumbent:
     """The trial with the smallest rank, the earliest of equals.
 
     A heap of ``(rank, number)`` whose outdated entries are dropped when they reach the top: a rank may rise again
-    (``at="last"``), and a trial may fail. Trials that have changed are pushed when the incumbent is next asked for, so
-    a report costs one addition to a set. See docs/decisions/0016.
+    (``at="last"``), and a trial may fail.
 
     Args:
         rank: Returns what trials are compared by, such as ``(missing folds, loss)``; None if a trial does not count.
@@ -21,18 +20,15 @@ class Incumbent:
         """Create it without trials."""
         self._rank = rank
         self._heap: list[tuple[tuple[int, float], int]] = []
-        self._changed: set[int] = set()
 
-    def mark_changed(self, number: int) -> None:
-        """Note that the rank of a trial may have changed."""
-        self._changed.add(number)
+    def update(self, changed: Iterable[int]) -> None:
+        """Rank trials that have changed again."""
+        for number in changed:
+            if (rank := self._rank(number)) is not None:
+                heapq.heappush(self._heap, (rank, number))
 
     def get(self) -> int | None:
         """Return the number of the incumbent, None if no trial has a rank."""
-        for number in self._changed:
-            if (rank := self._rank(number)) is not None:
-                heapq.heappush(self._heap, (rank, number))
-        self._changed.clear()
         while self._heap:
             rank, number = self._heap[0]
             if self._rank(number) == rank:

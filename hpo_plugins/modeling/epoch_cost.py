@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from hpo_plugins.history import History, TrialHistory
-from hpo_plugins.history.per_trial import per_trial
+from hpo_plugins.history.columns import column
 from hpo_plugins.space import FloatArray
 
 Cost = Literal["auto", "epochs", "seconds"]
@@ -32,7 +32,7 @@ RIDGE = 1.0
 
 def seconds_per_epoch(history: History) -> dict[int, float]:
     """Return the seconds per epoch of every trial with timed epochs, empty if epochs are too fast to be timed."""
-    seconds = per_trial(history, "seconds per epoch", _seconds)
+    seconds = column(history, "seconds per epoch", _seconds)
     numbers = np.flatnonzero(np.isfinite(seconds))
     if len(numbers) < 3 or seconds[numbers].mean() < MIN_SECONDS_PER_EPOCH:
         return {}
@@ -66,7 +66,7 @@ def startup_epochs(history: History, seconds: dict[int, float]) -> int:
         history: The study.
         seconds: Seconds per epoch by trial.
     """
-    startup = per_trial(history, "startup", lambda trial: trial.startup_seconds)
+    startup = column(history, "startup", lambda trial: trial.startup_seconds)
     known = startup[np.isfinite(startup)]
     if not seconds or not len(known):
         return 0

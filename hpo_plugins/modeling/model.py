@@ -20,7 +20,7 @@ from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from hpo_plugins.history import History, TrialHistory
-from hpo_plugins.history.per_trial import per_trial
+from hpo_plugins.history.columns import column
 from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.observations import (
     Observations,
@@ -161,7 +161,7 @@ class Model:
 
     def improvable(self) -> NDArray[np.intp]:
         """Return the numbers of the trials that are complete or can be trained further."""
-        return np.flatnonzero(per_trial(self.history, "improvable", _improvable))
+        return np.flatnonzero(column(self.history, "improvable", _improvable))
 
     def best_improvable(self, count: int) -> NDArray[np.intp]:
         """Return the ``count`` of them with the smallest losses observed, ascending; all if there are not more."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,35 +127,35 @@ def observe_values(history: History) -> Observations:
 
 def observe_curves(history: History, last: int) -> Observations:
     """Return every trial's curve at the epochs of the grid and at its newest epoch."""
-    return _curves.setdefault(history, {}).setdefault(last, _Curves(last)).get(history)
+    return history.derived(("curves", last), lambda: _Curves(history, last)).get()
 
 
 class _Curves:
     """The observations of curves, kept in parts: only those of trials that have changed are made again.
 
     Args:
+        history: The study.
         last: R.
     """
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, history: History, last: int) -> None:
+        self._history = history
         self._last = last
         self._parts: list[Observations] = []
-        self._followed = 0
-        self._lock = threading.Lock()
 
-    def get(self, history: History) -> Observations:
-        with self._lock:
-            changed, self._followed = history.changed_since(self._followed)
-            for part in sorted({number // PART for number in changed}):
-                trials = [history[number] for number in range(part * PART, min((part + 1) * PART, len(history)))]
-                made = Observations.of([row for trial in trials for row in _curve(history, trial, self._last)])
-                self._parts[part : part + 1] = [made]
-            if not self._parts:
-                return Observations.of([])
-            return Observations(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
+    def update(self, changed: Iterable[int]) -> None:
+        """Make the parts again that contain trials that have changed."""
+        history = self._history
+        for part in sorted({number // PART for number in changed}):
+            trials = [history[number] for number in range(part * PART, min((part + 1) * PART, len(history)))]
+            made = Observations.of([row for trial in trials for row in _curve(history, trial, self._last)])
+            self._parts[part : part + 1] = [made]
 
-
-_curves: WeakKeyDictionary[History, dict[int, _Curves]] = WeakKeyDictionary()
+    def get(self) -> Observations:
+        """Return all observations."""
+        if not self._parts:
+            return Observations.of([])
+        return Observations(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
 
 
 def observe_identical(history: History, last: int | None) -> Observations:

@@ -1,19 +1,41 @@
-"""The next new configuration: the initial design's, or the one of which the surrogate expects most."""
+"""The next new configuration: the initial design's, or the one of which the surrogate expects most.
+
+A process that knows little has its highest expected improvement in a corner of the space, where it is least sure. The
+first configurations that the surrogate chooses are therefore the best of random draws.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Hashable
+
 import numpy as np
+from cachetools import LRUCache, cached
 
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.epoch_cost import Cost, counts_seconds, seconds_per_epoch
-from hpo_plugins.modeling.initial_design import N_INITIAL, N_INITIAL_CURVES, initial_configuration
-from hpo_plugins.modeling.model import fit_model
+from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import known_points
-from hpo_plugins.modeling.proposals import propose
-from hpo_plugins.modeling.transfer import guiding_parents
-from hpo_plugins.space import Params
+from hpo_plugins.modeling.transfer import guiding_parents, transfer_candidate
+from hpo_plugins.space import FloatArray, Params
+from hpo_plugins.surrogate.encoding import InputEncoder
+from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.threads import single_threaded
+
+N_INITIAL = 8
+"""Trials of the initial design if only final values are modelled.
+
+With fewer, the surrogate explores the corners of a space of many parameters (docs/decisions/0004).
+"""
+N_INITIAL_CURVES = 4
+"""The same if curves are modelled: then a trial of the initial design costs only a few epochs."""
+N_CAUTIOUS_TRIALS = 12
+"""If curves are modelled, the trials after which new configurations are sought everywhere, corners included.
+
+A compromise: real training runs gain from more of them, LCBench, whose optima are in corners, from fewer
+(docs/decisions/0003).
+"""
 
 
 @single_threaded
@@ -42,3 +64,49 @@ def suggest(
     if counts_seconds(cost, seconds):
         value = value - np.log(model.relative_epoch_cost(seconds, points, [None] * len(points)))
     return history.space.decode(points[int(np.argmax(value))])
+
+
+def initial_configuration(history: History, seed: int, *, curves: bool) -> Params:
+    """Return the next configuration of the initial design.
+
+    If only final values are modelled, the first one is the centre of the space: ranges are made so that it is not bad,
+    and it is better than the best of five random draws. Of curves, which begin with short trainings, more is learned
+    from random draws. See docs/decisions/0004.
+
+    Args:
+        history: The study.
+        seed: Its seed.
+        curves: Whether curves are modelled.
+    """
+    space = history.space
+    point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
+    if point is None and not curves and not len(history):
+        point = np.full(len(space), 0.5)
+    return untried_draw(history, seed) if point is None else space.decode(point)
+
+
+def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
+    return model.data_key, running, excluded.tobytes()
+
+
+@cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
+def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
+    """Return new configurations in descending order of expected improvement.
+
+    Args:
+        model: The surrogate.
+        running: Trials whose results are still to come: they count with their predicted losses.
+        excluded: Configurations not to return, shape ``(n, d)``.
+    """
+    last = model.last or 1
+    competitors = np.array(running, dtype=np.intp)
+    posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
+    if model.last is not None:  # the best so far may have trained for few epochs, and be expected to improve
+        competitors = np.append(competitors, np.intersect1d(model.incumbents(20), model.improvable()))
+    means = posterior.predict_mean(model.inputs(model.points[competitors], last))
+    best = float(np.min([model.best, *means]))
+    rng = np.random.default_rng(len(model.observed.loss))
+    fidelity = None if model.last is None else 1.0
+    cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
+    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
+    return optimizer.run(model.points[model.incumbents(5)], excluded)

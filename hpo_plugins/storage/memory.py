@@ -119,11 +119,13 @@ class MemoryStudyStore:
     def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:  # noqa: ARG002
         """Append a report while the lease is held."""
         with self._lock:
-            if not self._is_held(report.number, report.attempt, TrialState.RUNNING):
+            row = self._row(report.number)
+            if row.attempts != report.attempt or row.state is not TrialState.RUNNING:
                 return None
-            self._log.append(_Entry(report, self._acquisitions))
+            log = self._log
+            log.append(_Entry(report, log[-1].acquisitions))
             self._applied += 1  # a report changes no row
-            return len(self._log)
+            return len(log)
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of a trial's row while the lease is held."""

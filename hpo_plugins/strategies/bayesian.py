@@ -112,8 +112,8 @@ class Bayesian(Strategy):
         """Return the new configuration or the paused training whose next epochs are worth most."""
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
-        if may_start and len(known_points(history)) < modeling.initial_design.N_INITIAL_CURVES:
-            return Start(modeling.initial_design.initial_configuration(history, seed, curves=True))
+        if may_start and len(known_points(history)) < modeling.suggestion.N_INITIAL_CURVES:
+            return Start(modeling.suggestion.initial_configuration(history, seed, curves=True))
         return self._most_valuable(history, seed, may_start)
 
     @single_threaded
@@ -139,7 +139,7 @@ class Bayesian(Strategy):
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
         if (
             self.pause
-            and number < modeling.initial_design.N_INITIAL_CURVES
+            and number < modeling.suggestion.N_INITIAL_CURVES
             and history[number].row.progress.start_epoch == 0
         ):
             if epoch < min(PROBE_EPOCHS, self.max_resource):
@@ -217,7 +217,7 @@ def _is_compared(history: History, number: int) -> bool:
     count = N_COMPARED
     if history.max_trials is not None:
         count = min(count, history.max_trials // COMPARED_SHARE)
-    if number >= count or count < modeling.initial_design.N_INITIAL_CURVES:
+    if number >= count or count < modeling.suggestion.N_INITIAL_CURVES:
         return False
     return not history.parents  # with them, the surrogate knows curves from the beginning
 

@@ -139,7 +139,7 @@ class Hyperband(Strategy):
         most = self.reduction_factor**3
         if max_trials is None or self._is_whole_round(max_trials):
             return most
-        return max(modeling.initial_design.N_INITIAL_CURVES, min(most, max_trials // RANDOM_SHARE))
+        return max(modeling.suggestion.N_INITIAL_CURVES, min(most, max_trials // RANDOM_SHARE))
 
     def _is_whole_round(self, max_trials: int | None) -> bool:
         """Return whether the study has at least one whole round of trials."""

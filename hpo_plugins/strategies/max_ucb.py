@@ -24,14 +24,13 @@ from __future__ import annotations
 import math
 import statistics
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
-from hpo_plugins.records import Decision, TrialRow
+from hpo_plugins.records import Decision
 from hpo_plugins.space import DefinitionSpace, Params, Space, TrainingDefinition
 from hpo_plugins.strategies.base import Resume, Start, Strategy, component_from_json
 from hpo_plugins.strategies.grid import Grid
@@ -98,15 +97,13 @@ class MaxUCB(Strategy):
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Let the strategy of the trial's definition judge it among that definition's trials."""
-        name = history.space.definition_of(history[number].row.params)
-        part = _parts(history)[str(name)]
-        return self.strategies[str(name)].on_report(part, part.numbers.index(number), epoch)
+        part, place = _place(history, number)
+        return self.strategies[part.definition.name].on_report(part, place, epoch)
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
         """Let the strategy of the trial's definition judge it among that definition's trials."""
-        name = history.space.definition_of(history[number].row.params)
-        part = _parts(history)[str(name)]
-        return self.strategies[str(name)].on_fold_end(part, part.numbers.index(number), fold)
+        part, place = _place(history, number)
+        return self.strategies[part.definition.name].on_fold_end(part, place, fold)
 
     @property
     def max_resource(self) -> int | None:
@@ -126,6 +123,7 @@ class _Part(History):
     Attributes:
         definition: The definition.
         numbers: Place here to number in the whole search.
+        places: Number in the whole search to place here.
     """
 
     def __init__(self, definition: TrainingDefinition, whole: DefinitionSpace, last_fold: int | None) -> None:
@@ -133,31 +131,38 @@ class _Part(History):
         self.definition = definition
         self._whole = whole
         self.numbers: list[int] = []
+        self.places: dict[int, int] = {}
         self.search_may_start = True
-        self._rows: list[TrialRow | None] = []
 
     @property
     def may_start(self) -> bool:
         """Whether the search may start another trial, and there is a configuration that no trial has."""
         return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
 
-    def follow_all(self, trials: Sequence[TrialHistory]) -> None:
-        """Apply the changes of the study's ``trials`` of this definition, given in the order of their numbers.
-
-        Reports are shared with the study; a row is renumbered when it has changed.
-        """
-        for place, trial in enumerate(trials):
-            if place == len(self):
-                self.numbers.append(trial.row.number)
-                self._rows.append(None)
-            if self._rows[place] is not trial.row:
-                self._rows[place] = trial.row
-                params = self._whole.params_of(trial.row.params)
-                self.put_trial(replace(trial.row, number=place, params=params))
-                self[place].share_reports(trial)
+    def follow(self, trial: TrialHistory) -> None:
+        """Take the row of a trial of the whole search under its number here, and share its reports."""
+        number = trial.row.number
+        if number not in self.places:
+            self.places[number] = len(self.numbers)
+            self.numbers.append(number)
+        place = self.places[number]
+        self.put_trial(replace(trial.row, number=place, params=self._whole.params_of(trial.row.params)))
+        self[place].share_reports(trial)
 
 
-_cache: WeakKeyDictionary[History, dict[str, _Part]] = WeakKeyDictionary()
+class _Parts:
+    """The trials of a history by definition."""
+
+    def __init__(self, history: History, space: DefinitionSpace) -> None:
+        self.by_name = {name: _Part(each, space, history.last_fold) for name, each in space.definitions.items()}
+        self._history = history
+        self._space = space
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Follow the trials that have changed."""
+        for number in sorted(changed):
+            trial = self._history[number]
+            self.by_name[str(self._space.definition_of(trial.row.params))].follow(trial)
 
 
 def _parts(history: History) -> dict[str, _Part]:
@@ -165,13 +170,16 @@ def _parts(history: History) -> dict[str, _Part]:
     space = history.space
     if not isinstance(space, DefinitionSpace):
         raise InvalidArgument(f"space must have several definitions, but got space={space!r}.")
-    parts = _cache.setdefault(
-        history, {name: _Part(definition, space, history.last_fold) for name, definition in space.definitions.items()}
-    )
-    for name, part in parts.items():
-        part.follow_all([trial for trial in history if space.definition_of(trial.row.params) == name])
+    parts = history.derived("definitions", lambda: _Parts(history, space)).by_name
+    for part in parts.values():
         part.search_may_start = history.may_start
     return parts
+
+
+def _place(history: History, number: int) -> tuple[_Part, int]:
+    """Return the part that a trial belongs to, and its number there."""
+    part = _parts(history)[str(history.space.definition_of(history[number].row.params))]
+    return part, part.places[number]
 
 
 def _by_upper_bound(parts: Mapping[str, _Part]) -> list[str]:

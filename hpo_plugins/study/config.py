@@ -102,6 +102,11 @@ class StudyConfig:
         """What judges a running training, in this order; the first decision counts."""
         return (self.strategy,) if self.early_stopping is None else (self.strategy, self.early_stopping)
 
+    @functools.cached_property
+    def judges(self) -> tuple[StoppingRule, ...]:
+        """Those that judge after an epoch."""
+        return tuple(rule for rule in self.stopping_rules if type(rule).on_report is not Strategy.on_report)
+
     @property
     def trial_limit(self) -> int | None:
         """The maximum number of trials, None for no limit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from hpo_plugins._text import printable
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
 from hpo_plugins.study.config import StudyConfig
@@ -20,7 +21,7 @@ def summarize(study: StudyConfig, history: History, *, name: str, completion_rea
     """
     limit = study.trial_limit
     of = f" of {limit}" if limit is not None else ""
-    status = f"complete ({completion_reason})" if completion_reason is not None else "not complete"
+    status = f"complete ({printable(completion_reason)})" if completion_reason is not None else "not complete"
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
     lines += _best(study, history)
     lines += _cost(study, history)
@@ -33,10 +34,10 @@ def _best(study: StudyConfig, history: History) -> list[str]:
     if best is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
     of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""
-    metric = study.objective_of(best.definition).metric
+    metric = printable(study.objective_of(best.definition).metric)
     deviation = "" if best.std is None else f" +- {best.std:.2g} over {len(best.folds)} folds"
     lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g}{deviation} at epoch {best.best_epoch}"]
-    return lines + [f"    {name} = {value!r}" for name, value in best.params.items()]
+    return lines + [f"    {printable(name)} = {value!r}" for name, value in best.params.items()]
 
 
 def _cost(study: StudyConfig, history: History) -> list[str]:
@@ -58,7 +59,7 @@ def _outcomes(history: History) -> list[str]:
         (trial.state, (trial.row.rule or "") if trial.state is not TrialState.RUNNING else "") for trial in history
     )
     lines = [
-        f"{count:>7}  {state.value}{': ' if reason else ''}{reason}"
+        f"{count:>7}  {state.value}{': ' if reason else ''}{printable(reason)}"
         for (state, reason), count in sorted(ends.items(), key=lambda item: (-item[1], item[0]))
     ]
     return ["Trials:", *lines] if lines else []

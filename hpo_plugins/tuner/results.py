@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
 from hpo_plugins.execution.base import Loop
@@ -101,7 +102,7 @@ class StudyResults:
         reason = view.completion_reason if view.is_done else None
         text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
         notes = [insights.lead(view), *insights.advice(view, importance=False)]
-        return "\n".join([text, *(f"- {note}" for note in notes if note)])
+        return printable("\n".join([text, *(f"- {note}" for note in notes if note)]), lines=True)
 
     @property
     def plot(self) -> Plots:

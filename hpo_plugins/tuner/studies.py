@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 
+from hpo_plugins._text import printable
 from hpo_plugins._validation import boolean, non_empty_string
 from hpo_plugins.coordination.opening import Target, existing_storage
 from hpo_plugins.errors import InvalidArgument, StorageError
@@ -74,7 +75,7 @@ class Studies(Mapping[str, "Study"]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(study.name)}</td><td>{study.n_trials}</td><td>{escape(_text(study.counts))}</td></tr>"
+            f"<tr><td>{escape(printable(study.name))}</td><td>{study.n_trials}</td><td>{escape(_text(study.counts))}</td></tr>"
             for study in self.values()
         )
         return f"<table><tr><th>study</th><th>trials</th><th>states</th></tr>{rows}</table>"

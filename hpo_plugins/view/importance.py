@@ -64,21 +64,6 @@ def importances(history: History, last: int | None) -> list[Importance]:
     return sorted(found, key=lambda importance: -importance.total)
 
 
-def most_important(history: History, last: int | None, count: int) -> list[str]:
-    """Return the names of at most ``count`` parameters in the order of the space: the most important ones, if known.
-
-    Args:
-        history: The study.
-        last: Epochs of a full training, None if trainings have one value.
-        count: How many.
-    """
-    names = list(history.space)
-    if len(names) <= count:
-        return names
-    found = [importance.name for importance in importances(history, last)]
-    return sorted((found or names)[:count], key=names.index)
-
-
 def _totals(model: modeling.model.Model) -> list[FloatArray]:
     """Return the total effects according to one surrogate, shape ``(d,)``, or nothing if it is constant."""
     from scipy.stats import sobol_indices, uniform

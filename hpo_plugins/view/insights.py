@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical
-from hpo_plugins.view.importance import importances
 from hpo_plugins.view.study_view import StudyView
 
 MIN_TRIALS = 10
@@ -85,7 +85,8 @@ def advice(view: StudyView, *, importance: bool = True) -> list[str]:
     """
     if len(view.valued) < MIN_TRIALS:
         return []
-    return [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
+    found = [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
+    return [printable(text) for text in found]
 
 
 def _bounds(view: StudyView) -> list[str]:
@@ -107,7 +108,7 @@ def _bounds(view: StudyView) -> list[str]:
 
 
 def _without_effect(view: StudyView) -> list[str]:
-    found = importances(view.history, view.max_resource)
+    found = view.importances
     quiet = [i.name for i in found if i.total + 2 * i.deviation < NO_EFFECT]
     if not quiet:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import words
 from hpo_plugins.view.display import Display
@@ -47,10 +48,14 @@ def as_table(view: StudyView) -> str:
     """
     best = view.ranked[:N_BEST]
     names = [name for name in view.space if any(name in trial.params for trial in best)]
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("trial", "state", view.objective.metric, "epochs", *names))
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(trial, names))}</tr>" for trial in best)
+    head = "".join(f"<th>{_html(text)}</th>" for text in ("trial", "state", view.objective.metric, "epochs", *names))
+    rows = "".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in _cells(trial, names))}</tr>" for trial in best)
     table = f"<table><tr>{head}</tr>{rows}</table>" if best else ""
     return as_html(view, []) + table
+
+
+def _html(text: str) -> str:
+    return escape(printable(text))
 
 
 def _cells(trial: TrialRecord, names: list[str]) -> list[str]:
@@ -68,11 +73,11 @@ def as_html(view: StudyView, ended: list[TrialRecord]) -> str:
     of = "" if view.limit is None else f" of {view.limit}"
     share = f"<progress max={view.limit} value={view.n_ended}></progress>" if view.limit else ""
     counts = ", ".join(f"<b>{count}</b> {state}" for state, count in view.counts.items())
-    rows = [f"<b>{escape(view.name)}</b> {len(view.trials)}{of} trials {share} {words.duration(view.runtime)}", counts]
+    rows = [f"<b>{_html(view.name)}</b> {len(view.trials)}{of} trials {share} {words.duration(view.runtime)}", counts]
     if view.best is not None:
-        params = escape(words.configuration(view.best.params))
-        metric = escape(view.objective.metric)
+        params = _html(words.configuration(view.best.params))
+        metric = _html(view.objective.metric)
         rows.append(f"best {metric} <b>{view.best.value:.6g}</b>, trial {view.best.number}: <code>{params}</code>")
     rows.append(f"{view.epochs:,} epochs trained")
-    rows += [f"<small>{escape(words.outcome(trial))}</small>" for trial in ended]
+    rows += [f"<small>{_html(words.outcome(trial))}</small>" for trial in ended]
     return "<div>" + "".join(f"<div>{row}</div>" for row in rows) + "</div>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view.display import Display
 from hpo_plugins.view.study_view import StudyView
@@ -44,4 +45,4 @@ def plain_line(view: StudyView) -> str:
     if view.best is not None:
         parts.append(f"best {view.objective.metric} {view.best.value:.6g} (trial {view.best.number})")
     parts.append(f"{view.epochs:,} epochs")
-    return ", ".join(parts)
+    return printable(", ".join(parts))

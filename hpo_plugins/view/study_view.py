@@ -5,15 +5,18 @@ It knows no strategy by name: what a strategy compares trainings at are its ``mi
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Space
+from hpo_plugins.view.importance import Importance, importances
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,31 @@ class StudyView:
                 history=history,
             )
 
-    @property
-    def valued(self) -> list[TrialRecord]:
+    @functools.cached_property
+    def valued(self) -> tuple[TrialRecord, ...]:
         """The trials that have a value, by number."""
-        return [trial for trial in self.trials if trial.value is not None]
+        return tuple(trial for trial in self.trials if trial.value is not None)
 
-    @property
-    def ranked(self) -> list[TrialRecord]:
+    @functools.cached_property
+    def ranked(self) -> tuple[TrialRecord, ...]:
         """The trials that have a value, the best first; those with fewer folds come last."""
         most = max((len(trial.folds) for trial in self.valued), default=0)
         loss = self.objective.loss
-        return sorted(self.valued, key=lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number))
+        order = lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number)  # noqa: E731
+        return tuple(sorted(self.valued, key=order))
+
+    @functools.cached_property
+    def importances(self) -> tuple[Importance, ...]:
+        """The importance of each parameter, the largest first; empty if too little is known."""
+        return tuple(importances(self.history, self.max_resource))
+
+    def most_important(self, count: int) -> list[str]:
+        """Return the names of at most ``count`` parameters in the order of the space: the most important, if known."""
+        names = list(self.space)
+        if len(names) <= count:
+            return names
+        found = [importance.name for importance in self.importances]
+        return sorted((found or names)[:count], key=names.index)
 
     def places(self, name: str, trials: Iterable[TrialRecord]) -> list[float]:
         """Return where in the unit interval trials have set a parameter.
@@ -118,21 +135,21 @@ class StudyView:
         """Return where in the unit interval a trial has set some parameters, None for those that it does not have."""
         return [self.places(name, [trial])[0] if name in trial.params else None for name in names]
 
-    @property
-    def counts(self) -> dict[str, int]:
+    @functools.cached_property
+    def counts(self) -> Mapping[str, int]:
         """How many trials there are in each state; trials that run, but are trained by nobody, are ``waiting``."""
         names = [
             "waiting" if trial.state is TrialState.RUNNING and trial.number not in self.running else trial.state.value
             for trial in self.trials
         ]
-        return dict(Counter(names))
+        return MappingProxyType(Counter(names))
 
-    @property
+    @functools.cached_property
     def n_ended(self) -> int:
         """How many trials have ended."""
         return sum(trial.state.is_final for trial in self.trials)
 
-    @property
+    @functools.cached_property
     def epochs(self) -> int:
         """The epochs that were trained, over all trials and folds."""
         return sum(trial.trained_epochs for trial in self.history)
@@ -145,9 +162,11 @@ class StudyView:
 
     def on_milestones(self) -> list[tuple[int, int]]:
         """Return how many trials have reached each milestone."""
-        return [
-            (epoch, sum(trial.folds[0].curve.reached(epoch) for trial in self.history)) for epoch in self.milestones
-        ]
+        return [(epoch, self.n_reached(epoch)) for epoch in self.milestones]
+
+    def n_reached(self, epoch: int) -> int:
+        """Return how many trials have reached an epoch."""
+        return sum(trial.folds[0].curve.reached(epoch) for trial in self.history)
 
     def incumbents(self) -> list[tuple[int, float]]:
         """Return the best value so far after each trial that has improved it: its number and the value."""

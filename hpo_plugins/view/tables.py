@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING, Any
 
+from hpo_plugins._text import printable
 from hpo_plugins.view.study_view import StudyView
 
 if TYPE_CHECKING:
@@ -30,6 +33,29 @@ def curve_rows(view: StudyView) -> list[dict[str, Any]]:
         for fold, reports in enumerate(trial.folds)
         for (epoch, metrics), seconds in zip(reports.metrics.items(), reports.seconds.values(), strict=True)
     ]
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff0b", "\uff0d", "\uff1d", "\uff20")
+"""What a formula begins with in spreadsheets, the wide forms of these characters included."""
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Return rows as CSV that a spreadsheet or a terminal shows as it is: no text is a formula or an escape.
+
+    Text that would be a formula has an apostrophe before it. Numbers stay numbers. JSON has the text unchanged.
+    """
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(_csv_cell, columns))
+    writer.writerows([_csv_cell(row.get(column)) for column in columns] for row in rows)
+    return buffer.getvalue().rstrip("\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if value.startswith(FORMULA) else value, lines=True)
 
 
 def trials_dataframe(view: StudyView) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo_plugins._text import printable
 from hpo_plugins.coordination.process import watch_forks
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.view import words
@@ -37,12 +38,19 @@ COLORS = {
 REFRESH_SECONDS = 0.25
 
 
+class _Console(Console):
+    """A console that leaves the cursor where it is seen: a killed process could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return super().show_cursor(show) if show else False
+
+
 class TerminalDisplay(Display):
     """A view of a few lines at the bottom of the terminal."""
 
     def __init__(self) -> None:
         """Take over the standard streams."""
-        self._console = Console(file=sys.stderr, force_terminal=True)
+        self._console = _Console(file=sys.stderr, force_terminal=True)
         self._lock = threading.RLock()
         self._view: StudyView | None = None
         self._screens: list[tuple[str, Any, _Stream]] = []
@@ -132,7 +140,7 @@ def render(view: StudyView, width: int) -> RenderableType:
         width: The terminal's width, in characters.
     """
     left = words.time_left(view.n_ended, view.limit, view.runtime)
-    head = Text(f"{view.name}  ", style="bold")
+    head = Text(f"{printable(view.name)}  ", style="bold")
     head.append(f"{len(view.trials)}{'' if view.limit is None else f' of {view.limit}'} trials", style="default")
     head.append(f"  {words.duration(view.runtime)}", style="dim")
     if left is not None:
@@ -146,7 +154,7 @@ def render(view: StudyView, width: int) -> RenderableType:
     if view.best is not None:
         best = Text("best ", style="dim")
         best.append(f"{view.best.value:.6g}", style="bold green")
-        best.append(f" {view.objective.metric}, trial {view.best.number}  ", style="dim")
+        best.append(f" {printable(view.objective.metric)}, trial {view.best.number}  ", style="dim")
         best.append(words.configuration(view.best.params, max(10, width - best.cell_len)))
         lines.append(best)
     lines.append(_epochs(view))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Params
 
@@ -17,7 +18,7 @@ def duration(seconds: float) -> str:
 
 def number(value: object) -> str:
     """Return a parameter's value, short."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
@@ -27,6 +28,7 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
         rows: The cells, the head included.
         right: The columns that are aligned on the right.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -39,19 +41,24 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 
 def configuration(params: Params, width: int | None = None) -> str:
     """Return a configuration in one line, cut at a width."""
-    text = "  ".join(f"{name}={number(value)}" for name, value in params.items())
-    return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "\u2026"
+    text = "  ".join(f"{printable(name)}={number(value)}" for name, value in params.items())
+    return text if width is None else shortened(text, width)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return text, cut at a width."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "\u2026"
 
 
 def whole_reason(trial: TrialRecord) -> str:
     """Return why a trial has ended or was paused, with the arithmetic; empty if it has not."""
-    return (trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or ""
+    return printable((trial.error if trial.state is TrialState.FAILED else trial.stop_reason) or "", lines=True)
 
 
 def why(trial: TrialRecord) -> str:
     """Return why a trial has ended or was paused, in words, without the arithmetic."""
     plain = (trial.error if trial.state is TrialState.FAILED else trial.stop_rule) or ""
-    return plain.strip().splitlines()[0] if plain.strip() else ""
+    return printable(plain.strip().splitlines()[0]) if plain.strip() else ""
 
 
 def outcome(trial: TrialRecord) -> str:

@@ -152,7 +152,7 @@ def test_ranking_follows_reports_and_ends():
 
 def test_numbers_per_trial_are_as_if_computed_anew():
     """The slow twin: after any changes, what is kept is what all trials give."""
-    from hpo_plugins.history.per_trial import per_trial
+    from hpo_plugins.history.columns import column
     from hpo_plugins.modeling.observations import Observations, _curve, observe_curves
 
     rng = np.random.default_rng(0)
@@ -165,7 +165,7 @@ def test_numbers_per_trial_are_as_if_computed_anew():
             if rng.random() < 0.05:
                 history = tuner.history
                 anew = [math.nan if (n := seconds(each)) is None else n for each in history]
-                np.testing.assert_array_equal(per_trial(history, "seconds", seconds), anew)
+                np.testing.assert_array_equal(column(history, "seconds", seconds), anew)
                 rows = Observations.of([row for each in history for row in _curve(history, each, 9)])
                 for ours, theirs in zip(observe_curves(history, 9), rows, strict=True):
                     np.testing.assert_array_equal(ours, theirs)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -117,6 +118,63 @@ def test_view_stands_below_all_that_the_training_prints(columns):
     assert "epochs trained" in text
     assert "rank" not in text  # the arithmetic is for the log
     assert lines[-1] == "the end"
+
+
+FOREVER = """
+    import threading
+    import hpo_plugins as hpo
+    tuner = hpo.Tuner({{"x": hpo.Continuous(0, 1)}}, hpo.Minimize("loss"), storage={storage!r}, name="demo")
+    pause = threading.Event()
+    def search():
+        for trial in tuner:
+            for epoch in range(1, 100_000):
+                if trial.report(epoch, {{"loss": 1.0}}):
+                    break
+                pause.wait(0.01)
+"""
+IN_MAIN = "    search()\n"
+IN_THREAD = """
+    thread = threading.Thread(target=search)
+    thread.start()
+    thread.join()
+"""
+WATCH = """
+    import sys
+    import hpo_plugins as hpo
+    from hpo_plugins.cli.main import main
+    hpo.Tuner({{"x": hpo.Continuous(0, 1)}}, hpo.Minimize("loss"), storage={storage!r}, name="demo")
+    sys.argv = ["hpo-plugins", "watch", {storage!r}]
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("script", [FOREVER + IN_MAIN, FOREVER + IN_THREAD, WATCH], ids=["main", "thread", "watch"])
+def test_cursor_is_seen_after_a_signal(script, number, tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(TERM="xterm-256color")
+        source = textwrap.dedent(script.format(storage=str(tmp_path / "a.db")))
+        os.execv(sys.executable, [sys.executable, "-c", source])  # noqa: S606 - no shell is wanted
+    screen, seen, is_told = pyte.Screen(80, 40), b"", False
+    stream = pyte.ByteStream(screen)
+    try:
+        while data := os.read(terminal, 65536):
+            stream.feed(data)
+            seen += data
+            if b"epochs trained" in seen and not is_told:  # the view is drawn
+                is_told = True
+                os.kill(child, number)
+    except OSError:  # how a pseudo-terminal ends
+        pass
+    os.close(terminal)
+    os.waitpid(child, 0)
+    assert is_told, seen
+    assert b"Traceback" not in seen
+    assert not screen.cursor.hidden
+    assert b"\x1b[?25l" not in seen  # not even for the time of a signal that nobody can handle
 
 
 @pytest.mark.slow

@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import subprocess
-import threading
-import urllib.error
-import urllib.request
 
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.cli.dashboard import new_server, url_of
+from hpo_plugins.view import study_view
+from hpo_plugins.view.importance import importances
+from hpo_plugins.view.plots.data import MAX_CURVES, Figure
 from hpo_plugins.view.report import MAX_POINTS, report, report_data
 
 from .conftest import plain, searched
@@ -44,7 +43,7 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
     dom, console = browse(f"file://{tmp_path / 'report.html'}", f"--window-size={window}")
     assert console == []
     assert 'data-ready="true"' in dom
-    assert dom.count("<h3>") == 5
+    assert dom.count("<h3>") == 6
     assert dom.count("main-svg") >= 5
     assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 40
     assert "40 of 40 trials" in dom
@@ -115,7 +114,9 @@ def test_large_study_is_small(tmp_path):
             trial.report(epoch, {"loss": trial["a"] + 1 / epoch})
     view = tuner._view()
     data = report_data(view)
-    assert all(len(trace["x"]) <= 5000 * (MAX_POINTS + 1) for trace in data["curves"])
+    curves = next(figure for figure in data["figures"] if figure["title"] == "Learning curves")
+    assert len(curves["data"]) <= MAX_CURVES + 50
+    assert all(len(trace["x"]) <= MAX_POINTS for trace in curves["data"])
     tuner.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5_000_000
     if CHROMIUM is not None:
@@ -124,34 +125,29 @@ def test_large_study_is_small(tmp_path):
         assert "5000 of 5000 trials" in dom
 
 
-def test_dashboard_shows_the_study_as_it_is_now(tmp_path):
-    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=tmp_path / "a.db", max_trials=2)
-    server = new_server(hpo.Tuner.load(tmp_path / "a.db")._view, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = url_of(server)
-        assert url.startswith("http://127.0.0.1:")
-        assert '"best":null' in urllib.request.urlopen(url).read().decode()
-        tuner.ask().report(1, {"loss": 0.125})
-        page = urllib.request.urlopen(url).read().decode()
-        assert "0.125" in page
-        assert 'http-equiv="refresh"' in page
-        for wrong in (url.partition("?")[0], url + "x", url.replace("/?", "/etc?")):
-            with pytest.raises(urllib.error.HTTPError, match="403"):
-                urllib.request.urlopen(wrong)
-        for file in tmp_path.iterdir():  # the study is deleted while it is watched
-            file.write_bytes(b"gone")
-        with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(url)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_report_is_the_same_from_a_stored_study(tmp_path):
     tuner = searched(tmp_path / "a.db", trials=12)
     own, loaded = (report_data(each._view()) for each in (tuner, hpo.Tuner.load(tmp_path / "a.db")))
     assert own["rows"] == loaded["rows"]
-    assert own["importance"] == loaded["importance"]
+    assert own["figures"] == loaded["figures"]
+
+
+def test_report_contains_the_interactive_figures(demo):
+    embedded = {figure["title"]: figure for figure in report_data(demo._view())["figures"]}
+    for kind in Figure.__subclasses__():
+        drawn = getattr(demo.plot.interactive, kind.kind)().to_plotly_json()
+        if not kind.in_report:
+            assert kind.title not in embedded
+            continue
+        assert [(t.get("x"), t.get("name")) for t in embedded[kind.title]["data"] if kind.kind != "curves"] == [
+            (t.get("x"), t.get("name")) for t in drawn["data"] if kind.kind != "curves"
+        ]
+        assert embedded[kind.title]["layout"]["xaxis"] == drawn["layout"]["xaxis"]
+    assert len(embedded["Learning curves"]["data"]) == len(demo.trials)
+
+
+def test_importances_are_computed_once_a_page(demo, monkeypatch):
+    calls = []
+    monkeypatch.setattr(study_view, "importances", lambda *arguments: calls.append(1) or importances(*arguments))
+    report_data(demo._view())
+    assert calls == [1]

@@ -6,19 +6,24 @@ They show what the figures of matplotlib show, and each trial's number, configur
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hpo_plugins._text import printable
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view import words
-from hpo_plugins.view.importance import importances, most_important
-from hpo_plugins.view.insights import rank_agreement
-from hpo_plugins.view.plots.curves import chosen_curves
-from hpo_plugins.view.plots.parallel import MAX_PARAMETERS
-from hpo_plugins.view.plots.slices import axis_ticks, expected_surface
-from hpo_plugins.view.plots.style import ACCENT, COLORS, MUTED, use_log_scale
+from hpo_plugins.view.plots import data
+from hpo_plugins.view.plots.style import ACCENT, COLORS, HIGHLIGHT, MUTED
 from hpo_plugins.view.study_view import StudyView
+
+MANY = 1000
+"""More points than this are drawn by WebGL."""
+GROUPS = (("best 5 %", 0.05, ACCENT), ("best 25 %", 0.25, "#56B4E9"), ("others", 1.0, "#B9BEC8"))
+"""The lines of parallel coordinates by rank: plotly's own coordinates are slow without a graphics card (decision 0024),
+and leave out the trials that lack a conditional parameter."""
+_HOVER = "%{text}<extra></extra>"
 
 
 class InteractivePlots:
@@ -26,105 +31,126 @@ class InteractivePlots:
 
     Args:
         view: The study.
+        max_points: How many points of each curve are drawn, None for all. If it is given, the figures are small:
+            configurations are not shown under the pointer.
     """
 
-    def __init__(self, view: StudyView) -> None:
+    def __init__(self, view: StudyView, max_points: int | None = None) -> None:
         """Draw nothing yet."""
         self._view = view
+        self._max_points = max_points
 
     def history(self) -> Any:
         """Return each trial's value, and the best so far."""
-        view = self._view
-        figure = _new(view, "trial", _metric(view))
-        _add_trials(figure, view.valued, [trial.number for trial in view.valued])
-        if steps := view.incumbents():
-            numbers, values = zip(*steps, (len(view.trials) - 1, steps[-1][1]), strict=True)
+        found = data.History.of(self._view)
+        figure = self._new(data.History, found, "trial", self._metric)
+        if found is None:
+            return figure
+        self._add_trials(figure, found.trials, found.numbers, found.values)
+        if found.best_values:
             line = {"shape": "hv", "color": ACCENT}
-            figure.add_scatter(x=numbers, y=values, mode="lines", line=line, name="best so far", hoverinfo="skip")
-        _scale(figure, [trial.value for trial in view.valued])
-        return figure
+            figure.add_scatter(
+                x=found.best_numbers, y=found.best_values, mode="lines", line=line, name="best so far", hoverinfo="skip"
+            )
+        return _scale(figure, is_log=found.is_log)
 
     def curves(self) -> Any:
         """Return the learning curves by what became of their trials, with the epochs at which they are compared."""
-        view = self._view
-        figure = _new(view, "epoch", _metric(view))
-        chosen = chosen_curves(view)
+        found = data.Curves.of(self._view, self._max_points)
+        figure = self._new(data.Curves, found, "epoch", self._metric)
+        if found is None:
+            return figure
+        traces: list[dict[str, Any]] = []
         shown: set[str] = set()
-        for trial in reversed(chosen):
-            is_best = trial is chosen[0]
-            figure.add_scatter(
-                x=list(trial.curve),
-                y=list(trial.curve.values()),
-                mode="lines" if len(trial.curve) > 1 else "markers",
-                line={"color": COLORS[trial.state], "width": 3 if is_best else 1},
-                opacity=1.0 if is_best else 0.6,
-                name=trial.state.value,
-                legendgroup=trial.state.value,
-                showlegend=trial.state.value not in shown,
-                hovertemplate=f"{_describe(trial)}<br>epoch %{{x}}: %{{y:.6g}}<extra></extra>",
-            )
-            shown.add(trial.state.value)
-        for epoch in view.milestones:
-            figure.add_vline(epoch, line={"color": MUTED, "width": 1, "dash": "dot"})
-        _scale(figure, [value for trial in chosen for value in trial.curve.values()])
-        return figure
+        for curve in reversed(found.curves):
+            is_best, state = curve is found.curves[0], curve.trial.state
+            name = f"best, trial {curve.trial.number}" if is_best else state.value
+            hover = f"{self._describe(curve.trial)}<br>epoch %{{x}}: %{{y:.6g}}<extra></extra>"
+            traces.append({
+                "type": "scatter", "x": curve.epochs, "y": curve.values, "hovertemplate": hover,
+                "mode": "lines" if len(curve.epochs) > 1 else "markers",
+                "line": {"color": COLORS[state], "width": 3 if is_best else 1},
+                "opacity": 1.0 if is_best else 0.6, "name": name, "legendgroup": name, "showlegend": name not in shown,
+            })  # fmt: skip
+            shown.add(name)
+        figure.add_traces(traces)
+        line = {"color": MUTED, "width": 1, "dash": "dot"}
+        shapes = [
+            {"type": "line", "x0": e, "x1": e, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+            for e in found.milestones
+        ]
+        figure.update_layout(shapes=shapes)
+        if found.ticks:
+            figure.update_xaxes(type="log", tickvals=found.ticks, ticktext=[str(epoch) for epoch in found.ticks])
+        return _scale(figure, is_log=found.is_log)
 
     def parallel(self) -> Any:
-        """Return all configurations, one axis per parameter; drag along an axis to choose a range."""
-        import plotly.graph_objects as go
-
-        view = self._view
-        names = most_important(view.history, view.max_resource, MAX_PARAMETERS)
-        trials = [trial for trial in view.ranked if set(names) <= trial.params.keys()]
-        figure = _new(view, "", "")
-        if not trials:
-            return _nothing(figure, "No trial has a value yet.")
-        dimensions = []
-        for name in names:
-            places, labels = axis_ticks(view.space[name])
-            axis = {"label": html.escape(name), "range": [0, 1], "tickvals": places, "ticktext": labels}
-            dimensions.append(axis | {"values": view.places(name, trials)})
-        dimensions.append({"label": _metric(view), "values": [trial.value for trial in trials]})
-        line = {"color": list(range(1, len(trials) + 1)), "colorscale": "Cividis", "reversescale": True,
-                "showscale": True, "colorbar": {"title": "rank"}}  # fmt: skip
-        figure.add_trace(go.Parcoords(line=line, dimensions=dimensions))
-        return figure
+        """Return all configurations, one axis per parameter, in groups by the rank of their value."""
+        found = data.Parallel.of(self._view)
+        figure = self._new(data.Parallel, found, "", "")
+        if found is None:
+            return figure
+        texts = [self._values_of(trial, found.names) for trial in found.trials]
+        ends = [math.ceil(len(found.trials) * share) for _, share, _ in GROUPS]
+        groups = [
+            (name, color, max(1, start), max(1, end))
+            for (name, _, color), start, end in zip(GROUPS, [1, *ends[:-1]], ends, strict=True)
+        ]
+        for name, color, start, end in [*reversed(groups), ("best", HIGHLIGHT, 0, 1)]:
+            if start == end:
+                continue
+            figure.add_scatter(  # lines one after the other, with gaps between them
+                x=[x for _ in range(start, end) for x in (*range(len(found.names)), None)],
+                y=[y for heights in found.heights[start:end] for y in (*heights, None)],
+                text=[text for own in texts[start:end] for text in (*own, "")],
+                mode="lines+markers", marker={"size": 4}, line={"color": color, "width": 3 if name == "best" else 1},
+                name=name, hovertemplate=_HOVER,
+            )  # fmt: skip
+        marks = [
+            {"x": place, "y": y, "text": _text(words.shortened(text, 12)), "showarrow": False, "font": {"size": 10}}
+            for place, ends_of in enumerate(found.ends)
+            for y, text in zip((-0.05, 1.05), ends_of, strict=True)
+        ]
+        names = [_text(words.shortened(name, 16)) for name in found.names]
+        figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, zeroline=False)
+        figure.update_yaxes(visible=False, range=[-0.09, 1.09])
+        return figure.update_layout(annotations=marks)
 
     def importance(self) -> Any:
         """Return how much each parameter matters, and how sure that is."""
-        found = importances(self._view.history, self._view.max_resource)
-        figure = _new(self._view, "share of the variance of a full training's result (total effect)", "")
-        if not found:
-            return _nothing(figure, "Too few trials have a value to tell which parameters matter.")
+        found = data.ImportanceBars.of(self._view)
+        figure = self._new(data.ImportanceBars, found, data.ImportanceBars.label, "")
+        if found is None:
+            return figure
+        places = list(range(len(found.names)))
         figure.add_bar(
-            x=[each.total for each in found],
-            y=[html.escape(each.name) for each in found],
-            error_x={"array": [each.deviation for each in found]},
-            orientation="h",
-            marker_color=ACCENT,
-        )
-        figure.update_yaxes(autorange="reversed")
-        return figure
+            x=found.totals, y=places, error_x={"type": "data", "array": found.deviations}, orientation="h",
+            marker_color=ACCENT, text=[_text(name) for name in found.names], textposition="none",
+            hovertemplate="%{text}: %{x:.3f}<extra></extra>",
+        )  # fmt: skip
+        names = [_text(words.shortened(name, 28)) for name in found.names]
+        figure.update_yaxes(autorange="reversed", tickvals=places, ticktext=names)
+        figure.update_xaxes(range=[0, found.end])
+        return figure.update_layout(height=None if len(names) <= 16 else 100 + 16 * len(names))
 
     def slice(self) -> Any:
         """Return each trial's value against each parameter, chosen from a menu."""
-        view = self._view
-        figure = _new(view, "", _metric(view))
+        found = data.Slice.of(self._view)
+        figure = self._new(data.Slice, found, "", self._metric)
+        if found is None:
+            return figure
         buttons = []
-        for place, (name, parameter) in enumerate(view.space.items()):
-            trials = [trial for trial in view.valued if name in trial.params]
-            _add_trials(figure, trials, view.places(name, trials), one_trace=True, visible=place == 0)
-            places, labels = axis_ticks(parameter)
-            axis = {"title.text": html.escape(name), "tickvals": places, "ticktext": labels, "range": [-0.03, 1.03]}
-            layout = {f"xaxis.{key}": value for key, value in axis.items()}
-            visible = [other == place for other in range(len(view.space))]
-            buttons.append({"label": html.escape(name), "method": "update", "args": [{"visible": visible}, layout]})
-            if place == 0:
-                figure.update_layout(layout)
+        for place, panel in enumerate(found.panels):
+            self._add_trials(figure, panel.trials, panel.places, panel.values, one_trace=True, visible=place == 0)
+            layout = {f"xaxis.{key}": value for key, value in _axis(panel.name, panel.axis).items()}
+            visible = [other == place for other in range(len(found.panels))]
+            label = _text(words.shortened(panel.name, 28))
+            buttons.append({"label": label, "method": "update", "args": [{"visible": visible}, layout]})
+        first = found.panels[0]
+        figure.update_xaxes(_axis(first.name, first.axis))
         menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.15, "yanchor": "top"}
         figure.update_layout(updatemenus=[menu], showlegend=False)
-        _scale(figure, [trial.value for trial in view.valued])
-        return figure
+        return _scale(figure, is_log=found.is_log)
 
     def contour(self, first: str | None = None, second: str | None = None) -> Any:
         """Return what the surrogate expects over two parameters, by default the two most important ones.
@@ -136,129 +162,139 @@ class InteractivePlots:
         Raises:
             InvalidArgument: There is no such parameter.
         """
-        view = self._view
-        surface = expected_surface(view, first, second)
-        if surface is None:
-            return _nothing(_new(view, "", ""), "Two parameters and two trials with a value are needed.")
-        figure = _new(view, html.escape(surface.first), html.escape(surface.second))
-        bar = {"title": f"expected {_metric(view)}"}
+        found = data.Contour.of(self._view, first, second)
+        figure = self._new(data.Contour, found, "", "")
+        if found is None:
+            return figure
+        bar = {"title": {"text": f"expected {self._metric}"}}
         figure.add_contour(
-            x=surface.ticks, y=surface.ticks, z=surface.values, colorscale="Cividis", colorbar=bar, hoverinfo="z"
+            x=found.ticks, y=found.ticks, z=found.expected, colorscale="Cividis", colorbar=bar, hoverinfo="z"
         )
-        _add_trials(figure, view.valued, surface.points[:, 0], surface.points[:, 1], one_trace=True)
-        figure.update_layout(showlegend=False)
-        for axis, name in (("xaxis", surface.first), ("yaxis", surface.second)):
-            places, labels = axis_ticks(view.space[name])
-            figure.update_layout({axis: {"tickvals": places, "ticktext": labels}})
-        return figure
+        self._add_trials(figure, found.trials, found.x, found.y, one_trace=True)
+        star = {"symbol": "star", "size": 12, "color": HIGHLIGHT}
+        best_x, best_y = found.best
+        figure.add_scatter(x=[best_x], y=[best_y], mode="markers", marker=star, name="best", hoverinfo="name")
+        figure.update_xaxes(_axis(found.first, found.axes[0]))
+        figure.update_yaxes(_axis(found.second, found.axes[1]))
+        return figure.update_layout(showlegend=False)
 
     def timeline(self) -> Any:
         """Return who trained what, and when."""
-        view = self._view
-        figure = _new(view, "", "")
-        lanes = list(dict.fromkeys(view.workers))
+        found = data.Timeline.of(self._view)
+        figure = self._new(data.Timeline, found, data.Timeline.label, "")
+        if found is None:
+            return figure
+        bars = list(zip(found.trials, found.rows, found.starts, found.lengths, strict=True))
         for state, color in COLORS.items():
-            own = [(t, w) for t, w in zip(view.trials, view.workers, strict=True) if t.state is state]
-            if own:
-                ends = [view.now if trial.ended_at is None else trial.ended_at for trial, _ in own]
+            if own := [bar for bar in bars if bar[0].state is state]:
+                trials, rows, starts, lengths = (list(column) for column in zip(*own, strict=True))
                 figure.add_bar(
-                    base=[datetime.fromtimestamp(trial.started_at, UTC) for trial, _ in own],
-                    x=[1000 * (end - trial.started_at) for end, (trial, _) in zip(ends, own, strict=True)],
-                    y=[f"worker {lanes.index(worker)}" for _, worker in own],
-                    orientation="h",
-                    marker_color=color,
-                    name=state.value,
-                    text=[_describe(trial) for trial, _ in own],
-                    textposition="none",
-                    hovertemplate="%{text}<extra></extra>",
-                )
-        figure.update_layout(barmode="overlay", xaxis_type="date")
-        figure.update_yaxes(autorange="reversed")
-        return figure
+                    base=starts, x=lengths, y=rows, orientation="h", marker_color=color, name=state.value,
+                    text=[self._describe(trial) for trial in trials], textposition="none", hovertemplate=_HOVER,
+                )  # fmt: skip
+        labels = [_text(worker) for worker in found.workers]
+        figure.update_yaxes(autorange="reversed", tickvals=list(range(len(labels))), ticktext=labels)
+        return figure.update_layout(barmode="overlay", bargap=0.25)
 
     def rungs(self) -> Any:
-        """Return how many trials reach each epoch of comparison, and how well the order there foretells the end."""
-        view = self._view
-        figure = _new(view, "epoch", "trials")
-        reached, agreements = view.on_milestones(), rank_agreement(view)
-        if not reached:
-            return _nothing(figure, "The strategy compares no trainings while they run.")
-        texts = [f"r = {agreements[epoch]:.2f}" if epoch in agreements else "" for epoch, _ in reached]
-        hover = "%{y} trials reached epoch %{x}<br>rank correlation with the end: %{text}<extra></extra>"
-        epochs, counts = zip(*reached, strict=True)
-        figure.add_bar(x=[str(e) for e in epochs], y=counts, text=texts, marker_color=ACCENT, hovertemplate=hover)
-        figure.update_xaxes(type="category")
+        """Return how many trials reach each epoch of comparison, and how well the order there predicts the end."""
+        found = data.Rungs.of(self._view)
+        figure = self._new(data.Rungs, found, "epoch", "trials")
+        if found is None:
+            return figure
+        texts = ["" if agreement is None else f"r = {agreement:.2f}" for agreement in found.agreements]
+        hover = "%{y} trials reached epoch %{x}<br>%{text}<extra></extra>"
+        epochs = [str(epoch) for epoch in found.epochs]
+        figure.add_bar(x=epochs, y=found.counts, text=texts, marker_color=ACCENT, hovertemplate=hover)
+        return figure.update_xaxes(type="category")
+
+    @property
+    def _metric(self) -> str:
+        return _text(words.shortened(self._view.objective.metric, 40))
+
+    def _new(self, kind: type[data.Figure], found: data.Figure | None, x: str, y: str) -> Any:
+        """Return a figure without traces, which says so if there are none to come."""
+        try:
+            import plotly.graph_objects as go
+        except ModuleNotFoundError as error:
+            raise MissingDependency.of(error, "plotly", "plot") from error
+        figure = go.Figure(
+            layout={
+                "title": {"text": _text(self._view.name)},
+                "template": "plotly_white",
+                "xaxis": {"title": {"text": x}},
+                "yaxis": {"title": {"text": y}},
+            }
+        )
+        if found is None:
+            figure.add_annotation(text=kind.nothing, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+            figure.update_xaxes(visible=False)
+            figure.update_yaxes(visible=False)
+        else:
+            figure.update_layout(meta={"note": found.note})
         return figure
 
+    def _add_trials(
+        self,
+        figure: Any,
+        trials: Sequence[TrialRecord],
+        x: Iterable[float],
+        y: Iterable[float],
+        *,
+        one_trace: bool = False,
+        visible: bool = True,
+    ) -> None:
+        """Add a point per trial, in the colour of its state.
 
-def _new(view: StudyView, x: str, y: str) -> Any:
-    import plotly.graph_objects as go
-
-    return go.Figure(
-        layout={
-            "title": {"text": html.escape(view.name)},
-            "template": "plotly_white",
-            "xaxis": {"title": {"text": x}},
-            "yaxis": {"title": {"text": y}},
-        }
-    )
-
-
-def _nothing(figure: Any, message: str) -> Any:
-    figure.add_annotation(text=message, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return figure
-
-
-def _metric(view: StudyView) -> str:
-    return html.escape(view.objective.metric)
-
-
-def _describe(trial: TrialRecord) -> str:
-    """Return what is shown of a trial under the pointer; plotly reads it as HTML."""
-    lines = [words.outcome(trial), *(f"{name} = {words.number(value)}" for name, value in trial.params.items())]
-    return "<br>".join(html.escape(line) for line in lines)
-
-
-def _add_trials(
-    figure: Any,
-    trials: list[TrialRecord],
-    x: Iterable[Any],
-    y: Iterable[Any] | None = None,
-    *,
-    one_trace: bool = False,
-    visible: bool = True,
-) -> None:
-    """Add a point per trial, in the colour of its state.
-
-    Args:
-        figure: Where to.
-        trials: The trials.
-        x: Their horizontal places.
-        y: Their vertical places; their values by default.
-        one_trace: Whether they are one trace; else there is one per state, for a legend.
-        visible: Whether they are seen at first.
-    """
-    rows = list(zip(trials, x, (trial.value for trial in trials) if y is None else y, strict=True))
-    groups = [rows] if one_trace else [[row for row in rows if row[0].state is state] for state in COLORS]
-    for group in groups:
-        if group or one_trace:
-            figure.add_scatter(
+        Args:
+            figure: Where to.
+            trials: The trials.
+            x: Their horizontal places.
+            y: Their vertical places.
+            one_trace: Whether they are one trace; else there is one per state, for a legend.
+            visible: Whether they are seen at first.
+        """
+        rows = list(zip(trials, x, y, strict=True))
+        groups = [rows] if one_trace else [[row for row in rows if row[0].state is state] for state in COLORS]
+        for group in groups:
+            if not group and not one_trace:
+                continue
+            color = [COLORS[t.state] for t, _, _ in group] if one_trace else COLORS[group[0][0].state]
+            (figure.add_scattergl if len(rows) > MANY else figure.add_scatter)(
                 x=[place for _, place, _ in group],
                 y=[place for _, _, place in group],
                 mode="markers",
-                marker={
-                    "color": [COLORS[trial.state] for trial, _, _ in group],
-                    "line": {"width": 0.5, "color": "white"},
-                },
-                text=[_describe(trial) for trial, _, _ in group],
+                marker={"color": color, "line": {"width": 0.5, "color": "white"}},
+                text=[self._describe(trial) for trial, _, _ in group],
                 name="" if one_trace else group[0][0].state.value,
                 visible=visible,
-                hovertemplate="%{text}<extra></extra>",
+                hovertemplate=_HOVER,
             )
 
+    def _describe(self, trial: TrialRecord) -> str:
+        """Return what is shown of a trial under the pointer."""
+        params = {} if self._max_points else trial.params
+        lines = [words.outcome(trial), *(f"{name} = {words.number(value)}" for name, value in params.items())]
+        return "<br>".join(map(_text, lines))
 
-def _scale(figure: Any, values: Iterable[float | None]) -> None:
-    if use_log_scale([value for value in values if value is not None]):
-        figure.update_yaxes(type="log")
+    def _values_of(self, trial: TrialRecord, names: Iterable[str]) -> list[str]:
+        """Return what is shown of a trial under the pointer at each parameter."""
+        head = f"trial {trial.number}: {trial.value:.5g}"
+        return [
+            _text(f"{head}, {name} = {words.number(trial.params[name])}") if name in trial.params else ""
+            for name in names
+        ]
+
+
+def _text(text: str) -> str:
+    """Return text for plotly, which reads it as HTML, ``$ $`` as mathematics and ``%{}`` as a placeholder."""
+    return html.escape(printable(text)).replace("$", "&#36;").replace("%{", "%&#123;")
+
+
+def _axis(name: str, axis: data.Axis) -> dict[str, Any]:
+    labels = [_text(words.shortened(label, 20)) for label in axis.labels]
+    return {"title.text": _text(name), "tickvals": axis.places, "ticktext": labels, "range": [-0.03, 1.03]}
+
+
+def _scale(figure: Any, *, is_log: bool) -> Any:
+    return figure.update_yaxes(type="log") if is_log else figure

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hpo_plugins._text import printable
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialState
 from hpo_plugins.view.study_view import StudyView
 
@@ -20,7 +22,7 @@ COLORS = {
     TrialState.RUNNING: "#0072B2",
     TrialState.FAILED: "#D55E00",
 }
-ACCENT, MUTED = "#0072B2", "#8A8A8A"
+ACCENT, MUTED, HIGHLIGHT = "#0072B2", "#8A8A8A", "#D55E00"
 SIZE = (6.4, 4.0)
 """Inches; at a paper's column of 3.3 inches, the text is still 6 points high."""
 
@@ -40,8 +42,10 @@ def figure(width: float = 1.0, height: float = 1.0) -> Iterator[Any]:
         width: Its width, in standard widths.
         height: Its height, in standard heights.
     """
-    import matplotlib as mpl
-
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "matplotlib", "plot") from error
     with mpl.rc_context(_RC):
         yield _figure_class()(figsize=(SIZE[0] * width, SIZE[1] * height))
 
@@ -62,7 +66,7 @@ def _figure_class() -> type[Any]:
 
 def plain(text: object, length: int = 28) -> str:
     """Return a name as text that matplotlib does not read as mathematics, cut at a length."""
-    short = str(text)
+    short = printable(text)
     short = short if len(short) <= length else short[: length - 1] + "\u2026"
     return short.replace("$", r"\$")
 
