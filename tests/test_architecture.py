@@ -12,7 +12,7 @@ import hpo_plugins
 
 ROOT = Path(hpo_plugins.__file__).parent
 LAYERS = [  # from the bottom to the top; a package imports only from layers below its own
-    ["errors"],
+    ["errors", "_fields"],
     ["_validation"],
     ["objective"],
     ["space"],

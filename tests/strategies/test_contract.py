@@ -7,7 +7,8 @@ from support import is_value_of
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
-from hpo_plugins.strategies import Strategy, component_from_json
+from hpo_plugins.strategies import Strategy
+from hpo_plugins.study.stored import from_json, to_json
 
 FINITE = {"a": hpo.Categorical(["x", "y", "z"]), "b": hpo.Categorical([True, 1, 1.0, None])}
 FACTORIES = {
@@ -84,7 +85,7 @@ def test_draws_do_not_depend_on_results(make, space):
 @every_strategy
 def test_json_round_trip(make):
     strategy = make()
-    assert component_from_json(json.loads(json.dumps(strategy.to_json())), Strategy) == strategy
+    assert from_json(json.loads(json.dumps(to_json(strategy))), Strategy) == strategy
 
 
 @every_strategy
