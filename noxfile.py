@@ -55,9 +55,9 @@ CALLBACKS = [
     "tests/strategies",
 ]
 OLDEST = [
-    "numpy==1.26.4", "scipy==1.15.0", "sqlalchemy==2.0.28", "msgspec==0.19.0", "cachetools==5.5.0",
-    "threadpoolctl==3.5.0", "attrs==25.1.0", "cattrs==25.1.1", "xgboost==3.0.0", "lightgbm==4.6.0", "keras==3.8.0", "lightning==2.5.3",
-    "transformers==4.48.0", "accelerate==0.34.0",
+    "numpy==1.26.4", "scipy==1.15.0", "sqlalchemy==2.0.28", "msgspec==0.21.0", "cachetools==5.5.0",
+    "threadpoolctl==3.5.0", "attrs==25.1.0", "cattrs==25.1.1", "xgboost==3.0.0", "lightgbm==4.6.0", "keras==3.8.0",
+    "lightning==2.5.3", "transformers==4.48.0", "accelerate==0.34.0",
 ]  # fmt: skip
 """The lower bounds of pyproject.toml, which is checked."""
 

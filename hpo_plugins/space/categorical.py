@@ -16,10 +16,10 @@ from hpo_plugins.space.base import ParameterBase
 from hpo_plugins.space.values import Value
 
 
-def _categories(_: str, values: Sequence[Value]) -> tuple[Value, ...]:
+def _categories(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
     is_array = isinstance(values, np.ndarray) and values.ndim > 0
     if isinstance(values, str | bytes) or not (is_array or isinstance(values, Sequence)):
-        raise InvalidArgument(f"values must be a list, but got values={values!r}.")
+        raise refusal(name, values, "a list")
     found = tuple(_category(index, value) for index, value in enumerate(values))
     if not found:
         raise InvalidArgument("values must contain at least one value, but got values=[].")

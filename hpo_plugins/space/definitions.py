@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo_plugins._fields import checked, evolve, frozen
+from hpo_plugins._validation import refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.objective import Objective
 from hpo_plugins.space.categorical import Categorical
@@ -22,10 +23,10 @@ from hpo_plugins.space.when import When
 _TAG = "definition"
 
 
-def _definition_name(_: str, name: object) -> str:
-    if not isinstance(name, str) or not name or "." in name:
-        raise InvalidArgument(f"name must be a non-empty string without dots, but got name={name!r}.")
-    return name
+def _without_dots(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "." in value:
+        raise refusal(name, value, "a non-empty string without dots")
+    return value
 
 
 @frozen()
@@ -36,7 +37,7 @@ class TrainingDefinition:
         InvalidArgument: The name is empty or contains a dot.
     """
 
-    name: str = checked(_definition_name)
+    name: str = checked(_without_dots)
     space: Space
     objective: Objective
 

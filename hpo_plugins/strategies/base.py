@@ -7,9 +7,8 @@ study suggests what the first one would have suggested.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from hpo_plugins._fields import fields, frozen
 from hpo_plugins.errors import InvalidArgument
@@ -96,15 +95,19 @@ class Strategy(StoppingRule):
     stops_trainings: ClassVar[bool] = False
     """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
 
-    @functools.cached_property  # a plain property would hide a derived class's field of that name
-    def max_resource(self) -> int | None:
-        """Epochs of a full training, None if the strategy does not know them."""
-        return None
+    if TYPE_CHECKING:  # derived classes may have a property or a field instead
 
-    @functools.cached_property  # as above
-    def milestones(self) -> tuple[int, ...]:
-        """The epochs at which it compares trainings, ascending; empty if it compares none."""
-        return ()
+        @property
+        def max_resource(self) -> int | None:
+            """Epochs of a full training, None if the strategy does not know them."""
+
+        @property
+        def milestones(self) -> tuple[int, ...]:
+            """The epochs at which it compares trainings, ascending; empty if it compares none."""
+
+    else:  # a property would hide a field of that name
+        max_resource = None
+        milestones = ()
 
     @property
     def pauses(self) -> bool:

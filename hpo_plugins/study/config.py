@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from hpo_plugins._fields import checked, frozen
-from hpo_plugins._validation import is_text, real_number, whole_number
+from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
@@ -26,27 +26,23 @@ LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
 """What may change between runs of one study: it bounds the search, and no trial's configuration depends on it."""
 
 
-def _objective(_: str, objective: object) -> Objective:
+def _objective(name: str, objective: object) -> Objective:
     if not isinstance(objective, Objective):
-        raise InvalidArgument(
-            f"objective must be Minimize(metric) or Maximize(metric), but got objective={objective!r}."
-        )
+        raise refusal(name, objective, "Minimize(metric) or Maximize(metric)")
     return objective
 
 
-def _strategy(_: str, strategy: object) -> Strategy:
+def _strategy(name: str, strategy: object) -> Strategy:
     if not isinstance(strategy, Strategy):
-        cure = " Create an instance: add ()." if isinstance(strategy, type) else ""
-        raise InvalidArgument(
-            f"strategy must be Grid(), Random(), Bayesian(...) or Hyperband(...), but got strategy={strategy!r}.{cure}"
-        )
+        cure = "Create an instance: add ()." if isinstance(strategy, type) else ""
+        raise refusal(name, strategy, "Grid(), Random(), Bayesian(...) or Hyperband(...)", cure)
     argument_names(type(strategy))  # a class whose fields cannot be read is an error before it is used
     return strategy
 
 
-def _early_stopping(_: str, rule: object) -> StoppingRule | None:
+def _early_stopping(name: str, rule: object) -> StoppingRule | None:
     if rule is not None and (not isinstance(rule, StoppingRule) or isinstance(rule, Strategy)):
-        raise InvalidArgument(f"early_stopping must be MedianRule() or None, but got early_stopping={rule!r}.")
+        raise refusal(name, rule, "MedianRule() or None")
     return rule
 
 

@@ -247,6 +247,8 @@ def _read_space(data: Any, _: type) -> Space:
     return Space(parameters, values)
 
 
+for kind in (str, int, float, bool):  # of these, cattrs has hooks that convert
+    _converter.register_structure_hook(kind, msgspec.convert)
 _converter.register_structure_hook_func(_is_plain, msgspec.convert)
 _converter.register_structure_hook_func(_is_list, _read_list)
 _converter.register_structure_hook_func(_has_fields, _read)

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hpo_plugins._fields import checked, frozen
-from hpo_plugins._validation import real_number, whole_number
-from hpo_plugins.errors import InvalidArgument
+from hpo_plugins._validation import real_number, refusal, whole_number
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
 from hpo_plugins.strategies import Component
@@ -140,7 +139,7 @@ def _losses(history: History) -> Iterator[float]:
     yield from history.final_losses()
 
 
-def check_criteria(_: str, stop_when: object) -> tuple[Criterion, ...]:
+def check_criteria(name: str, stop_when: object) -> tuple[Criterion, ...]:
     """Return the criteria as a tuple.
 
     Raises:
@@ -148,8 +147,5 @@ def check_criteria(_: str, stop_when: object) -> tuple[Criterion, ...]:
     """
     given = tuple(stop_when) if isinstance(stop_when, Sequence) and not isinstance(stop_when, str) else None
     if given is None or not all(isinstance(criterion, Criterion) for criterion in given):
-        raise InvalidArgument(
-            "stop_when must be a list of TargetReached(value), NotImproving(trials) and Converged(), "
-            f"but got stop_when={stop_when!r}."
-        )
+        raise refusal(name, stop_when, "a list of TargetReached(value), NotImproving(trials) and Converged()")
     return given

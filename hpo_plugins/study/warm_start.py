@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hpo_plugins._fields import checked, frozen
-from hpo_plugins._validation import boolean
+from hpo_plugins._validation import boolean, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import Curve, ParentTrial, ParentTrials
 from hpo_plugins.objective import Objective
@@ -31,7 +31,7 @@ MAX_CHANGES = 10
 
 def _listed(_: str, parents: Sequence[Any]) -> Sequence[Any]:
     if isinstance(parents, str) or not isinstance(parents, Sequence):
-        raise InvalidArgument(f"warm_start must be a list of parents, but got warm_start={parents!r}.")
+        raise refusal("warm_start", parents, "a list of parents")
     if not 1 <= len(parents) <= MAX_PARENTS:
         raise InvalidArgument(f"warm_start must have 1 to {MAX_PARENTS} parents, but got {len(parents)}.")
     return parents
