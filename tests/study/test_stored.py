@@ -236,5 +236,5 @@ def test_copy_is_checked_and_the_original_cannot_be_changed():
     assert evolve(later, second=7) == Later(1, 7)
     with pytest.raises(hpo.InvalidArgument, match="second must be a whole number of at least 1, but got second=0"):
         evolve(later, second=0)
-    with pytest.raises(AttributeError, match="can't set attribute"):
+    with pytest.raises(AttributeError, match=r"^(can't set attribute)?$"):
         later.first = 2
