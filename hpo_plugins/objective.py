@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import choice, non_empty_string
 from hpo_plugins.errors import InvalidArgument
 
 
-@dataclass(frozen=True)
+@frozen()
 class Objective:
     """A metric to minimise or to maximise; use ``Minimize`` or ``Maximize``.
 
@@ -25,15 +25,13 @@ class Objective:
         InvalidArgument: The name is empty, or ``at`` is anything else.
     """
 
-    metric: str
-    at: Literal["best", "last"] = "best"
+    metric: str = checked(non_empty_string)
+    at: Literal["best", "last"] = checked(choice, allowed=("best", "last"), default="best")
     sign: ClassVar[int] = 1
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         if type(self) is Objective:
             raise InvalidArgument("objective must have a direction: use Minimize(metric) or Maximize(metric).")
-        non_empty_string("metric", self.metric)
-        choice("at", self.at, ("best", "last"))
 
     def loss(self, value: float) -> float:
         """Return the loss of a value, or the value of a loss: the function is its own inverse."""
@@ -50,10 +48,6 @@ class Objective:
             return None
         return max(curve) if self.at == "last" else min(curve, key=lambda epoch: self.loss(curve[epoch]))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``objective_from_json`` reads."""
-        return {"direction": type(self).__name__, "metric": self.metric, "at": self.at}
-
 
 class Minimize(Objective):
     """Minimise a metric."""
@@ -65,8 +59,3 @@ class Maximize(Objective):
     """Maximise a metric."""
 
     sign = -1
-
-
-def objective_from_json(data: Mapping[str, Any]) -> Objective:
-    """Return the objective that ``to_json`` described."""
-    return {"Minimize": Minimize, "Maximize": Maximize}[data["direction"]](data["metric"], data["at"])

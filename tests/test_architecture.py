@@ -13,7 +13,7 @@ import hpo_plugins
 ROOT = Path(hpo_plugins.__file__).parent
 LAYERS = [  # from the bottom to the top; a package imports only from layers below its own
     ["_text"],
-    ["errors"],
+    ["errors", "_fields"],
     ["_validation"],
     ["objective"],
     ["space"],

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
 from benchmarks.problems.lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
+from hpo_plugins._fields import evolve
 from hpo_plugins.simulation.search import Run, Search
 
 FRACTIONS = (0.25, 0.5, 1.0)
@@ -75,9 +75,9 @@ def compare(instance: str, trials: int, repeats: int) -> tuple[Any, Any, Any]:
     simulated = [scenario.runs for scenario in simulation.scenarios]
     real: list[list[Run]] = []
     for strategy in STRATEGIES:
-        config = replace(earlier.study, strategy=strategy, max_trials=BUDGET // 4)
+        config = evolve(earlier.study, strategy=strategy, max_trials=BUDGET // 4)
         task: Any = RealTask(instance)
-        real.append([Search(replace(config, seed=seed), task, 1, BUDGET).run() for seed in range(repeats)])
+        real.append([Search(evolve(config, seed=seed), task, 1, BUDGET).run() for seed in range(repeats)])
     known = json.loads(OPTIMA.read_text())[instance]
 
     def regrets(runs: Any) -> Any:

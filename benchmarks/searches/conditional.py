@@ -15,7 +15,6 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ import hpo_plugins as hpo
 from benchmarks.harness import results
 from benchmarks.harness.interfaces import EVALUATIONS
 from benchmarks.problems.black_box_tasks import XGBOOST, log_losses, offline_optimum
+from hpo_plugins._fields import evolve
 from hpo_plugins.space import Parameter, Space
 
 TASKS = ("12", "1501", "54", "181")
@@ -39,8 +39,8 @@ FLAT: dict[str, Parameter] = {
 }
 CONDITIONAL = (
     FLAT
-    | {name: replace(FLAT[name], when={"booster": TREES}) for name in OF_TREES}
-    | {name: replace(FLAT[name], when={"booster": "dart"}) for name in OF_DART}
+    | {name: evolve(FLAT[name], when={"booster": TREES}) for name in OF_TREES}
+    | {name: evolve(FLAT[name], when={"booster": "dart"}) for name in OF_DART}
 )
 METHODS: dict[str, tuple[dict[str, Parameter], Callable[[], Any]]] = {
     "random": (CONDITIONAL, hpo.Random),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+from hpo_plugins._fields import evolve
 from hpo_plugins._validation import non_empty_string, path_like
 from hpo_plugins.coordination.process import exit_on_signals
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
@@ -16,7 +16,7 @@ from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
-from hpo_plugins.study.stored import config_from_storage
+from hpo_plugins.study.stored import config_from_storage, to_json
 
 Target = str | os.PathLike[str] | Storage
 
@@ -53,22 +53,22 @@ def open_study(
     """
     exit_on_signals()  # also where the first trial is asked for in a thread, which may not set a handler
     storage = open_storage(target)
-    definition = config.to_json()
+    definition = to_json(config)
     root = _root(storage, name, checkpoint_dir)
     if name not in storage.names():
         Checkpoints(root).clear_all()
     store = storage.open(name, definition)
     if store.definition is not definition:
         stored_config = config_from_storage(store.definition, name, target)
-        stored = stored_config.to_json()  # arguments that are newer than the study have their defaults
-        config = replace(
+        stored = to_json(stored_config)  # arguments that are newer than the study have their defaults
+        config = evolve(
             config,
             seed=stored["seed"] if keeps_seed else config.seed,
             notes=stored["notes"] if config.notes is None else config.notes,
         )
-        check_match(stored, given := config.to_json(), name)
+        check_match(stored, given := to_json(config), name)
         if stored["parents"] != given["parents"]:
-            config = replace(config, parents=stored_config.parents)
+            config = evolve(config, parents=stored_config.parents)
             given["parents"] = stored["parents"]
         if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
             store.define(given)

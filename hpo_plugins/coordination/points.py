@@ -16,7 +16,7 @@ from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
-from hpo_plugins.study.points import checked_point
+from hpo_plugins.study.initial_configurations import checked_configuration
 
 _MAX_DRAWS = 1_000
 """Random completions of a partial configuration that are looked at before it is taken to have been tried completely."""
@@ -50,7 +50,7 @@ def enqueue(session: StudySession, given: Mapping[str, Any]) -> None:
     """Add a point to a study; see ``Tuner.enqueue``."""
     with session.lock:
         history = session.refresh()
-        point = checked_point(session.config.space, given, "params")
+        point = checked_configuration(session.config.space, given, "params")
         given_before = [Space.key(other) for other in history.given_points]
         if (key := Space.key(point)) in given_before:
             raise InvalidArgument(

@@ -43,16 +43,16 @@ class Node:
 
     def refusal(self, rule: str, cure: str = "") -> InvalidArgument:
         """Return the error that this part must be ``rule``."""
-        return refusal(self.path, rule, self.value, cure)
+        return refusal(self.path, self.value, rule, cure)
 
 
-def refusal(path: str, rule: str, value: object, cure: str = "") -> InvalidArgument:
+def refusal(path: str, value: object, rule: str, cure: str = "") -> InvalidArgument:
     """Return the error that the value at a path breaks a rule.
 
     Args:
         path: The JSON path of the value.
-        rule: What the value must be, such as "a string".
         value: The value; only its first 200 characters are shown.
+        rule: What the value must be, such as "a string".
         cure: A sentence that says how to correct it.
 
     Returns:

@@ -54,20 +54,20 @@ def _string(value: object, shape: _Shape, path: str) -> str:
     if "enum" in shape:
         return _enum(value, shape["enum"], path)
     if not isinstance(value, str):
-        raise refusal(path, "a string", value, f'Write it as "{value}".' if type(value) in (int, float) else "")
+        raise refusal(path, value, "a string", f'Write it as "{value}".' if type(value) in (int, float) else "")
     low, high, pattern = shape.get("min", 0), shape["max"], shape.get("pattern", r"[\S\s]*")
     if not low <= len(value) <= high:
-        raise refusal(path, f"a string of {low} to {high} characters", value, f"It has {len(value)}.")
+        raise refusal(path, value, f"a string of {low} to {high} characters", f"It has {len(value)}.")
     # As in Java, which the patterns are written for: the whole string, and \d and \w in ASCII only.
     if re.fullmatch(pattern, value, re.ASCII) is None:
-        raise refusal(path, f"a string that matches {pattern}", value)
+        raise refusal(path, value, f"a string that matches {pattern}")
     return str(value)
 
 
 def _enum(value: object, allowed: list[str], path: str) -> str:
     if not isinstance(value, str) or value not in allowed:
         near = nearest_name(value, allowed) if isinstance(value, str) else None
-        raise refusal(path, "one of " + ", ".join(allowed), value, f"Did you mean {near!r}?" if near else "")
+        raise refusal(path, value, "one of " + ", ".join(allowed), f"Did you mean {near!r}?" if near else "")
     return str(value)
 
 
@@ -81,25 +81,25 @@ def _integer(value: object, shape: _Shape, path: str) -> int:
     ):
         at_least = "" if low is None else f" of at least {low}"
         at_most = "" if high is None else f"{' and' if at_least else ' of'} at most {high}"
-        raise refusal(path, f"a whole number{at_least}{at_most}", value)
+        raise refusal(path, value, f"a whole number{at_least}{at_most}")
     return int(value)
 
 
 def _float(value: object, shape: _Shape, path: str) -> float | int:  # noqa: ARG001  # one signature for all types
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise refusal(path, "a finite number", value)
+        raise refusal(path, value, "a finite number")
     return value
 
 
 def _boolean(value: object, shape: _Shape, path: str) -> bool:  # noqa: ARG001  # one signature for all types
     if not isinstance(value, bool):
-        raise refusal(path, "True or False", value)
+        raise refusal(path, value, "True or False")
     return value
 
 
 def _list(value: object, shape: _Shape, path: str) -> list[Any]:
     if not isinstance(value, list | tuple):
-        raise refusal(path, "a list", value)
+        raise refusal(path, value, "a list")
     low, high = shape.get("min", 0), shape["max"]
     if not low <= len(value) <= high:
         raise InvalidArgument(f"{path} must have {low} to {high} members, but has {len(value)}.")
@@ -108,7 +108,7 @@ def _list(value: object, shape: _Shape, path: str) -> list[Any]:
 
 def _map(value: object, shape: _Shape, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise refusal(path, "a dict", value)
+        raise refusal(path, value, "a dict")
     if len(value) > shape["max"]:
         raise InvalidArgument(f"{path} must have at most {shape['max']} keys, but has {len(value)}.")
     return {
@@ -119,7 +119,7 @@ def _map(value: object, shape: _Shape, path: str) -> dict[str, Any]:
 
 def _structure(value: object, shape: _Shape, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise refusal(path or "request", "a dict", value)
+        raise refusal(path or "request", value, "a dict")
     members = shape["members"]
     for name in value:
         if name not in members:

@@ -18,6 +18,7 @@ from hpo_plugins.sagemaker.parsing import parse_request
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.study.stored import to_json
 from hpo_plugins.study.termination import Converged, Criterion, NotImproving, TargetReached
 from hpo_plugins.tuner import Tuner
 
@@ -181,8 +182,8 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
     for strategy in study.strategy.strategies.values() if isinstance(study.strategy, MaxUCB) else [study.strategy]:
         supported = {"name", "min_resource", "max_resource"} if isinstance(strategy, Hyperband) else {"name"}
         service_defaults = {"Hyperband": {"reduction_factor": 3, "search": "random", "pause": False}}
-        defaults = service_defaults.get(type(strategy).__name__) or type(strategy)().to_json()
-        for name, value in strategy.to_json().items():
+        defaults = service_defaults.get(type(strategy).__name__) or to_json(type(strategy)())
+        for name, value in to_json(strategy).items():
             if name not in supported and value != defaults.get(name, value):
                 yield f"{name}={value!r} of {type(strategy).__name__}"
     if study.early_stopping not in (None, MedianRule()):

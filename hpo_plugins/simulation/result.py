@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from hpo_plugins.objective import Objective
 from hpo_plugins.simulation.search import Run
 from hpo_plugins.space import FloatArray
-from hpo_plugins.strategies import Strategy
+from hpo_plugins.strategies import Strategy, argument_names
 from hpo_plugins.view import words
 from hpo_plugins.view.plots.style import MUTED, PALETTE, figure, plain, use_log_scale
 
@@ -40,12 +40,14 @@ class Scenario:
     @property
     def name(self) -> str:
         """The strategy as Python, without the arguments that have their defaults."""
+        cls = type(self.strategy)
+        arguments = inspect.signature(cls).parameters
         given = [
-            f"{field.name}={value!r}"
-            for field in dataclasses.fields(self.strategy)
-            if (value := getattr(self.strategy, field.name)) != field.default
+            f"{name}={value!r}"
+            for name in argument_names(cls)
+            if (value := getattr(self.strategy, name)) != arguments[name].default
         ]
-        return f"{type(self.strategy).__name__}({', '.join(given)})"
+        return f"{cls.__name__}({', '.join(given)})"
 
     @property
     def trials(self) -> float:

@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo_plugins import modeling
+from hpo_plugins._fields import evolve
 from hpo_plugins._validation import real_number, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
@@ -116,7 +116,7 @@ def simulate(
                 each.strategy,
                 count,
                 tuple(
-                    Search(replace(each, seed=own_seed), task_of(repeat, index), count, budget).run()
+                    Search(evolve(each, seed=own_seed), task_of(repeat, index), count, budget).run()
                     for repeat, own_seed in enumerate(seeds)
                 ),
             )
@@ -214,7 +214,7 @@ def _new_search(config: StudyConfig, strategy: Strategy, limit: int, resource: i
             f"max_resource must be at most {resource or 1}, the epochs of full trainings here, since nothing is known "
             f"of later ones; but got {strategy!r}."
         )
-    return replace(
+    return evolve(
         config,
         strategy=strategy,
         early_stopping=config.early_stopping if strategy == config.strategy else None,

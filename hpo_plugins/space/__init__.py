@@ -1,7 +1,7 @@
 """What is searched: parameters, the space that they span, and the union of several training definitions' spaces."""
 
 from hpo_plugins.space.categorical import Categorical
-from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition, space_from_json
+from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition
 from hpo_plugins.space.parameters import Continuous, Integer, Parameter
 from hpo_plugins.space.space import Space
 from hpo_plugins.space.values import FloatArray, Params, Scale, Value
@@ -18,5 +18,4 @@ __all__ = [
     "Space",
     "TrainingDefinition",
     "Value",
-    "space_from_json",
 ]

@@ -5,18 +5,38 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.base import ParameterBase
-from hpo_plugins.space.values import Condition, Value
+from hpo_plugins.space.values import Value
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+def _categories(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if isinstance(values, str | bytes) or not (is_array or isinstance(values, Sequence)):
+        raise refusal(name, values, "a list")
+    found = tuple(_category(index, value) for index, value in enumerate(values))
+    if not found:
+        raise InvalidArgument("values must contain at least one value, but got values=[].")
+    seen: set[str] = set()
+    for index, key in enumerate(_keys(found)):
+        if key in seen:
+            raise InvalidArgument(f"values must not contain duplicates, but got {found[index]!r} at index {index}.")
+        seen.add(key)
+    return found
+
+
+def _keys(values: Sequence[Value]) -> tuple[str, ...]:
+    # JSON tells True, 1 and 1.0 apart, which Python's == does not.
+    return tuple(json.dumps(value) for value in values)
+
+
+@frozen(repr=False)
 class Categorical(ParameterBase):
     """One of a list of values that have no order.
 
@@ -30,31 +50,12 @@ class Categorical(ParameterBase):
             condition.
     """
 
-    values: tuple[Value, ...]
+    values: Sequence[Value] = checked(_categories)
     kind: ClassVar[str] = "categorical"
-
-    def __init__(self, values: Sequence[Value], *, when: Condition | None = None) -> None:
-        """Check the values and keep them in their order."""
-        object.__setattr__(self, "when", when)
-        self._keep_condition()
-        is_array = isinstance(values, np.ndarray) and values.ndim > 0
-        if isinstance(values, str | bytes) or not (is_array or isinstance(values, Sequence)):
-            raise InvalidArgument(f"values must be a list, but got values={values!r}.")
-        object.__setattr__(self, "values", tuple(_category(index, value) for index, value in enumerate(values)))
-        if not self.values:
-            raise InvalidArgument("values must contain at least one value, but got values=[].")
-        seen: set[str] = set()
-        for index, key in enumerate(self._keys):
-            if key in seen:
-                raise InvalidArgument(
-                    f"values must not contain duplicates, but got {self.values[index]!r} at index {index}."
-                )
-            seen.add(key)
 
     @property
     def _keys(self) -> tuple[str, ...]:
-        # JSON tells True, 1 and 1.0 apart, which Python's == does not.
-        return tuple(json.dumps(value) for value in self.values)
+        return _keys(self.values)
 
     def __eq__(self, other: object) -> bool:
         """Return whether the other parameter has the same values, of the same types, and the same condition."""
@@ -91,9 +92,6 @@ class Categorical(ParameterBase):
         if isinstance(plain, str | int | float | None) and (key := json.dumps(plain)) in self._keys:
             return self.values[self._keys.index(key)]
         raise refusal(name, value, f"one of {list(self.values)}")
-
-    def _range_to_json(self) -> dict[str, list[Value]]:
-        return {"values": list(self.values)}
 
 
 def _category(index: int, value: object) -> Value:

@@ -8,11 +8,12 @@ So it is a space whose parameters are conditional on the definition.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from hpo_plugins._fields import checked, evolve, frozen
+from hpo_plugins._validation import refusal
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.objective import Objective
 from hpo_plugins.space.categorical import Categorical
 from hpo_plugins.space.parameters import Parameter
 from hpo_plugins.space.space import Space
@@ -22,7 +23,13 @@ from hpo_plugins.space.when import When
 _TAG = "definition"
 
 
-@dataclass(frozen=True)
+def _without_dots(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "." in value:
+        raise refusal(name, value, "a non-empty string without dots")
+    return value
+
+
+@frozen()
 class TrainingDefinition:
     """One algorithm of the study: its search space, and the metric by which its trials are judged.
 
@@ -30,13 +37,9 @@ class TrainingDefinition:
         InvalidArgument: The name is empty or contains a dot.
     """
 
-    name: str
+    name: str = checked(_without_dots)
     space: Space
     objective: Objective
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "." in self.name:
-            raise InvalidArgument(f"name must be a non-empty string without dots, but got name={self.name!r}.")
 
     def qualify(self, params: Mapping[str, Value]) -> Params:
         """Return the configuration of the union that stands for ``params`` in this definition."""
@@ -49,12 +52,8 @@ class TrainingDefinition:
         found: dict[str, Parameter] = {}
         for name, parameter in parameters.items():
             own = {f"{self.name}.{parent}": values for parent, values in (parameter.condition or {}).items()}
-            found[f"{self.name}.{name}"] = replace(parameter, when=When({_TAG: self.name, **own}))
+            found[f"{self.name}.{name}"] = evolve(parameter, when=When({_TAG: self.name, **own}))
         return found
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``space_from_json`` reads."""
-        return {"name": self.name, "space": self.space.to_json(), "objective": self.objective.to_json()}
 
 
 class DefinitionSpace(Space):
@@ -93,16 +92,3 @@ class DefinitionSpace(Space):
         """Return the parameters under their unqualified names, in a new dict."""
         prefix = f"{configuration[_TAG]}."
         return {key.removeprefix(prefix): value for key, value in configuration.items() if key != _TAG}
-
-    def to_json(self) -> Any:
-        """Return the JSON form that ``space_from_json`` reads: a list, whereas a single space is a dict."""
-        return [definition.to_json() for definition in self.definitions.values()]
-
-
-def space_from_json(data: Any) -> Space:
-    """Return the space or the union of spaces that ``to_json`` described."""
-    if isinstance(data, Mapping):
-        return Space.from_json(data)
-    return DefinitionSpace(
-        [TrainingDefinition(d["name"], Space.from_json(d["space"]), objective_from_json(d["objective"])) for d in data]
-    )

@@ -11,10 +11,9 @@ checkpoint formats reject numpy scalars.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
+from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import choice, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.base import ParameterBase
@@ -25,7 +24,7 @@ AUTO_LOG_RATIO = 1e3
 """``scale="auto"`` is logarithmic for ranges of three decades or more."""
 
 
-@dataclass(frozen=True, repr=False)
+@frozen(repr=False)
 class Continuous(ParameterBase):
     """A real number between two inclusive bounds.
 
@@ -45,17 +44,13 @@ class Continuous(ParameterBase):
             condition.
     """
 
-    low: float
-    high: float
-    scale: Scale = "auto"
+    low: float = checked(real_number)
+    high: float = checked(real_number)
+    scale: Scale = checked(choice, allowed=("auto", "linear", "log", "reverse_log"), default="auto")
     kind: ClassVar[str] = "continuous"
 
-    def __post_init__(self) -> None:
-        for name in ("low", "high"):
-            object.__setattr__(self, name, real_number(name, getattr(self, name)))
-        _check_order(self.low, self.high)
-        _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log", "reverse_log"))
-        self._keep_condition()
+    def __attrs_post_init__(self) -> None:
+        _check_bounds(self.low, self.high, self.scale)
 
     @property
     def resolved_scale(self) -> Scale:
@@ -121,7 +116,14 @@ MAX_INTEGER = 10**300
 """What floats can interpolate; SageMaker's bounds have up to 256 digits."""
 
 
-@dataclass(frozen=True, repr=False)
+def _integer_bound(name: str, value: object) -> int:
+    number = whole_number(name, value, cure="Use Continuous for real numbers.")
+    if abs(number) > MAX_INTEGER:
+        raise refusal(name, number, "a whole number of at most 300 digits")
+    return number
+
+
+@frozen(repr=False)
 class Integer(ParameterBase):
     """A whole number between two inclusive bounds.
 
@@ -140,21 +142,13 @@ class Integer(ParameterBase):
             is no condition.
     """
 
-    low: int
-    high: int
-    scale: Scale = "auto"
+    low: int = checked(_integer_bound)
+    high: int = checked(_integer_bound)
+    scale: Scale = checked(choice, allowed=("auto", "linear", "log"), default="auto")
     kind: ClassVar[str] = "integer"
 
-    def __post_init__(self) -> None:
-        for name in ("low", "high"):
-            object.__setattr__(
-                self, name, whole_number(name, getattr(self, name), cure="Use Continuous for real numbers.")
-            )
-            if abs(getattr(self, name)) > MAX_INTEGER:
-                raise refusal(name, getattr(self, name), "a whole number of at most 300 digits")
-        _check_order(self.low, self.high)
-        _check_scale(self.scale, self.low, self.high, ("auto", "linear", "log"))
-        self._keep_condition()
+    def __attrs_post_init__(self) -> None:
+        _check_bounds(self.low, self.high, self.scale)
 
     @property
     def resolved_scale(self) -> Scale:
@@ -201,12 +195,6 @@ class Integer(ParameterBase):
 
 Parameter: TypeAlias = Continuous | Integer | Categorical
 PARAMETERS = (Continuous, Integer, Categorical)
-_KINDS: dict[str, type[Parameter]] = {cls.kind: cls for cls in PARAMETERS}
-
-
-def parameter_from_json(data: Mapping[str, Any]) -> Parameter:
-    """Return the parameter that ``to_json`` described."""
-    return _KINDS[data["kind"]](**{key: value for key, value in data.items() if key != "kind"})
 
 
 def _interpolate(low: float, high: float, u: float) -> float:
@@ -218,13 +206,9 @@ def _fraction(low: float, high: float, value: float) -> float:
     return min(max(fraction, 0.0), 1.0)
 
 
-def _check_order(low: float, high: float) -> None:
+def _check_bounds(low: float, high: float, scale: Scale) -> None:
     if low > high:
         raise InvalidArgument(f"low must be at most high, but got low={low!r} and high={high!r}.")
-
-
-def _check_scale(scale: object, low: float, high: float, allowed: tuple[str, ...]) -> None:
-    choice("scale", scale, allowed)
     if scale == "log" and low <= 0:
         raise InvalidArgument(f"low must be > 0 on a log scale, but got low={low!r}. Use scale='linear'.")
     if scale == "reverse_log" and not (low >= 0 and high < 1):

@@ -15,7 +15,7 @@ import numpy as np
 from hpo_plugins._validation import non_empty_string, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.conditions import Conditions
-from hpo_plugins.space.parameters import PARAMETERS, Parameter, parameter_from_json
+from hpo_plugins.space.parameters import PARAMETERS, Parameter
 from hpo_plugins.space.values import FloatArray, Params, Value, typed
 
 
@@ -193,16 +193,3 @@ class Space(Mapping[str, Parameter]):
     def key(params: Mapping[str, Value]) -> str:
         """Return a string that is equal only for equal configurations, including their types."""
         return json.dumps(params, sort_keys=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``from_json`` reads."""
-        fixed = {name: {"kind": "fixed", "value": value} for name, value in self.fixed.items()}
-        return {name: parameter.to_json() for name, parameter in self.items()} | fixed
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Space:
-        """Return the space that ``to_json`` described; nothing in it is executed."""
-        return Space(
-            {name: parameter_from_json(fields) for name, fields in data.items() if fields["kind"] != "fixed"},
-            {name: fields["value"] for name, fields in data.items() if fields["kind"] == "fixed"},
-        )

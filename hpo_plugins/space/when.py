@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.values import Value, typed
+from hpo_plugins.space.values import Condition, Value, typed
 
 
 class When(Mapping[str, tuple[Value, ...]]):
@@ -21,7 +21,7 @@ class When(Mapping[str, tuple[Value, ...]]):
         InvalidArgument: It is not a mapping of that kind, or names nothing.
     """
 
-    def __init__(self, condition: Mapping[str, Value | Sequence[Value]]) -> None:
+    def __init__(self, condition: Condition) -> None:
         """Check the condition."""
         if not isinstance(condition, Mapping) or not condition:
             raise InvalidArgument(
@@ -57,11 +57,12 @@ class When(Mapping[str, tuple[Value, ...]]):
 
     def __repr__(self) -> str:
         """Show it as it can be written."""
-        return repr(self.to_json())
+        return repr({name: list(values) for name, values in self._values.items()})
 
-    def to_json(self) -> dict[str, list[Value]]:
-        """Return the JSON form, which is also what users write."""
-        return {name: list(values) for name, values in self._values.items()}
+
+def condition(_: str, value: Condition) -> When:
+    """Return the argument ``when`` as a condition, or raise InvalidArgument."""
+    return value if isinstance(value, When) else When(value)
 
 
 def _values(name: object, given: object) -> tuple[Value, ...]:

@@ -1,14 +1,7 @@
 """Strategies choose configurations, and may judge trainings; stopping rules judge trainings only. One file each."""
 
 from hpo_plugins.records import Decision
-from hpo_plugins.strategies.base import (
-    Component,
-    Resume,
-    Start,
-    StoppingRule,
-    Strategy,
-    component_from_json,
-)
+from hpo_plugins.strategies.base import Component, Resume, Start, StoppingRule, Strategy, argument_names
 from hpo_plugins.strategies.bayesian import Bayesian
 from hpo_plugins.strategies.grid import Grid
 from hpo_plugins.strategies.hyperband import Hyperband
@@ -29,5 +22,5 @@ __all__ = [
     "Start",
     "StoppingRule",
     "Strategy",
-    "component_from_json",
+    "argument_names",
 ]

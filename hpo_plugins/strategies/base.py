@@ -6,12 +6,11 @@ study suggests what the first one would have suggested.
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from hpo_plugins._fields import fields, frozen
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.records import Decision, TrialState
@@ -30,48 +29,43 @@ class Resume(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True)
+@frozen()
 class Component(ABC):  # noqa: B024 - each kind of component has its own abstract method
     """A part of a study's definition that is stored by its name and its fields: a strategy, a rule or a criterion."""
 
     registry: ClassVar[dict[str, type[Component]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Register the class, so that it can be read back from a stored study."""
+        """Register the class, so that it can be read back from a stored study.
+
+        Raises:
+            InvalidArgument: It has the name of a class of this library, which stored studies name.
+        """
+        known = Component.registry.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__ and known.__module__.startswith("hpo_plugins."):
+            raise InvalidArgument(
+                f"A strategy or rule must have a name of its own, but got {cls.__name__}, the name of a class in "
+                f"{known.__module__}. Rename the class."
+            )
         Component.registry[cls.__name__] = cls
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``component_from_json`` reads."""
-        return {"name": type(self).__name__, **asdict(self)}
 
-
-def component_from_json(data: Mapping[str, Any], kind: type) -> Any:
-    """Return the component that ``to_json`` described; only classes of this library are instantiated.
-
-    Args:
-        data: The JSON form.
-        kind: The class that it must be derived from.
+def argument_names(cls: type[Component]) -> list[str]:
+    """Return the names of a component's arguments, which are its fields.
 
     Raises:
-        InvalidArgument: This version of the library has no such component.
+        InvalidArgument: It is a dataclass that is derived from a class with fields, which dataclasses do not inherit.
     """
-    name = data["name"]
-    known = {
-        key: cls for key, cls in Component.registry.items() if issubclass(cls, kind) and not inspect.isabstract(cls)
-    }
-    if name not in known:
-        what = {"Strategy": "strategy", "StoppingRule": "stopping rule"}.get(kind.__name__, kind.__name__.lower())
+    names = [field.name for field in fields(cls) if field.init]
+    if not dataclasses.is_dataclass(cls):
+        return names
+    own = [field.name for field in dataclasses.fields(cls) if field.init]
+    if lost := [name for name in names if name not in own]:
         raise InvalidArgument(
-            f"{what} {name!r} is not known to this version of hpo-plugins; it knows {', '.join(sorted(known))}."
+            f"{cls.__name__} must not be a dataclass, since it would not inherit the fields {', '.join(lost)} of its "
+            "base class. Use @attrs.frozen instead of @dataclass(frozen=True)."
         )
-    fields = {key: value for key, value in data.items() if key != "name"}
-    names = inspect.signature(known[name]).parameters
-    required = {argument.name for argument in names.values() if argument.default is argument.empty}
-    if missing := sorted(required - fields.keys()):
-        raise InvalidArgument(f"{name} needs the argument {missing[0]!r}.")
-    if unknown := sorted(fields.keys() - names):
-        raise InvalidArgument(f"{name} has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}.")
-    return known[name](**fields)
+    return own
 
 
 class StoppingRule(Component):
@@ -111,15 +105,19 @@ class Strategy(StoppingRule):
     stops_trainings: ClassVar[bool] = False
     """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
 
-    @property
-    def max_resource(self) -> int | None:
-        """Epochs of a full training, None if the strategy does not know them."""
-        return None
+    if TYPE_CHECKING:  # derived classes may have a property or a field instead
 
-    @property
-    def milestones(self) -> tuple[int, ...]:
-        """The epochs at which it compares trainings, ascending; empty if it compares none."""
-        return ()
+        @property
+        def max_resource(self) -> int | None:
+            """Epochs of a full training, None if the strategy does not know them."""
+
+        @property
+        def milestones(self) -> tuple[int, ...]:
+            """The epochs at which it compares trainings, ascending; empty if it compares none."""
+
+    else:  # a property would hide a field of that name
+        max_resource = None
+        milestones = ()
 
     @property
     def pauses(self) -> bool:

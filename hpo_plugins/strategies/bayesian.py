@@ -27,10 +27,11 @@ Differs from the papers in:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hpo_plugins import _validation, modeling
+from hpo_plugins import modeling
+from hpo_plugins._fields import checked, frozen
+from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
@@ -60,7 +61,7 @@ FOLD_FACTOR = 3
 """Of the trials that are compared after a fold, the best third are trained on another one, as in Hyperband."""
 
 
-@dataclass(frozen=True)
+@frozen()
 class Bayesian(Strategy):
     """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training.
 
@@ -82,18 +83,12 @@ class Bayesian(Strategy):
             ``cost`` is anything else.
     """
 
-    max_resource: int | None = None
-    pause: bool = False
-    cost: Literal["auto", "epochs", "seconds"] = "auto"
+    max_resource: int | None = checked(whole_number, at_least=1, at_most=MAX_EPOCH, default=None)
+    pause: bool = checked(boolean, default=False)
+    cost: Literal["auto", "epochs", "seconds"] = checked(choice, allowed=("auto", "epochs", "seconds"), default="auto")
 
-    def __post_init__(self) -> None:
-        """Check the arguments."""
-        _validation.boolean("pause", self.pause)
-        _validation.choice("cost", self.cost, ("auto", "epochs", "seconds"))
-        if self.max_resource is not None:
-            resource = _validation.whole_number("max_resource", self.max_resource, at_least=1, at_most=MAX_EPOCH)
-            object.__setattr__(self, "max_resource", resource)
-        elif self.pause:
+    def __attrs_post_init__(self) -> None:
+        if self.max_resource is None and self.pause:
             raise InvalidArgument(
                 "pause=True needs max_resource, the epochs of a full training, but got max_resource=None. "
                 "Use the number that you pass as epochs=, max_epochs= or num_boost_round=."

@@ -7,15 +7,14 @@ Reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpo_plugins._fields import frozen
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.space import Categorical, Params, Space
 from hpo_plugins.strategies.base import Strategy
 
 
-@dataclass(frozen=True)
+@frozen()
 class Grid(Strategy):
     """Try every combination of categorical values.
 

@@ -47,13 +47,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from hpo_plugins import modeling
+from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import boolean, choice, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
@@ -73,7 +73,7 @@ RANDOM_SHARE = 5
 """In a search of few trials, one in so many is a random draw, and these come first."""
 
 
-@dataclass(frozen=True)
+@frozen()
 class Hyperband(Strategy):
     """Give epochs to the configurations that use them well, and stop the others.
 
@@ -95,29 +95,20 @@ class Hyperband(Strategy):
             or ``cost`` is unknown.
     """
 
-    min_resource: int = 1
-    max_resource: int | None = None
-    reduction_factor: int = 3
-    search: Literal["bayesian", "random"] = "bayesian"
-    pause: bool = False
-    cost: Literal["auto", "epochs", "seconds"] = "auto"
+    min_resource: int = checked(whole_number, at_least=1, default=1)
+    max_resource: int | None = checked(whole_number, at_least=1, at_most=MAX_EPOCH, default=None)
+    reduction_factor: int = checked(whole_number, at_least=2, default=3)
+    search: Literal["bayesian", "random"] = checked(choice, allowed=("bayesian", "random"), default="bayesian")
+    pause: bool = checked(boolean, default=False)
+    cost: Literal["auto", "epochs", "seconds"] = checked(choice, allowed=("auto", "epochs", "seconds"), default="auto")
     stops_trainings: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        for name, at_least in (("min_resource", 1), ("reduction_factor", 2)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=at_least))
-        if self.max_resource is not None:
-            object.__setattr__(
-                self, "max_resource", whole_number("max_resource", self.max_resource, at_least=1, at_most=MAX_EPOCH)
+    def __attrs_post_init__(self) -> None:
+        if self.max_resource is not None and self.min_resource > self.max_resource:
+            raise InvalidArgument(
+                f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
+                f"max_resource={self.max_resource}."
             )
-            if self.min_resource > self.max_resource:
-                raise InvalidArgument(
-                    f"min_resource must be at most max_resource, but got min_resource={self.min_resource} and "
-                    f"max_resource={self.max_resource}."
-                )
-        boolean("pause", self.pause)
-        choice("search", self.search, ("bayesian", "random"))
-        choice("cost", self.cost, ("auto", "epochs", "seconds"))
 
     def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
         """Raise InvalidArgument if the length of a full training is not known."""

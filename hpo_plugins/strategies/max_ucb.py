@@ -25,20 +25,21 @@ import math
 import statistics
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
+from hpo_plugins._fields import frozen
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.records import Decision
 from hpo_plugins.space import DefinitionSpace, Params, Space, TrainingDefinition
-from hpo_plugins.strategies.base import Resume, Start, Strategy, component_from_json
+from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.grid import Grid
 
 ALPHA = 1.0
 
 
-@dataclass(frozen=True)
+@frozen()
 class MaxUCB(Strategy):
     """One strategy per definition of a ``DefinitionSpace``, and the division of trials among them.
 
@@ -51,18 +52,6 @@ class MaxUCB(Strategy):
 
     strategies: Mapping[str, Strategy]
     stops_trainings: ClassVar[bool] = True  # as in the service, no other rule is allowed with several definitions
-
-    def __post_init__(self) -> None:
-        strategies = {
-            name: strategy if isinstance(strategy, Strategy) else component_from_json(strategy, Strategy)
-            for name, strategy in self.strategies.items()
-        }
-        object.__setattr__(self, "strategies", strategies)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, which contains that of each strategy."""
-        strategies = {name: strategy.to_json() for name, strategy in self.strategies.items()}
-        return {"name": type(self).__name__, "strategies": strategies}
 
     def check(self, space: Space, max_trials: int | None) -> None:
         """Check each strategy in its definition's space."""

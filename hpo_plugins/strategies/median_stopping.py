@@ -16,16 +16,16 @@ Differs from Vizier in: the current value is compared, as in SageMaker, instead 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
+from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import whole_number
 from hpo_plugins.history import History
 from hpo_plugins.records import Decision, TrialState
 from hpo_plugins.strategies.base import StoppingRule
 
 
-@dataclass(frozen=True)
+@frozen()
 class MedianRule(StoppingRule):
     """Stop a training whose current value is worse than the median of the earlier trials' running averages.
 
@@ -42,13 +42,9 @@ class MedianRule(StoppingRule):
         InvalidArgument: An argument is not a whole number of at least 1.
     """
 
-    min_trials: int = 1
-    min_epochs: int = 1
+    min_trials: int = checked(whole_number, at_least=1, default=1)
+    min_epochs: int = checked(whole_number, at_least=1, default=1)
     judges_every_fold: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        for name in ("min_trials", "min_epochs"):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=1))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the current value with the median."""

@@ -10,15 +10,14 @@ configurations with few trials (docs/decisions/0015).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hpo_plugins._fields import frozen
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Strategy
 
 
-@dataclass(frozen=True)
+@frozen()
 class Random(Strategy):
     """Draw configurations at random, evenly spread over the scales of the space.
 

@@ -4,28 +4,64 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins._validation import is_text, real_number, whole_number
+import attrs
+
+from hpo_plugins._fields import checked, frozen
+from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
-from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.space import DefinitionSpace, Params, Space, space_from_json
-from hpo_plugins.strategies import StoppingRule, Strategy, component_from_json
+from hpo_plugins.space import DefinitionSpace, Params, Space
+from hpo_plugins.strategies import StoppingRule, Strategy, argument_names
 from hpo_plugins.strategies.catalog import names_of
-from hpo_plugins.study.points import checked_points
+from hpo_plugins.study.initial_configurations import checked_configurations
 from hpo_plugins.study.termination import Criterion, check_criteria
-from hpo_plugins.study.warm_start import Parents, parents_from_json
+from hpo_plugins.study.warm_start import Parents
 
 LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
 """What may change between runs of one study: it bounds the search, and no trial's configuration depends on it."""
 
 
-@dataclass(frozen=True)
+def _objective(name: str, objective: object) -> Objective:
+    if not isinstance(objective, Objective):
+        raise refusal(name, objective, "Minimize(metric) or Maximize(metric)")
+    return objective
+
+
+def _strategy(name: str, strategy: object) -> Strategy:
+    if not isinstance(strategy, Strategy):
+        cure = "Create an instance: add ()." if isinstance(strategy, type) else ""
+        raise refusal(name, strategy, names_of(Strategy), cure)
+    argument_names(type(strategy))  # a class whose fields cannot be read is an error before it is used
+    return strategy
+
+
+def _early_stopping(name: str, rule: object) -> StoppingRule | None:
+    if rule is not None and (not isinstance(rule, StoppingRule) or isinstance(rule, Strategy)):
+        raise refusal(name, rule, f"{names_of(StoppingRule, but=Strategy)} or None")
+    return rule
+
+
+def _initial_configurations(given: object, config: Any) -> tuple[Params, ...]:
+    return checked_configurations(config.space, given, config.max_trials)
+
+
+def _notes(_: str, notes: object) -> dict[str, Any]:
+    try:
+        text = json.dumps(notes, allow_nan=False)
+        if isinstance(notes, Mapping) and is_text(json.dumps(notes, ensure_ascii=False)):
+            return dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"notes must be JSON, but got notes={notes!r}: {error}.") from error
+    raise InvalidArgument(f"notes must be a dict of JSON with text that can be stored, but got notes={notes!r}.")
+
+
+@frozen()
 class StudyConfig:
     """The definition of a study.
 
@@ -48,54 +84,29 @@ class StudyConfig:
     """
 
     space: Space
-    objective: Objective
-    strategy: Strategy
-    early_stopping: StoppingRule | None
-    seed: int
-    max_trials: int | None = None
-    max_runtime: float | None = None
-    max_parallel: int | None = None
-    stop_when: tuple[Criterion, ...] = ()
-    points_to_evaluate: tuple[Params, ...] = ()
+    objective: Objective = checked(_objective)
+    strategy: Strategy = checked(_strategy)
+    early_stopping: StoppingRule | None = checked(_early_stopping)
+    seed: int = checked(whole_number, at_least=0)
+    max_trials: int | None = checked(whole_number, at_least=1, default=None)
+    max_runtime: float | None = checked(real_number, above=0, unit=" seconds", default=None)
+    max_parallel: int | None = checked(whole_number, at_least=1, default=None)
+    stop_when: Sequence[Criterion] = checked(check_criteria, default=())
+    points_to_evaluate: Sequence[Mapping[str, Any]] = attrs.field(
+        converter=attrs.Converter(_initial_configurations, takes_self=True), default=()
+    )
     parents: Parents | None = None
-    notes: Mapping[str, Any] | None = None
+    notes: Mapping[str, Any] | None = checked(_notes, default=None)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.objective, Objective):
-            raise InvalidArgument(
-                f"objective must be Minimize(metric) or Maximize(metric), but got objective={self.objective!r}."
-            )
-        if not isinstance(self.strategy, Strategy):
-            cure = " Create an instance: add ()." if isinstance(self.strategy, type) else ""
-            raise InvalidArgument(f"strategy must be {names_of(Strategy)}, but got strategy={self.strategy!r}.{cure}")
-        self._check_early_stopping()
-        for name in ("max_trials", "max_parallel"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, whole_number(name, value, at_least=1))
-        if self.max_runtime is not None:
-            runtime = real_number("max_runtime", self.max_runtime, above=0, unit=" seconds")
-            object.__setattr__(self, "max_runtime", runtime)
-        if self.notes is not None:
-            object.__setattr__(self, "notes", _checked_notes(self.notes))
-        object.__setattr__(self, "stop_when", check_criteria(self.stop_when))
-        self.strategy.check(self.space, self.max_trials)
-        points = checked_points(self.space, self.points_to_evaluate, self.max_trials)
-        object.__setattr__(self, "points_to_evaluate", points)
-        if self.parents is not None:
-            self.parents.check(self.space, self.objective)
-
-    def _check_early_stopping(self) -> None:
-        rule = self.early_stopping
-        if rule is None:
-            return
-        if not isinstance(rule, StoppingRule) or isinstance(rule, Strategy):
-            allowed = names_of(StoppingRule, but=Strategy)
-            raise InvalidArgument(f"early_stopping must be {allowed} or None, but got early_stopping={rule!r}.")
-        if self.strategy.stops_trainings:
+    def __attrs_post_init__(self) -> None:
+        if self.early_stopping is not None and self.strategy.stops_trainings:
             raise InvalidArgument(
                 f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "
-                f"but got early_stopping={rule!r}. Two rules for one curve would contradict each other."
+                f"but got early_stopping={self.early_stopping!r}. Two rules for one curve would contradict each other."
             )
+        self.strategy.check(self.space, self.max_trials)
+        if self.parents is not None:
+            self.parents.check(self.space, self.objective)
 
     @functools.cached_property
     def stopping_rules(self) -> tuple[StoppingRule, ...]:
@@ -116,7 +127,8 @@ class StudyConfig:
     def new_history(self, checkpoint_root: Path | None = None) -> History:
         """Return an empty history of this study, which contains its parents' trials."""
         parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
-        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, self.points_to_evaluate)
+        given = [dict(configuration) for configuration in self.points_to_evaluate]
+        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given)
 
     def objective_of(self, definition: str | None) -> Objective:
         """Return the objective of a training definition, or the study's."""
@@ -157,53 +169,6 @@ class StudyConfig:
         if self.max_runtime is None or runtime < self.max_runtime:
             return None
         return f"max_runtime={self.max_runtime:g} seconds have passed"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``from_json`` reads."""
-        return {
-            "space": self.space.to_json(),
-            "objective": self.objective.to_json(),
-            "strategy": self.strategy.to_json(),
-            "early_stopping": None if self.early_stopping is None else self.early_stopping.to_json(),
-            "seed": self.seed,
-            "max_trials": self.max_trials,
-            "max_runtime": self.max_runtime,
-            "max_parallel": self.max_parallel,
-            "stop_when": [criterion.to_json() for criterion in self.stop_when],
-            "points_to_evaluate": [dict(point) for point in self.points_to_evaluate],
-            "parents": None if self.parents is None else self.parents.to_json(),
-            "notes": None if self.notes is None else dict(self.notes),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> StudyConfig:
-        """Return the definition that ``to_json`` described."""
-        rule = data["early_stopping"]
-        return cls(
-            space=space_from_json(data["space"]),
-            objective=objective_from_json(data["objective"]),
-            strategy=component_from_json(data["strategy"], Strategy),
-            early_stopping=None if rule is None else component_from_json(rule, StoppingRule),
-            seed=data["seed"],
-            max_trials=data["max_trials"],
-            max_runtime=data["max_runtime"],
-            max_parallel=data["max_parallel"],
-            stop_when=tuple(component_from_json(criterion, Criterion) for criterion in data["stop_when"]),
-            points_to_evaluate=tuple(data["points_to_evaluate"]),
-            parents=None if data["parents"] is None else parents_from_json(data["parents"]),
-            notes=data["notes"],
-        )
-
-
-def _checked_notes(notes: object) -> dict[str, Any]:
-    """Return notes as they are read back, or raise InvalidArgument if they are no JSON."""
-    try:
-        text = json.dumps(notes, allow_nan=False)
-        if isinstance(notes, Mapping) and is_text(json.dumps(notes, ensure_ascii=False)):
-            return dict(json.loads(text))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"notes must be JSON, but got notes={notes!r}: {error}.") from error
-    raise InvalidArgument(f"notes must be a dict of JSON with text that can be stored, but got notes={notes!r}.")
 
 
 def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from hpo_plugins._validation import real_number, whole_number
-from hpo_plugins.errors import InvalidArgument
+from hpo_plugins._fields import checked, frozen
+from hpo_plugins._validation import real_number, refusal, whole_number
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialState
 from hpo_plugins.strategies import Component
@@ -29,7 +28,7 @@ class Criterion(Component):
         """Return why the search is over, in words, or None while it is not."""
 
 
-@dataclass(frozen=True)
+@frozen()
 class TargetReached(Criterion):
     """A trial's value is at least as good as ``value``.
 
@@ -43,10 +42,7 @@ class TargetReached(Criterion):
         InvalidArgument: The value is not a finite number.
     """
 
-    value: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", real_number("value", self.value))
+    value: float = checked(real_number)
 
     def met(self, history: History) -> str | None:
         """Compare the best value with the target."""
@@ -64,7 +60,7 @@ class TargetReached(Criterion):
         )
 
 
-@dataclass(frozen=True)
+@frozen()
 class NotImproving(Criterion):
     """The best value has not improved for a number of trials in a row.
 
@@ -79,12 +75,8 @@ class NotImproving(Criterion):
         InvalidArgument: ``trials`` is not a whole number of at least 1, or ``min_delta`` is negative.
     """
 
-    trials: int
-    min_delta: float = MIN_IMPROVEMENT
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "trials", whole_number("trials", self.trials, at_least=1))
-        object.__setattr__(self, "min_delta", real_number("min_delta", self.min_delta, at_least=0))
+    trials: int = checked(whole_number, at_least=1)
+    min_delta: float = checked(real_number, at_least=0, default=MIN_IMPROVEMENT)
 
     def met(self, history: History) -> str | None:
         """Count the trials since the last improvement."""
@@ -94,7 +86,7 @@ class NotImproving(Criterion):
         return f"not improving: none of the last {since} trials was better by {self.min_delta:.3g} of the best value"
 
 
-@dataclass(frozen=True)
+@frozen()
 class Converged(Criterion):
     """Further trials are not worth their cost: the second half of the search has not improved the best value by 1 %.
 
@@ -112,10 +104,7 @@ class Converged(Criterion):
         hold no record with probability m / n. The service's own rule is not published.
     """
 
-    min_trials: int = 20
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "min_trials", whole_number("min_trials", self.min_trials, at_least=1))
+    min_trials: int = checked(whole_number, at_least=1, default=20)
 
     def met(self, history: History) -> str | None:
         """Compare the trials before the last improvement with those since."""
@@ -150,7 +139,7 @@ def _losses(history: History) -> Iterator[float]:
     yield from history.final_losses()
 
 
-def check_criteria(stop_when: object) -> tuple[Criterion, ...]:
+def check_criteria(name: str, stop_when: object) -> tuple[Criterion, ...]:
     """Return the criteria as a tuple.
 
     Raises:
@@ -158,8 +147,5 @@ def check_criteria(stop_when: object) -> tuple[Criterion, ...]:
     """
     given = tuple(stop_when) if isinstance(stop_when, Sequence) and not isinstance(stop_when, str) else None
     if given is None or not all(isinstance(criterion, Criterion) for criterion in given):
-        raise InvalidArgument(
-            "stop_when must be a list of TargetReached(value), NotImproving(trials) and Converged(), "
-            f"but got stop_when={stop_when!r}."
-        )
+        raise refusal(name, stop_when, "a list of TargetReached(value), NotImproving(trials) and Converged()")
     return given

@@ -10,35 +10,34 @@ with a single value counts as fixed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hpo_plugins._validation import boolean
+from hpo_plugins._fields import checked, frozen
+from hpo_plugins._validation import boolean, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import Curve, ParentTrial, ParentTrials
-from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.space import (
-    Categorical,
-    Continuous,
-    DefinitionSpace,
-    FloatArray,
-    Integer,
-    Parameter,
-    Space,
-    Value,
-    space_from_json,
-)
+from hpo_plugins.space import Categorical, Continuous, DefinitionSpace, FloatArray, Integer, Parameter, Space, Value
 
 MAX_PARENTS = 5
 MAX_CHANGES = 10
 """How many hyperparameters may become fixed or change their fixed value; each value of a categorical one counts."""
 
 
-@dataclass(frozen=True)
+def _listed(_: str, parents: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(parents, str) or not isinstance(parents, Sequence):
+        raise refusal("warm_start", parents, "a list of parents")
+    if not 1 <= len(parents) <= MAX_PARENTS:
+        raise InvalidArgument(f"warm_start must have 1 to {MAX_PARENTS} parents, but got {len(parents)}.")
+    return parents
+
+
+@frozen()
 class WarmStart:
     """Earlier studies to start from: ``Tuner(warm_start=WarmStart([parent], identical=True))``.
 
@@ -55,18 +54,30 @@ class WarmStart:
         InvalidArgument: There are not 1 to 5 parents, or ``identical`` is not a bool.
     """
 
-    parents: Sequence[Any]
-    identical: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.parents, str) or not isinstance(self.parents, Sequence):
-            raise InvalidArgument(f"warm_start must be a list of parents, but got warm_start={self.parents!r}.")
-        if not 1 <= len(self.parents) <= MAX_PARENTS:
-            raise InvalidArgument(f"warm_start must have 1 to {MAX_PARENTS} parents, but got {len(self.parents)}.")
-        boolean("identical", self.identical)
+    parents: Sequence[Any] = checked(_listed)
+    identical: bool = checked(boolean, default=False)
 
 
-@dataclass(frozen=True)
+@frozen()
+class EarlierTrial:
+    """A parent's trial, as it is stored with the new study.
+
+    Attributes:
+        curve: Epoch and objective's value of each epoch where it is finite.
+        times: When it was started and ended, see ``TrialRecord``, as for the other attributes.
+    """
+
+    number: int
+    params: Mapping[str, Value]
+    state: TrialState
+    epochs: int
+    curve: tuple[tuple[int, float], ...]
+    stop_reason: str | None
+    error: str | None
+    times: tuple[float, float | None]
+
+
+@frozen()
 class Parent:
     """An earlier study, as it was when the new one was created.
 
@@ -74,16 +85,13 @@ class Parent:
         name: Its name.
         space: Its search space.
         objective: Its objective.
-        records: Its trials.
-
-    Raises:
-        InvalidArgument: A trial is running, or the study has several training definitions.
+        trials: Its trials.
     """
 
     name: str
     space: Space
     objective: Objective
-    records: Sequence[TrialRecord]
+    trials: tuple[EarlierTrial, ...]
 
     @classmethod
     def of(
@@ -97,6 +105,9 @@ class Parent:
             objective: Its objective.
             records: Its trials.
             running: The numbers of its trials that are running.
+
+        Raises:
+            InvalidArgument: A trial is running, or the study has several training definitions.
         """
         if running:
             raise InvalidArgument(
@@ -108,32 +119,49 @@ class Parent:
                 f"warm_start must have parents with one training definition, but {name!r} has "
                 f"{len(space.definitions)}: {', '.join(space.definitions)}."
             )
-        # In the form in which it is read from the storage, so that every process uses the same.
-        return _parent_from_json(cls(name, space, objective, records).to_json())
+        trials = [
+            EarlierTrial(
+                record.number,
+                record.params,
+                record.state,
+                record.epochs,
+                tuple(record.curve.items()),
+                record.stop_reason,
+                record.error,
+                (record.started_at, record.ended_at),
+            )
+            for record in records
+        ]
+        return cls(name, space, objective, tuple(trials))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``parents_from_json`` reads."""
-        return {
-            "name": self.name,
-            "space": self.space.to_json(),
-            "objective": self.objective.to_json(),
-            "trials": [
-                {
-                    "number": record.number,
-                    "params": record.params,
-                    "state": record.state.value,
-                    "epochs": record.epochs,
-                    "curve": list(record.curve.items()),
-                    "stop_reason": record.stop_reason,
-                    "error": record.error,
-                    "times": [record.started_at, record.ended_at],
-                }
-                for record in self.records
-            ],
-        }
+    @functools.cached_property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Its trials, as far as they are stored with the new study."""
+        return tuple(map(self._record, self.trials))
+
+    def _record(self, trial: EarlierTrial) -> TrialRecord:
+        curve = dict(trial.curve)
+        best_epoch = None if trial.state is TrialState.FAILED else self.objective.epoch_of(curve)
+        return TrialRecord(
+            number=trial.number,
+            params=dict(trial.params),
+            state=trial.state,
+            value=None if best_epoch is None else curve[best_epoch],
+            best_epoch=best_epoch,
+            epochs=trial.epochs,
+            curve=curve,
+            metrics={epoch: {self.objective.metric: value} for epoch, value in curve.items()},
+            checkpoint=None,
+            stop_reason=trial.stop_reason,
+            error=trial.error,
+            started_at=trial.times[0],
+            ended_at=trial.times[1],
+            attempts=1,
+            parent=self.name,
+        )
 
 
-@dataclass(frozen=True)
+@frozen()
 class Parents:
     """All parents of a study, and whether their data and algorithm are the study's."""
 
@@ -179,50 +207,12 @@ class Parents:
         ]
         return min(found)[-1] if found and self.identical else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form that ``parents_from_json`` reads."""
-        return {"identical": self.identical, "studies": [parent.to_json() for parent in self.studies]}
-
-
-def parents_from_json(data: Mapping[str, Any]) -> Parents:
-    """Return the parents that ``to_json`` described."""
-    return Parents(data["identical"], tuple(_parent_from_json(study) for study in data["studies"]))
-
-
-def _parent_from_json(study: Mapping[str, Any]) -> Parent:
-    objective = objective_from_json(study["objective"])
-    records = []
-    for trial in study["trials"]:
-        curve = {int(epoch): value for epoch, value in trial["curve"]}
-        state = TrialState(trial["state"])
-        best_epoch = None if state is TrialState.FAILED else objective.epoch_of(curve)
-        records.append(
-            TrialRecord(
-                number=trial["number"],
-                params=trial["params"],
-                state=state,
-                value=None if best_epoch is None else curve[best_epoch],
-                best_epoch=best_epoch,
-                epochs=trial["epochs"],
-                curve=curve,
-                metrics={epoch: {objective.metric: value} for epoch, value in curve.items()},
-                checkpoint=None,
-                stop_reason=trial["stop_reason"],
-                error=trial["error"],
-                started_at=trial["times"][0],
-                ended_at=trial["times"][1],
-                attempts=1,
-                parent=study["name"],
-            )
-        )
-    return Parent(study["name"], space_from_json(study["space"]), objective, tuple(records))
-
 
 # The rules.
 
 
 def _check_objective(parent: Parent, objective: Objective) -> None:
-    if parent.objective.to_json() != objective.to_json():
+    if parent.objective != objective:
         raise InvalidArgument(
             f"warm_start must have parents with the same objective, {objective!r}, but {parent.name!r} has "
             f"{parent.objective!r}."

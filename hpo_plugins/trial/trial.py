@@ -9,7 +9,7 @@ from typing import Any
 from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.visiting import Ticket
-from hpo_plugins.objective import Objective, objective_from_json
+from hpo_plugins.objective import Objective
 from hpo_plugins.records import MAX_FOLDS
 from hpo_plugins.space import Params
 from hpo_plugins.trial.handle import TrainingHandle
@@ -109,22 +109,21 @@ class Trial(TrainingHandle):
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
         ticket = self._ticket()
-        objective = self.objective.to_json()
-        return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
+        return visit_trial, (self.number, self.params, self.definition, self.objective, ticket.address, ticket.token)
 
 
 def visit_trial(
     number: int,
     params: Params,
     definition: str | None,
-    objective: dict[str, Any],
+    objective: Objective,
     address: tuple[Any, str, int],
     token: str,
 ) -> Trial:
     """Return a trial that another process trains; it is asked when the trial is first used."""
     trial = Trial.__new__(Trial)
     trial._on_end = lambda: None
-    trial._bind(number, params, definition, objective_from_json(objective))
+    trial._bind(number, params, definition, objective)
     trial._held, trial._holder, trial._ticket = None, os.getpid(), lambda: Ticket(address, token)
     return trial
 

@@ -126,8 +126,8 @@ class Tuner(StudyResults):
             max_trials=max_trials,
             max_runtime=max_runtime,
             max_parallel=max_parallel,
-            stop_when=stop_when,  # type: ignore[arg-type]  # it becomes a tuple
-            points_to_evaluate=points_to_evaluate,  # type: ignore[arg-type]  # it becomes a tuple
+            stop_when=stop_when,
+            points_to_evaluate=points_to_evaluate,
             parents=_copy_parents(warm_start),
             notes=notes,
         )

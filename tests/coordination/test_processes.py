@@ -21,6 +21,7 @@ from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.study.stored import to_json
 
 X = {"x": hpo.Continuous(0, 1)}
 WORKER = """
@@ -112,7 +113,7 @@ def make_coordinator(tmp_path):
     study = StudyConfig(hpo.space.Space({"x": hpo.Continuous(0, 1)}), hpo.Minimize("loss"), hpo.Random(), None, 0, 2)
 
     def make(lease_seconds=1e-9):
-        store = open_storage(tmp_path / "a.db").open("a", study.to_json())
+        store = open_storage(tmp_path / "a.db").open("a", to_json(study))
         terms, worker = LeaseTerms(retries=1, seconds=lease_seconds), f"elsewhere/1/{next(numbers)}"
         session = StudySession(study, store, Checkpoints(tmp_path), terms, worker=worker)
         session._heartbeat.start = lambda: None  # this worker hangs: it renews nothing

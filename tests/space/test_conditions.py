@@ -1,6 +1,5 @@
 """Conditional parameters: ``when={"parent": value}``."""
 
-import dataclasses
 import itertools
 import json
 import pickle
@@ -11,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
+from hpo_plugins._fields import evolve
 from hpo_plugins.history import History
-from hpo_plugins.space import Space, space_from_json
+from hpo_plugins.space import Space
 from hpo_plugins.space.sobol import draw
+from hpo_plugins.study.stored import from_json, to_json
 from hpo_plugins.surrogate.encoding import InputEncoder
 
 OPTIMIZERS = {
@@ -184,7 +185,7 @@ def test_surrogate_uses_conditional_parameters():
 
 def test_stored_and_pickled_spaces_keep_conditions(tmp_path):
     space = Space(NETWORK)
-    assert space_from_json(json.loads(json.dumps(space.to_json()))) == space
+    assert from_json(json.loads(json.dumps(to_json(space))), Space) == space
     assert pickle.loads(pickle.dumps(space)) == space
     assert space != Space(NETWORK | {"units_3": hpo.Integer(8, 64, when={"layers": 2})})
     tuner = hpo.Tuner(NETWORK, METRIC, max_trials=20, seed=0, storage=tmp_path / "a.db", progress="off")
@@ -204,7 +205,7 @@ def test_conditions_are_shown_as_they_are_written():
     )
     assert repr(hpo.Integer(1, 2)) == "Integer(low=1, high=2, scale='auto')"
     given = hpo.Categorical(["a"], when={"k": [True, 1]})
-    assert dataclasses.replace(given) == given
+    assert evolve(given) == given
     assert given != hpo.Categorical(["a"], when={"k": [1.0, 1]})
 
 

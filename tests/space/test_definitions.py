@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import hpo_plugins as hpo
-from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, space_from_json
-from hpo_plugins.strategies import MaxUCB, Strategy, component_from_json
+from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition
+from hpo_plugins.strategies import MaxUCB, Strategy
 from hpo_plugins.strategies.max_ucb import upper_bounds
+from hpo_plugins.study.stored import from_json, to_json
 
 A = TrainingDefinition("a", Space({"x": hpo.Continuous(0, 1)}, {"rounds": "5"}), hpo.Minimize("loss-a"))
 B = TrainingDefinition(
@@ -58,10 +59,10 @@ def test_coordinates_of_other_definitions_rest():
 
 
 def test_json_round_trip():
-    again = space_from_json(SPACE.to_json())
-    assert again.to_json() == SPACE.to_json()
+    again = from_json(to_json(SPACE), Space)
+    assert to_json(again) == to_json(SPACE)
     assert list(again.definitions.values()) != []
-    assert space_from_json(B.space.to_json()).to_json() == B.space.to_json()
+    assert to_json(from_json(to_json(B.space), Space)) == to_json(B.space)
 
 
 def test_finite_unions_are_counted_one_after_the_other():
@@ -182,7 +183,7 @@ def test_missing_metric_is_named_for_the_definition():
 
 def test_max_ucb_json_round_trip():
     portfolio = MaxUCB({"a": hpo.Hyperband(max_resource=9), "b": hpo.Random()})
-    assert component_from_json(portfolio.to_json(), Strategy) == portfolio
+    assert from_json(to_json(portfolio), Strategy) == portfolio
     assert "a: Hyperband" in portfolio.describe()
     assert portfolio.max_resource is None
 

@@ -9,6 +9,7 @@ from support import is_value_of
 
 import hpo_plugins as hpo
 from hpo_plugins.space import Space
+from hpo_plugins.study.stored import from_json, to_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 unit = st.floats(0, 1)
@@ -77,7 +78,7 @@ def test_continuous_round_trip(scale, u):
 @given(st.dictionaries(st.text(min_size=1), parameter, min_size=1, max_size=5))
 def test_space_json_round_trip(parameters):
     space = Space(parameters)
-    back = Space.from_json(json.loads(json.dumps(space.to_json())))
+    back = from_json(json.loads(json.dumps(to_json(space))), Space)
     assert dict(back) == dict(space)
     assert list(back) == list(space)
 
@@ -137,7 +138,7 @@ def test_fixed_values_are_in_configurations_not_coordinates():
     assert space.decode([0.5]) == {"a": 2, "epochs": "10", "flag": True} == space.at_index(1)
     assert space.encode(space.at_index(1)).shape == (1,)
     assert space.size == 3
-    again = Space.from_json(json.loads(json.dumps(space.to_json())))
+    again = from_json(json.loads(json.dumps(to_json(space))), Space)
     assert (dict(again), again.fixed) == (dict(space), space.fixed)
     with pytest.raises(hpo.InvalidArgument, match="'a' must be tuned or fixed, but got both"):
         Space({"a": hpo.Integer(1, 3)}, {"a": 1})

@@ -12,7 +12,7 @@ from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.memory import MemoryStorage
-from hpo_plugins.strategies import component_from_json
+from hpo_plugins.study.stored import from_json
 from hpo_plugins.study.termination import Criterion
 
 X = {"x": hpo.Continuous(0, 1)}
@@ -114,7 +114,7 @@ def test_search_has_converged_when_half_of_it_brought_nothing(before, since, met
         (lambda: hpo.Tuner(X, LOSS, max_runtime="1h"), "max_runtime must be a finite number"),
         (lambda: hpo.Tuner(X, LOSS, max_parallel=0), "max_parallel must be a whole number of at least 1"),
         (
-            lambda: component_from_json({"name": "Mood"}, Criterion),
+            lambda: from_json({"name": "Mood"}, Criterion),
             "criterion 'Mood' is not known .* it knows Converged, NotImpr",
         ),
     ],

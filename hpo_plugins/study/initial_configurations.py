@@ -8,30 +8,32 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space import Params, Space
 
 
-def checked_points(space: Space, points: object, max_trials: int | None) -> tuple[Params, ...]:
+def checked_configurations(space: Space, given: object, max_trials: int | None) -> tuple[Params, ...]:
     """Return ``points_to_evaluate`` with plain values.
 
     Args:
         space: The search space.
-        points: What was given.
+        given: What was given.
         max_trials: The maximum number of trials, None for no limit.
 
     Raises:
         InvalidArgument: It is not a list of configurations of the space, contains one twice, or is too long.
     """
-    has_no_rows = isinstance(points, str | bytes | Mapping) or getattr(points, "ndim", 1) == 0
-    if not isinstance(points, Iterable) or has_no_rows:
+    has_no_rows = isinstance(given, str | bytes | Mapping) or getattr(given, "ndim", 1) == 0
+    if not isinstance(given, Iterable) or has_no_rows:
         raise InvalidArgument(
             "points_to_evaluate must be a list of dicts, such as [{'learning_rate': 0.001}], but got "
-            f"points_to_evaluate={points!r}."
+            f"points_to_evaluate={given!r}."
         )
     found: dict[str, Params] = {}
-    for index, given in enumerate(points):
-        point = checked_point(space, given, f"points_to_evaluate[{index}]")
-        if (key := space.key(point)) in found:
+    for index, each in enumerate(given):
+        configuration = checked_configuration(space, each, f"points_to_evaluate[{index}]")
+        if (key := space.key(configuration)) in found:
             first = list(found).index(key)
-            raise InvalidArgument(f"points_to_evaluate[{index}] is the same as points_to_evaluate[{first}]: {point}.")
-        found[key] = point
+            raise InvalidArgument(
+                f"points_to_evaluate[{index}] is the same as points_to_evaluate[{first}]: {configuration}."
+            )
+        found[key] = configuration
     limit = min((n for n in (max_trials, space.size) if n is not None), default=None)
     if limit is not None and len(found) > limit:
         what = f"max_trials={limit}" if limit == max_trials else f"the {limit} configurations of the space"
@@ -39,7 +41,7 @@ def checked_points(space: Space, points: object, max_trials: int | None) -> tupl
     return tuple(found.values())
 
 
-def checked_point(space: Space, given: object, name: str) -> Params:
+def checked_configuration(space: Space, given: object, name: str) -> Params:
     """Return one configuration with plain values, complete or partial.
 
     Args:
