@@ -5,12 +5,23 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
+KERAS = ["tests/integrations/test_keras.py", "tests/integrations/test_keras_phases.py"]
+
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests with coverage, against the real frameworks."""
     session.install("-e", ".[test]")
-    session.run("pytest", "--cov=hpo_plugins", "--cov=hpo_plugins.integrations", *session.posargs)
+    session.run("pytest", "-n", "auto", "--cov=hpo_plugins", "--cov=hpo_plugins.integrations", *session.posargs)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """Run the tests that are long by nature: soaks, large studies, and Keras on its other backends."""
+    session.install("-e", ".[docs,backends]")
+    session.run("pytest", "-n", "auto", "-m", "full", *session.posargs)
+    for backend in ("jax", "tensorflow"):
+        session.run("pytest", "-n", "auto", *KERAS, env={"KERAS_BACKEND": backend})
 
 
 @nox.session
@@ -20,8 +31,7 @@ def keras(session: nox.Session, backend: str) -> None:
     session.install("-e", ".[test,backends]")
     session.run(
         "pytest",
-        "tests/integrations/test_keras.py",
-        "tests/integrations/test_keras_phases.py",
+        *KERAS,
         env={"KERAS_BACKEND": backend},
     )
 

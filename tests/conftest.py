@@ -1,8 +1,10 @@
 """What several test files need: both storages, and a search that is cheap to run."""
 
+import functools
 import logging
 import math
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -15,11 +17,36 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers of pytest share the cores, also with what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hpo_plugins as hpo
 
 # A slow machine is no failure: neither a slow example nor a slow generation of examples.
 settings.register_profile("hpo_plugins", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hpo_plugins")
+
+
+PROCESSES = re.compile(r"^\s*(?:import|from) (?:subprocess|multiprocessing|concurrent)\b", re.MULTILINE)
+
+
+@functools.cache
+def starts_processes(path):
+    """Whether a test file imports what starts processes."""
+    return PROCESSES.search(path.read_text(encoding="utf-8")) is not None
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by the resources that they use: pytest -m 'not framework and not process' takes little time."""
+    for item in items:
+        if starts_processes(item.path):
+            item.add_marker("process")
+        if item.path.parent.name == "integrations":
+            item.add_marker("framework")
+        if {"postgres", "postgres_server"} & set(item.fixturenames) or item.path.name == "test_ray.py":
+            item.add_marker("server")
+        if "page" in item.fixturenames or item.path.name in ("test_report.py", "test_surroundings.py"):
+            item.add_marker("browser")
 
 
 @pytest.fixture(autouse=True, scope="session")

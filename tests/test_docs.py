@@ -26,7 +26,6 @@ def snippets(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if snippets(p)], ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
     script = tmp_path / "snippets.py"
@@ -39,7 +38,6 @@ def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
-@pytest.mark.slow
 def test_examples_of_the_page_on_extending_keep_the_laws(tmp_path):
     page = ROOT / "docs" / "extending.md"
     script = tmp_path / "test_extending.py"
@@ -103,7 +101,6 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
 
-@pytest.mark.slow
 def test_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("sphinx_click")

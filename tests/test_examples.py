@@ -24,7 +24,6 @@ def run(arguments, folder):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_to_its_summary(example, tmp_path):
     for prefix, module in NEEDS.items():
@@ -43,7 +42,6 @@ def has_trials(path, count):
         return False
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_main_example_resumes_after_an_interrupt(tmp_path):
     pytest.importorskip("xgboost")
@@ -87,7 +85,6 @@ def test_readme_has_one_block_of_two_commands():
     assert len(block.strip().splitlines()) == 2
 
 
-@pytest.mark.slow
 def test_readme_code_runs(tmp_path):
     """All Python of the README, from top to bottom, as one script."""
     pytest.importorskip("xgboost")

@@ -198,7 +198,6 @@ def test_every_benchmark_has_a_main_and_a_line():
             assert ".".join(path.relative_to(ROOT / "benchmarks").with_suffix("").parts) in reached
 
 
-@pytest.mark.slow
 def test_the_door_runs_a_benchmark_and_names_the_nearest():
     def door(*arguments):
         command = [sys.executable, "-m", "benchmarks", *arguments]

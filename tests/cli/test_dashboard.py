@@ -292,7 +292,6 @@ def test_connections_are_limited_and_free_again(tmp_path, monkeypatch):
         assert get(url_of(server)).startswith("<!doctype html>")
 
 
-@pytest.mark.slow
 def test_command_prints_its_url_and_ends_with_ctrl_c(tmp_path):
     new_tuner(tmp_path)
     command = [sys.executable, "-m", "hpo_plugins.cli.main", "dashboard", str(tmp_path / "a.db"), "--root-path", "/x"]

@@ -94,7 +94,6 @@ def make_tuner(**arguments):
     return hpo.Tuner(SPACE, hpo.Minimize("loss", at="last"), strategy=strategy, max_trials=4, seed=0, **arguments)
 
 
-@pytest.mark.slow
 def test_interrupted_report_leaves_the_study_whole():
     whole = search(make_tuner())
     instant = 1

@@ -152,7 +152,6 @@ for trial in tuner:
 """
 
 
-@pytest.mark.slow
 def test_each_is_handed_out_once_over_all_processes(tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", WORK, tmp_path / "a.db"]) for _ in range(3)]
     assert [worker.wait() for worker in workers] == [0, 0, 0]

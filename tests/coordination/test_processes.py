@@ -66,7 +66,6 @@ def acknowledged(text):
     return [json.loads(line) for line in text.splitlines() if line.endswith("]")]
 
 
-@pytest.mark.slow
 def test_two_processes_share_exactly_the_budget(worker, tmp_path):
     processes = [worker(), worker()]
     for process in processes:
@@ -86,7 +85,6 @@ def test_two_processes_share_exactly_the_budget(worker, tmp_path):
     assert [t.params for t in tuner.trials] == [alone.ask().params for _ in range(30)]
 
 
-@pytest.mark.slow
 def test_killed_worker_loses_no_report_and_no_trial(worker, tmp_path):
     victim, survivor = worker(), worker()
     victim.stdin.write("\n")

@@ -125,7 +125,6 @@ def test_unpicklable_train_is_refused_before_workers_start():
     assert tuner.trials == ()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "study.db"])
 def test_workers_share_the_search(place, run, tmp_path):
     code, out, err = run(
@@ -144,7 +143,6 @@ def test_workers_share_the_search(place, run, tmp_path):
     assert not list(tmp_path.glob("worker-none"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["memory", "study.db"])
 def test_dead_workers_are_replaced_and_their_trials_resumed(place, run):
     """Every trial's first attempt kills its worker after a checkpoint at epoch 2."""
@@ -170,7 +168,6 @@ def test_dead_workers_are_replaced_and_their_trials_resumed(place, run):
     assert err.count("a worker died (code -9) and is replaced") == 4
 
 
-@pytest.mark.slow
 def test_error_in_a_worker_is_raised_in_the_parent(run):
     code, out, err = run(
         """
@@ -203,7 +200,6 @@ def test_error_in_a_worker_is_raised_in_the_parent(run):
     assert out.splitlines() == ["True True", "['completed', 'failed']", "('key',) True"]
 
 
-@pytest.mark.slow
 def test_script_without_a_guard_is_told_so(run):
     code, _, err = run("# main\ntuner_for().run(train, workers=2)\n", "study.db", guard=False)
     assert code == 1
@@ -211,7 +207,6 @@ def test_script_without_a_guard_is_told_so(run):
     assert 'under `if __name__ == "__main__":`' in err
 
 
-@pytest.mark.slow
 def test_each_worker_has_its_share_of_the_cores(run):
     code, out, err = run(
         """
@@ -233,7 +228,6 @@ def test_each_worker_has_its_share_of_the_cores(run):
     assert (code, out.split()) == (0, ["True", "False", "7.0"]), err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(kill, run, tmp_path):
     """Their trials are given back, and the next run goes on with them."""
@@ -262,7 +256,6 @@ def test_workers_end_with_the_process_that_started_them(kill, run, tmp_path):
     assert (code, out) == (0, f"{[('completed', 2)] * 2}\n"), err
 
 
-@pytest.mark.slow
 def test_stop_ends_the_workers_after_their_trials(run):
     code, out, err = run(
         """

@@ -12,7 +12,6 @@ pytest.importorskip("lightning")
 SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
 def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
@@ -48,7 +47,6 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
         assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
     """All ranks are started at once, from outside: rank 1 finds rank 0, and trains its trials."""
@@ -88,7 +86,6 @@ pl.Trainer(
 """
 
 
-@pytest.mark.slow
 def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(RANKS.format(place=str(tmp_path / "a.db"), result=str(tmp_path / "result")))
@@ -98,7 +95,6 @@ def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
@@ -116,7 +112,6 @@ def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     assert sum(len(e["val_loss"]) for e in ranks[0]) == sum(len(t["curve"]) for t in trials)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""

@@ -14,7 +14,7 @@ import hpo_plugins as hpo
 ray = pytest.importorskip("ray")
 from hpo_plugins.integrations.ray import RayWorkers  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
+pytestmark = [pytest.mark.filterwarnings("ignore")]  # Ray's own
 X = {"x": hpo.Continuous(0, 1)}
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

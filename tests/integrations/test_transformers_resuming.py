@@ -18,7 +18,6 @@ transformers = pytest.importorskip("transformers")
 from hpo_plugins.integrations.transformers import TrialCallback, load_model  # noqa: E402
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore:.*pin_memory.*", "ignore:.*lr_scheduler.step.*", "ignore:.*is_gradient_checkpointing.*"
     ),

@@ -4,7 +4,6 @@ import ast
 import copy
 import re
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +80,6 @@ def named(request, message):
     return keys, found
 
 
-@pytest.mark.slow
 @given(mutated())
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_request_round_trips_or_names_its_path(validate, mutant):

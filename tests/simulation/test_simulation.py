@@ -129,7 +129,6 @@ def test_metric_that_was_never_negative_stays_so(objective):
 # Simulations.
 
 
-@pytest.mark.slow
 def test_simulation_counts_what_real_searches_would(earlier):
     simulation = hpo.simulate(
         earlier,
@@ -148,7 +147,6 @@ def test_simulation_counts_what_real_searches_would(earlier):
             assert list(run.times) == sorted(run.times)
 
 
-@pytest.mark.slow
 def test_simulation_finds_about_what_the_search_found():
     real = study(hpo.Hyperband(max_resource=R, search="random"), trials=30)
     simulation = hpo.simulate(real, [hpo.Hyperband(max_resource=R, search="random")], repeats=6)
@@ -163,7 +161,6 @@ def test_budget_breaks_searches_off(earlier):
     assert (run.epochs, run.seconds, simulation.horizon) == (4 * R, 2 * R, 2 * R)
 
 
-@pytest.mark.slow
 def test_pausing_strategies_resume_their_trials(earlier):
     (scenario,) = hpo.simulate(
         earlier, [hpo.Hyperband(max_resource=R, search="random", pause=True)], max_trials=20, repeats=1
@@ -180,7 +177,6 @@ def test_same_seed_gives_the_same(earlier):
     assert once(3) != once(4)
 
 
-@pytest.mark.slow
 def test_defaults_compare_what_people_choose_between(tmp_path):
     study(hpo.Hyperband(max_resource=R), trials=8, storage=tmp_path / "a.db", name="pilot")
     simulation = hpo.simulate(tmp_path / "a.db", repeats=1)

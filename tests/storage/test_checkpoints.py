@@ -178,7 +178,6 @@ trial.save(half)
 """
 
 
-@pytest.mark.slow
 def test_kill_during_the_write_leaves_the_old_checkpoint(tmp_path):
     ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a.db", Path(__file__).parent], check=False)
     assert ended.returncode == -signal.SIGKILL

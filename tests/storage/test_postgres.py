@@ -50,7 +50,6 @@ def tuner_for(url, tmp_path, **arguments):
     return hpo.Tuner(X, hpo.Minimize("loss"), storage=url, **arguments)
 
 
-@pytest.mark.slow
 def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
     """100 configurations, 100 trials: each number once, each configuration once, and no error on any screen."""
     command = [sys.executable, "-c", WORKERS, postgres_url, tmp_path]
@@ -64,7 +63,6 @@ def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
     assert {tuple(t.curve) for t in trials} == {(1, 2, 3, 4)}
 
 
-@pytest.mark.slow
 def test_restarted_server_costs_a_pause_and_no_result(postgres_server, tmp_path, caplog):
     tuner = tuner_for(postgres_server.url, tmp_path, max_trials=6)
     restarted = []
@@ -91,7 +89,6 @@ def test_restarted_server_costs_a_pause_and_no_result(postgres_server, tmp_path,
     assert tuner.done
 
 
-@pytest.mark.slow
 def test_long_outage_ends_the_wait_and_keeps_the_reports(postgres_server, tmp_path, caplog, monkeypatch):
     tuner = tuner_for(postgres_server.url, tmp_path)
     trial = tuner.ask()
@@ -150,7 +147,6 @@ def test_missing_database_is_named_with_the_way_out(postgres, tmp_path):
         tuner_for(url, tmp_path)
 
 
-@pytest.mark.slow
 def test_wrong_password_is_named_and_not_shown(postgres_server, tmp_path):
     postgres_server.execute("CREATE ROLE someone LOGIN PASSWORD 'right'")
     rules = postgres_server.data / "pg_hba.conf"

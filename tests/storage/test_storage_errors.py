@@ -111,7 +111,6 @@ def test_bad_urls(url, error, message):
         open_at(url)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by setrlimit")
 def test_full_disk_keeps_reports_and_lets_trainings_continue(tmp_path):
     """The kernel refuses to let the file grow: the same error path as a full disk."""

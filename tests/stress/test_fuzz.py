@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +34,6 @@ def is_whole(trials):
     return trials
 
 
-@pytest.mark.slow
 @given(steps=STEPS)
 @settings(fuzzed, max_examples=700)
 def test_any_calls_leave_a_whole_study(steps):
@@ -72,7 +70,6 @@ WRITES = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.slow
 @given(writes=WRITES)
 @settings(fuzzed, max_examples=300)
 def test_storages_agree_on_any_writes(writes, tmp_path_factory):

@@ -10,7 +10,6 @@ import pytest
 SOAK = Path(__file__).with_name("soak.py")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 @pytest.mark.parametrize("pause", [[], ["--pause"]], ids=["crash", "crash and pause"])
 def test_nothing_is_lost_and_nothing_counted_twice(pause):

@@ -81,7 +81,6 @@ def test_asking_passes_each_trial_on():
     assert recorder.kinds == ["begin", "trial", "trial", "trial", "trial", "end"]
 
 
-@pytest.mark.slow
 def test_workers_trials_are_passed_on_by_the_process_that_started_them(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

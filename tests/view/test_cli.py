@@ -62,7 +62,6 @@ def test_trials_are_listed_and_chosen(stored):
     assert run("trials", stored, "-n", "two") == "No trials.\n"
 
 
-@pytest.mark.slow
 def test_simulate_prints_a_table_and_draws(stored, tmp_path):
     arguments = ["--max-trials", "4", "--repeats", "1", "--workers", "1", "--workers", "2"]
     output = run("simulate", stored, "-n", "one", *arguments, "-o", str(tmp_path / "a.png"))

@@ -103,7 +103,6 @@ def in_a_terminal(script, columns, **variables):
     return [line.rstrip() for line in [*above, *screen.display] if line.strip()]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")
 @pytest.mark.parametrize("columns", [80, 200])
 def test_view_stands_below_all_that_the_training_prints(columns):
@@ -148,7 +147,6 @@ WATCH = """
 """
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("script", [FOREVER + IN_MAIN, FOREVER + IN_THREAD, WATCH], ids=["main", "thread", "watch"])
@@ -177,7 +175,6 @@ def test_cursor_is_seen_after_a_signal(script, number, tmp_path):
     assert b"\x1b[?25l" not in seen  # not even for the time of a signal that nobody can handle
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of forkpty.*:DeprecationWarning")
 def test_view_can_be_turned_off():
     lines = in_a_terminal(SEARCH, 80, HPO_PLUGINS_PROGRESS="off")

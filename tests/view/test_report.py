@@ -36,7 +36,6 @@ def browse(url, *arguments, script=None):
 
 
 @in_a_browser
-@pytest.mark.slow
 @pytest.mark.parametrize("window", ["1280,900", "390,844"], ids=["desktop", "phone"])
 def test_report_renders_without_an_error(demo, tmp_path, window):
     demo.to_html(tmp_path / "report.html")
@@ -50,7 +49,6 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
 
 
 @in_a_browser
-@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "background"), [("0", "rgb(18, 22, 31)"), ("1", "rgb(255, 255, 255)")])
 def test_report_follows_the_reader_s_colours(demo, tmp_path, scheme, background):
     demo.to_html(tmp_path / "report.html")
@@ -63,7 +61,6 @@ def test_report_follows_the_reader_s_colours(demo, tmp_path, scheme, background)
 
 
 @in_a_browser
-@pytest.mark.slow
 def test_page_sorts_and_filters(demo, tmp_path):
     demo.to_html(tmp_path / "report.html")
     action = """
@@ -83,7 +80,6 @@ def test_page_sorts_and_filters(demo, tmp_path):
 
 
 @in_a_browser
-@pytest.mark.slow
 def test_names_are_text_everywhere(tmp_path):
     evil = "<script>document.body.dataset.evil = 'yes'</script><img src=x onerror=\"document.body.dataset.evil='yes'\">"
     tuner = plain(
@@ -103,7 +99,6 @@ def test_every_study_has_a_report(edge, tmp_path):
     assert "{{" not in text.partition("<script type")[0]
 
 
-@pytest.mark.slow
 def test_large_study_is_small(tmp_path):
     """5,000 trials of 50 epochs: what a browser has to read is bounded."""
     tuner = hpo.Tuner(

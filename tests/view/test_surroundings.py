@@ -65,7 +65,6 @@ def in_tmux(script, folder, columns):
     return [line.rstrip() for line in shown.stdout.splitlines() if line.strip()]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 @pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize(("framework", "script"), [("keras", KERAS), ("lightning", LIGHTNING)])
@@ -86,7 +85,6 @@ def test_frameworks_bars_and_the_view_tear_nothing(framework, script, columns, t
         assert bars, text
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of Jupyter
 def test_notebook_shows_one_output_that_is_updated(tmp_path):
     nbformat = pytest.importorskip("nbformat")
