@@ -78,8 +78,9 @@ def _new_address() -> str | None:
     if not hasattr(socket, "AF_UNIX"):
         return None
     folder = temporary.new_folder(max_bytes=temporary.MAX_SOCKET_PATH - len("/socket"))
+    temporary.make(folder)
     # The listener deletes its socket at exit, among multiprocessing's finalizers of priority 0.
-    temporary.make(folder, lambda remove, *arguments: Finalize(None, remove, arguments, exitpriority=-1))
+    Finalize(None, temporary.remove, (folder, os.getpid()), exitpriority=-1)
     return str(folder / "socket")
 
 

@@ -12,6 +12,7 @@ from hpo_plugins.coordination.visiting import Ticket
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import MAX_FOLDS
 from hpo_plugins.space import Params
+from hpo_plugins.study.stored import from_json, to_json
 from hpo_plugins.trial.handle import TrainingHandle
 from hpo_plugins.trial.plugin import TrainedTrial
 
@@ -109,21 +110,22 @@ class Trial(TrainingHandle):
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
         ticket = self._ticket()
-        return visit_trial, (self.number, self.params, self.definition, self.objective, ticket.address, ticket.token)
+        objective = to_json(self.objective)  # plain: a checkpoint that contains a trial must load without running code
+        return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
 
 
 def visit_trial(
     number: int,
     params: Params,
     definition: str | None,
-    objective: Objective,
+    objective: dict[str, Any],
     address: tuple[Any, str, int],
     token: str,
 ) -> Trial:
     """Return a trial that another process trains; it is asked when the trial is first used."""
     trial = Trial.__new__(Trial)
     trial._on_end = lambda: None
-    trial._bind(number, params, definition, objective)
+    trial._bind(number, params, definition, from_json(objective, Objective))
     trial._held, trial._holder, trial._ticket = None, os.getpid(), lambda: Ticket(address, token)
     return trial
 

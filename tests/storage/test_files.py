@@ -317,9 +317,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_temporary_folders_of_a_killed_process_are_removed_by_the_next(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    alive = tmp_path / "hpo-plugins-of-a-living-process"
+    alive = tmp_path / temporary.new_folder().name  # of this process
     alive.mkdir()
-    (alive / temporary._OWNER).write_text(f"{temporary.name_of(os.getpid())}-")
     subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False)
     assert len(list(tmp_path.iterdir())) > 1
     ended = subprocess.run(
