@@ -12,8 +12,17 @@ pytest.importorskip("lightning")
 SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
 
 
-@pytest.mark.parametrize("storage", ["memory", "sqlite"])
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+@pytest.mark.parametrize(
+    ("strategy", "storage"),
+    [
+        ("ddp", "sqlite"),
+        ("ddp_fork", "memory"),
+        pytest.param("ddp", "memory", marks=pytest.mark.full),
+        pytest.param("ddp_fork", "sqlite", marks=pytest.mark.full),
+        pytest.param("ddp_spawn", "memory", marks=pytest.mark.full),
+        pytest.param("ddp_spawn", "sqlite", marks=pytest.mark.full),
+    ],
+)
 def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
     result = tmp_path / "result.json"
     place = "memory" if storage == "memory" else tmp_path / "study.db"
@@ -47,7 +56,7 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
         assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
 
 
-@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+@pytest.mark.parametrize("storage", [pytest.param("memory", marks=pytest.mark.full), "sqlite"])
 def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
     """All ranks are started at once, from outside: rank 1 finds rank 0, and trains its trials."""
     result = tmp_path / "result.json"
@@ -95,7 +104,7 @@ def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.full)])
 def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
     ended = subprocess.run(
@@ -112,7 +121,7 @@ def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     assert sum(len(e["val_loss"]) for e in ranks[0]) == sum(len(t["curve"]) for t in trials)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.full)])
 def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""
     ended = subprocess.run(

@@ -136,7 +136,9 @@ def check_phases(tuner, counts, calls):
         assert [counts[record.number, phase] for phase in range(len(calls))] == list(calls)
 
 
-@pytest.mark.parametrize("calls", [(4, 5), (3, 6), (1, 8), (3, 3, 3)])
+@pytest.mark.parametrize(
+    "calls", [(4, 5), *(pytest.param(calls, marks=pytest.mark.full) for calls in [(3, 6), (1, 8), (3, 3, 3)])]
+)
 def test_phases_are_trained_to_their_end_before_the_next_begins(calls, tmp_path):
     tuner, counts = tuner_for(pause=True), Counter()
     for trial in tuner:
@@ -160,6 +162,7 @@ def test_chunks_of_one_trainer_are_trained_to_their_end(tmp_path):
     check_phases(tuner, counts, (3, 3, 3))
 
 
+@pytest.mark.full
 def test_phases_of_folds_are_trained_to_their_end(tmp_path):
     tuner, counts = tuner_for(pause=True), Counter()
     for trial in tuner:
@@ -180,8 +183,14 @@ def test_phases_of_folds_are_trained_to_their_end(tmp_path):
 # Whose files.
 
 
-@pytest.mark.parametrize("save", ["no", "epoch", "best"])
-@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize(
+    ("save", "limit"),
+    [("epoch", 1)]
+    + [
+        pytest.param(save, limit, marks=pytest.mark.full)
+        for save, limit in [("no", None), ("no", 1), ("epoch", None), ("best", None), ("best", 1)]
+    ],
+)
 def test_trials_that_share_output_dir_are_as_uninterrupted_ones(save, limit, tmp_path, caplog):
     best = {} if save == "no" else {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
     tuner, trainers = tuner_for(pause=True, storage=tmp_path / "study.db"), {}
