@@ -15,12 +15,15 @@ Exits with 1 if a check fails.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +58,14 @@ class Loop:
                 trial.save(lambda path: path.write_text("state"))
 
 
-def search(framework: Any, path: Path) -> None:
-    """Work on the study until it is over."""
+def search(framework: Any, path: Path, begun: Callable[[], object]) -> None:
+    """Work on the study until it is over.
+
+    Args:
+        framework: Trains trials.
+        path: The study.
+        begun: Called when the tuner is made.
+    """
     tuner = hpo.Tuner(
         {"rate": hpo.Continuous(1e-2, 0.5, scale="log")},
         hpo.Minimize(framework.metric),
@@ -64,6 +73,7 @@ def search(framework: Any, path: Path) -> None:
         storage=path,
         seed=0,
     )
+    begun()
     for trial in tuner:
         framework.fit(trial, epochs=EPOCHS)
 
@@ -75,14 +85,15 @@ def forked(work: Callable[[], None]) -> int:
         return child
     code = 1
     try:
-        work()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
+        try:
+            work()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except Exception:  # noqa: BLE001 - shown, as the interpreter would
+            traceback.print_exc()
+        atexit._run_exitfuncs()  # what the interpreter does
     finally:
-        import atexit
-
-        atexit._run_exitfuncs()  # what the interpreter does, without this script's own end
         sys.stderr.flush()
         os._exit(code)
 
@@ -111,35 +122,40 @@ def faults(path: Path, code: int | None) -> list[str]:
     except hpo.StudyNotFound:
         return []  # it was told to end before the study was made
     found = [f"trial {t.number} is FAILED: {t.error}" for t in tuner.trials if t.state is TrialState.FAILED]
-    held = [trial.row.number for trial in tuner.history if trial.row.lease_until and not trial.state.is_final]
-    return found + [f"trial {number} is held" for number in held]
+    running = hpo.studies(path)["default"].running  # of a worker that is known to be dead, a trial is not
+    return found + [f"trial {number} is held" for number in running]
 
 
 def run(framework: Any, instants: int, draw: random.Random) -> tuple[Counter[str], list[str]]:
     """Interrupt searches at random instants; return how the processes ended, and what is wrong."""
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        code = ended(forked(lambda: search(framework, Path(folder, "whole.db"))))
-        whole = time.monotonic() - started
-        if code != 0:
-            return outcomes, [f"an undisturbed search ends with code {code}"]
-        number, path = 0, Path(folder, "0.db")
-        while sum(outcomes.values()) < instants:
-            child = forked(lambda at=path: search(framework, at))  # type: ignore[misc]
-            time.sleep(draw.uniform(0, whole))
-            os.kill(child, signal.SIGTERM)
-            code = ended(child)
-            outcomes["over" if code == 0 else str(code)] += 1
-            wrong += faults(path, code)
-            if code == 0:
-                tuner = hpo.Tuner.load(path)
-                curves = [list(trial.curve) for trial in tuner.trials]
-                if curves != [list(range(1, EPOCHS + 1))] * N_TRIALS:
-                    wrong.append(f"the curves are {curves}")
-                number += 1
-                path = Path(folder, f"{number}.db")
+    folder = tempfile.mkdtemp()  # not a TemporaryDirectory, which each fork would delete at its exit
+    started = time.monotonic()
+    code = ended(forked(lambda: search(framework, Path(folder, "whole.db"), int)))
+    whole = time.monotonic() - started
+    if code != 0:
+        return outcomes, [f"an undisturbed search ends with code {code}"]
+    number, path = 0, Path(folder, "0.db")
+    while sum(outcomes.values()) < instants:
+        receive, send = os.pipe()
+        child = forked(lambda at=path, to=send: search(framework, at, lambda: os.write(to, b"!")))  # type: ignore[misc]
+        os.read(receive, 1)
+        os.close(receive)
+        os.close(send)
+        time.sleep(draw.uniform(0, whole))
+        os.kill(child, signal.SIGTERM)
+        code = ended(child)
+        outcomes["over" if code == 0 else str(code)] += 1
+        wrong += faults(path, code)
+        if code == 0:
+            tuner = hpo.Tuner.load(path)
+            curves = [list(trial.curve) for trial in tuner.trials]
+            if curves != [list(range(1, EPOCHS + 1))] * N_TRIALS:
+                wrong.append(f"the curves are {curves}")
+            number += 1
+            path = Path(folder, f"{number}.db")
+    shutil.rmtree(folder)
     return outcomes, wrong
 
 
