@@ -77,7 +77,7 @@ def _argument(value: object) -> object:
         return value
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001 - the handler reports it; no training ends for a message
+    except Exception:  # noqa: BLE001 - the handler reports it; no training run ends for a message
         return value
     shown = _in_a_log(text)
     return value if shown == text else shown

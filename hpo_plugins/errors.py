@@ -3,8 +3,8 @@
 HpoError
 ├── InvalidArgument      a wrong range, scale, limit or combination            (also a ValueError)
 ├── InvalidReport        an epoch or a metric value that cannot be recorded    (also a ValueError)
-│   └── MetricNotFound   the training does not report the objective's metric
-├── NothingReported      trainings end without reporting anything, or nothing has a value yet
+│   └── MetricNotFound   the training run does not report the objective's metric
+├── NothingReported      training runs end without reporting anything, or nothing has a value yet
 ├── CheckpointError      a checkpoint cannot be used: missing, damaged, of another model, or not passed on
 ├── WorkerError          workers cannot be started, or die before they train
 ├── StorageError         the storage cannot be opened, read or written
@@ -46,10 +46,11 @@ class InvalidArgument(HpoError, ValueError):
 class InvalidReport(HpoError, ValueError):
     """A report's epoch or metrics cannot be recorded; nothing of the report was.
 
-    Cause: an epoch that goes backwards or is no whole number, an objective that is no number, or another training that
+    Cause: an epoch that goes backwards or is no whole number, an objective that is no number, or another training run
+    that
     reports to the same trial: a fold, a second model, a copy in another process.
 
-    What to do: count epochs on over the phases of a training; loop over ``trial.folds(n)`` for folds; train another
+    What to do: count epochs on over the phases of a training run; loop over ``trial.folds(n)`` for folds; train another
     configuration in another trial.
     """
 
@@ -57,7 +58,7 @@ class InvalidReport(HpoError, ValueError):
 class MetricNotFound(InvalidReport):
     """The first epoch was reported without the objective's metric.
 
-    Cause: a name that the training does not report, or a validation that does not run.
+    Cause: a name that the training run does not report, or a validation that does not run.
 
     What to do: use one of the names that the message lists, such as the nearest one; or put the callback that computes
     the metric before ``TrialCallback``.
@@ -90,11 +91,11 @@ class MetricNotFound(InvalidReport):
 
 
 class NothingReported(HpoError):
-    """The first trainings of a search all ended without a report, or no trial has a value yet.
+    """The first training runs of a search all ended without a report, or no trial has a value yet.
 
-    Cause: a training that was not given the callback; or a question for the best trial that comes too early.
+    Cause: a training run that was not given the callback; or a question for the best trial that comes too early.
 
-    What to do: pass ``TrialCallback(trial)`` to the training, or call ``trial.report``. To skip a configuration on
+    What to do: pass ``TrialCallback(trial)`` to the training run, or call ``trial.report``. To skip a configuration on
     purpose, call ``trial.fail(reason)``.
     """
 
@@ -105,7 +106,7 @@ class CheckpointError(HpoError):
     Cause: it is missing (a folder was moved, machines do not share it), damaged, of another model, may contain code, or
     was not passed on to the framework.
 
-    What to do: put it back, pass ``trial.resume_from`` to the training, or train the trial from the start again:
+    What to do: put it back, pass ``trial.resume_from`` to the training run, or train the trial from the start again:
     ``tuner.restart(number)``.
     """
 
@@ -178,7 +179,7 @@ class MissingDependency(HpoError, ModuleNotFoundError):
 def nearest_name(wanted: str, names: Iterable[str]) -> str | None:
     """Return the name that was most likely meant, None if none is similar.
 
-    A metric of the validation is never taken for one of the training: tuning for it would be a mistake.
+    A metric of the validation is never taken for one of the training run: tuning for it would be a mistake.
     """
     by_folded = {name.casefold().replace("-", "_"): name for name in names}
     folded = wanted.casefold().replace("-", "_")

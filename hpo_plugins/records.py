@@ -109,7 +109,7 @@ class TrialRecord:
 
 
 class Decision(NamedTuple):
-    """What becomes of a training after an epoch, or of a trial.
+    """What becomes of a training run after an epoch, or of a trial.
 
     Attributes:
         state: The state that the trial takes. PAUSED: it keeps its checkpoint, and the strategy may resume it. STOPPED:

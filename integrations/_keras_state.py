@@ -94,10 +94,10 @@ def write(path: Path, model: Any, callbacks: list[Any], data: Any, phases: dict[
     Args:
         path: Where to write it.
         model: The model.
-        callbacks: The callbacks of the training.
-        data: The training's ``x``.
+        callbacks: The callbacks of the training run.
+        data: The training run's ``x``.
         phases: What is kept of the phases before, by number.
-        is_ended: Whether another callback has ended the training after this epoch.
+        is_ended: Whether another callback has ended the training run after this epoch.
     """
     history = next((c for c in callbacks if isinstance(c, keras.callbacks.History)), None)
     counting = _counting(callbacks)
@@ -304,6 +304,6 @@ def _tells(data: Any) -> bool:
 
 
 def restore_history(saved: list[Any], callbacks: list[Any]) -> None:
-    """Give the history callback the epochs and metrics of a training that was interrupted."""
+    """Give the history callback the epochs and metrics of a training run that was interrupted."""
     for history in (c for c in callbacks if isinstance(c, keras.callbacks.History)):
         history.epoch, history.history = saved

@@ -38,7 +38,7 @@ def broadcast(trainer: Any, answer: Any) -> Any:
 
 
 def leave_at_exit() -> None:
-    """Let this process leave the process group when it exits, however many trainings it runs."""
+    """Let this process leave the process group when it exits, however many training runs it runs."""
     atexit.unregister(_leave_process_group)
     atexit.register(_leave_process_group)
 

@@ -27,7 +27,7 @@ def allow_trials_in_checkpoints() -> None:
 
 
 def generator_states(trainer: Any) -> list[str]:
-    """Return the states of the generators that the training's data loaders were given."""
+    """Return the states of the generators that the training run's data loaders were given."""
     return [random_state.state_of(generator) for generator in _generators(trainer)]
 
 
@@ -44,7 +44,7 @@ def restore_generators(trainer: Any, states: list[str], random: dict[str, Any]) 
     another is created from the restored states, as it would have been without the interruption.
 
     Args:
-        trainer: The trainer, when the training starts.
+        trainer: The trainer, when the training run starts.
         states: What ``generator_states`` returned.
         random: The states of the process's generators.
     """
@@ -125,7 +125,7 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
         pl_module: The model.
         allow_code: Whether it may contain objects whose loading runs code.
     """
-    if path.is_dir():  # sharded: read by the training's own strategy
+    if path.is_dir():  # sharded: read by the training run's own strategy
         return
     try:
         import torch
@@ -176,7 +176,7 @@ def refuse_other_modules(pl_module: Any, path: Path, number: int) -> Any:
 
 
 def epochs_of(checkpoint: dict[str, Any]) -> int:
-    """Return how many epochs the training of a Lightning checkpoint had trained."""
+    """Return how many epochs the training run of a Lightning checkpoint had trained."""
     try:
         return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     except (KeyError, TypeError):
@@ -195,7 +195,7 @@ def optimizers_in(checkpoint: dict[str, Any]) -> list[list[int]] | None:
 
 
 def check_optimizers(saved: list[list[int]], loaded: dict[str, Any], trainer: Any, path: Path, number: int) -> None:
-    """Raise CheckpointError if a training's optimizers are not those of its checkpoint.
+    """Raise CheckpointError if a training run's optimizers are not those of its checkpoint.
 
     Args:
         saved: What ``optimizers_in`` returned.

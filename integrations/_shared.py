@@ -34,7 +34,7 @@ def hint_of_order(error: MetricNotFound, callback: object, callbacks: Collection
     Args:
         error: The error.
         callback: Our callback.
-        callbacks: All callbacks of the training, in their order; XGBoost before 3.1 knows no order.
+        callbacks: All callbacks of the training run, in their order; XGBoost before 3.1 knows no order.
     """
     if not isinstance(callbacks, Sequence):
         return error
@@ -127,7 +127,7 @@ def not_of_the_best(path: Path, record: TrialRecord, epoch: int) -> CheckpointEr
 
 
 def of_another_model(path: Path, number: int, difference: str) -> CheckpointError:
-    """Return the error that a checkpoint does not fit the training's model.
+    """Return the error that a checkpoint does not fit the training run's model.
 
     Args:
         path: The checkpoint.
@@ -138,12 +138,12 @@ def of_another_model(path: Path, number: int, difference: str) -> CheckpointErro
 
 
 def begins_elsewhere(number: int, start: int, begins: int, how: str, unit: str = "epoch") -> HpoError:
-    """Return the error that a training does not begin where its trial does.
+    """Return the error that a training run does not begin where its trial does.
 
     Args:
         number: The trial.
         start: The epoch after which the trial is to be trained, 0 if it is new.
-        begins: The epoch after which this training begins.
+        begins: The epoch after which this training run begins.
         how: What to do about it.
         unit: What is counted.
     """

@@ -50,8 +50,8 @@ def has_length(loader: Any) -> bool:
 class StreamResumption:
     """Goes on within data that has no length; one pass over it is an epoch.
 
-    The Trainer takes all steps of a training for one epoch then, and skips as many batches from the beginning of the
-    first pass on, although the data may have had several.
+    The Trainer takes all steps of a training run for one epoch then, and skips as many batches from the beginning of
+    the first pass on, although the data may have had several.
 
     Args:
         trainer: The trainer, when its training begins.
@@ -107,7 +107,7 @@ class StreamResumption:
 
 
 class DataProgress:
-    """How far a training has come in its data.
+    """How far a training run has come in its data.
 
     Args:
         trainer: The trainer, when its training begins.
@@ -202,7 +202,7 @@ def not_restored(loader: Any, *, within_epochs: bool) -> list[str]:
 
     Args:
         loader: The data loader.
-        within_epochs: Whether the training may be interrupted within an epoch.
+        within_epochs: Whether the training run may be interrupted within an epoch.
     """
     found = []
     if not has_length(loader) and not StreamResumption.is_possible():

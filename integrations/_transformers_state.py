@@ -152,7 +152,7 @@ def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool
 
     Args:
         trial: The trial.
-        args: The training's arguments.
+        args: The training run's arguments.
         is_new: Whether the trial begins, so that there can be no checkpoints of its own.
     """
     if str(getattr(args.save_strategy, "value", args.save_strategy)) == "no":
@@ -167,7 +167,7 @@ def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool
 
 
 def restore(trainer: Any, path: Path) -> bool:
-    """Restore what the Trainer does not; return whether the training had ended by itself when it was saved.
+    """Restore what the Trainer does not; return whether the training run had ended by itself when it was saved.
 
     Args:
         trainer: The trainer, when its training begins.

@@ -22,15 +22,15 @@ def early_stopping(container: Any) -> list[Any]:
 
 
 def fill(history: Any, log: Mapping[str, Any]) -> None:
-    """Give a training the evaluation history of the rounds that it does not train itself."""
+    """Give a training run the evaluation history of the rounds that it does not train itself."""
     for data, metrics in log.items():
         history[data] = {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in metrics.items()}
 
 
 def load(booster: Any, raw: bytearray, parameters: list[tuple[str, Any]], trained: int) -> None:
-    """Load a saved model into the booster of this training, which continues after ``trained`` of its rounds.
+    """Load a saved model into the booster of this training run, which continues after ``trained`` of its rounds.
 
-    This works only before the training begins.
+    This works only before the training run begins.
     """
     booster.load_model(raw)
     # If the booster was configured before, as by a question for its number of rounds, loading has lost its parameters.
@@ -60,7 +60,7 @@ def learning_rate(booster: Any) -> str | None:
 def count_on(container: Any, model: Any, trained: int) -> None:
     """Let XGBoost's own callbacks count on from a checkpoint, when the first round after it begins.
 
-    They add the rounds that the model had before this training to those that they are told, which include the
+    They add the rounds that the model had before this training run to those that they are told, which include the
     ``trained`` ones already.
     """
     begun = model.num_boosted_rounds() - trained
@@ -73,7 +73,7 @@ def count_on(container: Any, model: Any, trained: int) -> None:
 
 
 def leave_out_early_stopping(container: Any) -> None:
-    """Let a training that trains nothing return its model as it is: there may be no best round to return."""
+    """Let a training run that trains nothing return its model as it is: there may be no best round to return."""
     others = [callback for callback in container.callbacks if callback not in early_stopping(container)]
 
     def after_training(model: Any) -> Any:

@@ -46,7 +46,7 @@ _WRITERS = {"ModelCheckpoint": "filepath", "BackupAndRestore": "backup_dir", "CS
 
 
 class TrialCallback(keras.callbacks.Callback):
-    """Report every epoch to a trial or a fold, and end the training when it is to stop.
+    """Report every epoch to a trial or a fold, and end the training run when it is to stop.
 
     Epochs without a validation (``validation_freq``) are recorded but not judged.
 
@@ -69,7 +69,7 @@ class TrialCallback(keras.callbacks.Callback):
         self._callbacks: list[Any] = []
         self._data: Any = None
         self._stop = False
-        self._is_ended = False  # whether Keras or another callback has ended the training after the last epoch
+        self._is_ended = False  # whether Keras or another callback has ended the training run after the last epoch
         self._epochs_left = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -130,7 +130,7 @@ class TrialCallback(keras.callbacks.Callback):
             keras_state.restore_weights(checkpoint, self.model)
 
     def _begin(self, checkpoint: keras_state.Checkpoint | None) -> None:
-        """Restore again what other callbacks have reset or restored themselves when the training began."""
+        """Restore again what other callbacks have reset or restored themselves when the training run began."""
         phase, model = self._phase, self.model
         if checkpoint is not None:
             self._restore_model(checkpoint)
@@ -159,7 +159,7 @@ class TrialCallback(keras.callbacks.Callback):
         self._validated = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report the epoch; the training ends when all callbacks have seen it."""
+        """Report the epoch; the training run ends when all callbacks have seen it."""
         logs = logs or {}
         metric = self._trial.objective.metric
         self._has_objective |= metric in logs
@@ -181,7 +181,7 @@ class TrialCallback(keras.callbacks.Callback):
             self._end()
 
     def _end_epoch(self, epoch: int) -> None:
-        """Save the epoch if that is due, and end the training: after all callbacks, so that it is one moment."""
+        """Save the epoch if that is due, and end the training run: after all callbacks, so that it is one moment."""
         self._is_ended = bool(self.model.stop_training)
         self._epochs_left = self._epochs - epoch - 1
         if self._stop:
@@ -216,9 +216,9 @@ class _Last(keras.callbacks.Callback):
 
     Args:
         owner: The ``TrialCallback``.
-        begin: Called when all callbacks have begun the training.
+        begin: Called when all callbacks have begun the training run.
         end_epoch: Called when all have ended an epoch.
-        end: Called when all have ended the training.
+        end: Called when all have ended the training run.
     """
 
     def __init__(

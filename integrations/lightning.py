@@ -54,7 +54,7 @@ class _Reporter:
         self._metric = trial.objective.metric
         self._saving = False
         self._stop = False  # whether the trial is to stop, which the trainer is told when the epoch is over
-        self._is_ended = False  # whether Lightning or another callback has ended the training after the last epoch
+        self._is_ended = False  # whether Lightning or another callback has ended the training run after the last epoch
         self._is_left = True  # whether the trainer's limits ask for another epoch
         self._begun = False
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
@@ -176,7 +176,7 @@ class _Reporter:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 
     def _end_epoch(self, trainer: Any) -> None:
-        """Save the epoch if that is due, and end the training, when nothing of the epoch is left to come."""
+        """Save the epoch if that is due, and end the training run, when nothing of the epoch is left to come."""
         is_trained = self._ended is not None
         self._take_late_metrics(trainer)
         self._is_ended = bool(trainer.should_stop)
@@ -211,7 +211,7 @@ class _Reporter:
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._batches_before = trainer.fit_loop.total_batch_idx
-        if self._stop:  # the trainer's min_epochs go on: who else ends the training must be seen
+        if self._stop:  # the trainer's min_epochs go on: who else ends the training run must be seen
             trainer.should_stop = False
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002

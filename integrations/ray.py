@@ -42,7 +42,7 @@ class RayWorkers:
     """Workers on the Ray cluster that this process is connected to; without one, Ray is started on this machine.
 
     Args:
-        num_workers: How many trainings run at the same time.
+        num_workers: How many training runs run at the same time.
         num_cpus: CPUs for each, fractions included.
         num_gpus: GPUs for each, fractions included.
         resources: Other resources for each, as Ray names them.

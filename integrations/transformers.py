@@ -42,11 +42,11 @@ from hpo_plugins.integrations._transformers_weights import load_model
 __all__ = ["TrialCallback", "load_model"]
 
 _ENDED = "train_runtime"
-"""Is logged when the training has ended only."""
+"""Is logged when the training run has ended only."""
 
 
 class TrialCallback(transformers.TrainerCallback):
-    """Report every evaluation to a trial or a fold, and end the training when it is to stop.
+    """Report every evaluation to a trial or a fold, and end the training run when it is to stop.
 
     Args:
         trial: The trial that the tuner yielded, or a fold of it.
@@ -78,7 +78,7 @@ class TrialCallback(transformers.TrainerCallback):
         self._resumed_at = 0  # the step
         self._best: str | None = None  # the best model so far, in the trial's checkpoint
 
-    # The training.
+    # The training run.
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Look after the checkpoint that the Trainer loads before it calls any other hook."""
@@ -126,7 +126,7 @@ class TrialCallback(transformers.TrainerCallback):
         """Begin a phase on rank 0, and take note of it on the others.
 
         Args:
-            args: The training's arguments.
+            args: The training run's arguments.
             model: The model.
             starts_over: Whether the trial begins again, without its checkpoint and without what it has reported.
         """
@@ -177,7 +177,7 @@ class TrialCallback(transformers.TrainerCallback):
         trainer.get_batch_samples = lambda *_, **__: ([], None)
 
     def _restore(self, control: Any, given: int) -> None:
-        """Restore what the Trainer does not; a training that had ended when it was saved is over."""
+        """Restore what the Trainer does not; a training run that had ended when it was saved is over."""
         trainer, path = self._trainer, Path(str(self._phase.checkpoint))
         checkpoints.check(path, trainer, self._trial.trial_number)
         self._resumed_at = trainer.state.global_step
@@ -189,7 +189,7 @@ class TrialCallback(transformers.TrainerCallback):
             self._data.restore(str(path), checkpoints.read_data(trainer, path, self._trial.trial_number))
 
     def _warn(self, args: Any, state: Any) -> None:
-        """Say at the first start what a resumed training would not restore, and whose checkpoints would be mixed."""
+        """Warn at the first start of state that a resumed run would lose, and of checkpoints that would be mixed."""
         plugin, loader = self._trial.plugin, self._trainer.callback_handler.train_dataloader
         resumes = plugin.can_pause or state.global_step > 0
         if resumes and (lost := training_data.not_restored(loader, within_epochs=_unit(args) == "steps")):
@@ -214,7 +214,7 @@ class TrialCallback(transformers.TrainerCallback):
             setattr(trainer, name, functools.partial(follow, getattr(trainer, name)))
 
     def _leave(self) -> None:
-        """Take back what follows the trainer, also what a training that raised an error has left."""
+        """Take back what follows the trainer, also what a training run that raised an error has left."""
         for name in ("get_batch_samples", "_evaluate", "_maybe_log_save_evaluate"):
             vars(self._trainer).pop(name, None)
 
@@ -318,7 +318,7 @@ class TrialCallback(transformers.TrainerCallback):
 
 
 def _evaluates(args: Any) -> str | None:
-    """Return ``"epoch"`` or ``"steps"``, None if the training does not evaluate."""
+    """Return ``"epoch"`` or ``"steps"``, None if the training run does not evaluate."""
     strategy = _value(args.eval_strategy)
     return None if strategy == "no" else strategy
 
@@ -333,7 +333,7 @@ def _value(strategy: Any) -> str:
 
 
 def _resource(args: Any, state: Any) -> int:
-    """Return the epochs or steps that a training has done; a last part of an epoch counts as one."""
+    """Return the epochs or steps that a training run has done; a last part of an epoch counts as one."""
     return int(state.global_step) if _unit(args) == "steps" else math.ceil((state.epoch or 0.0) - 1e-6)
 
 

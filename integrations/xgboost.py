@@ -58,9 +58,9 @@ _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
 
 
 class TrialCallback(xgboost.callback.TrainingCallback):
-    """Report every boosting round to a trial or a fold, and end the training when it is to stop.
+    """Report every boosting round to a trial or a fold, and end the training run when it is to stop.
 
-    Rounds are absolute: a training continued with ``xgb_model=`` counts on from that model's rounds. The table that
+    Rounds are absolute: a training run continued with ``xgb_model=`` counts on from that model's rounds. The table that
     ``cv`` returns contains the rounds since the trial was resumed.
 
     Args:
@@ -85,9 +85,9 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._total: int | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._stop = False
-        self._is_ended = False  # whether XGBoost or another callback has ended the training after the last round
+        self._is_ended = False  # whether XGBoost or another callback has ended the training run after the last round
         self._left = True  # whether num_boost_round asks for another round
-        self._reported: int | None = None  # the last round of this training, as XGBoost counts
+        self._reported: int | None = None  # the last round of this training run, as XGBoost counts
         self._learning_rate: str | None = None
 
     def before_training(self, model: Any) -> Any:
@@ -121,7 +121,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
     def _join(self, container: Any) -> None:
         """Take part in every round after all callbacks have, whatever their order, and count on from a checkpoint.
 
-        XGBoost asks no further callback after one that ends the training, and it counts from 0 in each call of
+        XGBoost asks no further callback after one that ends the training run, and it counts from 0 in each call of
         ``train``, so that a schedule of the learning rate would begin again.
         """
         before, after, trained = container.before_iteration, container.after_iteration, self._phase.trained
@@ -169,7 +169,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Report the round.
 
-        The training ends before the next one: callbacks that come later must see this one.
+        The training run ends before the next one: callbacks that come later must see this one.
         """
         self._reported = epoch
         metrics: dict[str, float] = {}
@@ -295,7 +295,7 @@ def load_model(trial: TrialRecord) -> Any:
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint and a training must have in common.
+    """Return what a checkpoint and a training run must have in common.
 
     It is read from the arguments: what a booster says of itself depends on whether it was configured.
     """

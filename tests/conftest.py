@@ -31,7 +31,7 @@ def interrupts_are_heeded():
 
 @pytest.fixture(autouse=True)
 def no_defect_is_swallowed(caplog):
-    """A judge that stumbles is logged as an error, for the training to go on: here, that is a failure."""
+    """A judge that stumbles is logged as an error, for the training run to go on: here, that is a failure."""
     yield
     assert not [r for r in caplog.get_records("call") if r.name == "hpo_plugins" and r.levelno >= logging.ERROR]
 

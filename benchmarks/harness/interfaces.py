@@ -15,7 +15,7 @@ EVALUATIONS = 50
 
 
 class Task(NamedTuple):
-    """A function to minimise: ``observe(params, rng)`` is what a training reports, ``score(params)`` its mean."""
+    """A function to minimise: ``observe(params, rng)`` is what a training run reports, ``score(params)`` its mean."""
 
     space: Mapping[str, Parameter]
     observe: Callable[[dict[str, Any], np.random.Generator], float]
@@ -30,7 +30,7 @@ class Values(Protocol):
 
 
 class Curve(NamedTuple):
-    """A training, larger is better: what counts, the cumulative seconds, and what is reported, NaN if it diverged."""
+    """A training run, larger is better: true values, cumulative seconds and reported values (NaN if it diverged)."""
 
     score: Values
     seconds: NDArray[np.float64]
@@ -38,15 +38,15 @@ class Curve(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Trainings to search among.
+    """Training runs to search among.
 
     Attributes:
         space: Their configurations.
-        epochs: Of a full training.
-        train: Returns the training of a configuration.
+        epochs: Of a full training run.
+        train: Returns the training run of a configuration.
         best: The best score known, which has regret 0.
         median: The median score of random configurations, which has regret 1.
-        training_seconds: The mean duration of full trainings of random configurations.
+        training_seconds: The mean duration of full training runs of random configurations.
     """
 
     space: Mapping[str, Parameter]
@@ -68,10 +68,10 @@ class Trial(Protocol):
     start_epoch: int
 
     def report(self, epoch: int, value: float) -> bool:
-        """Take a result, larger is better, and return whether the training ends here."""
+        """Take a result, larger is better, and return whether the training run ends here."""
 
     def end(self) -> None:
-        """Learn that the training has ended."""
+        """Learn that the training run has ended."""
 
 
 Clock = Callable[[], float]

@@ -24,7 +24,7 @@ class Trace(NamedTuple):
         best: The best score at 0.1 %, 0.2 %, ... of the budget, shape ``(N_MARKS,)``.
         asked: How many trials it handed out.
         seconds: CPU seconds of the search itself.
-        utilisation: Which part of the workers' time was spent on trainings.
+        utilisation: Which part of the workers' time was spent on training runs.
     """
 
     best: NDArray[np.float64]
@@ -48,7 +48,7 @@ class Simulation:
         searcher: The search.
         seed: Its seed.
         budget: The time after which it is broken off.
-        workers: How many trainings run at once.
+        workers: How many training runs run at once.
         in_seconds: Whether an epoch lasts as long as the problem says, else 1. One that is resumed does not pay again.
     """
 

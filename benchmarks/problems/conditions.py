@@ -22,7 +22,7 @@ from hpo_plugins.space import Space
 PERIOD = np.arange(1, EPOCHS + 1)
 SPACE_OF_UNITS = Space(SPACE)
 DIVERGING_FROM = {"learning_rate": 0.6, "momentum": 0.5}
-"""Where on its scale each parameter must be for a training to diverge."""
+"""Where on its scale each parameter must be for a training run to diverge."""
 
 
 def _hash(params: dict[str, Any]) -> int:
@@ -55,7 +55,7 @@ def crossing(params: dict[str, Any], curve: Curve) -> Curve:
 
 
 def diverges(params: dict[str, Any]) -> bool:
-    """Return whether a training diverges: learning rate and momentum are both in the upper part of their scales."""
+    """Return whether a training run diverges: learning rate and momentum are both in the upper part of their scales."""
     return all(_unit(params, name) >= least for name, least in DIVERGING_FROM.items())
 
 

@@ -9,7 +9,7 @@ momenta). The figure is the mean regret of the best of T trials, where 1 is the 
 uniformly in the function's own coordinates.
 
 Second table: LCBench's learning curves, every range declared "auto", or every range "linear", searched by ``Random``;
-regret of the best of T full trainings in % accuracy. Two of its ranges have three decades or more.
+regret of the best of T full training runs in % accuracy. Two of its ranges have three decades or more.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""How trainings that run at once should count in the choice of the next: 4, 16 or 64 workers, single values.
+"""How training runs that run at once should count in the choice of the next: 4, 16 or 64 workers, single values.
 
 Usage: python -m benchmarks batches [--workers 4,16,64] [--seeds 2] [--rounds 6] [--processes 2] [method ...]
 
 Methods:
-    believer    running trainings have their predicted values as results (what the library does)
+    believer    running training runs have their predicted values as results (what the library does)
     nothing     they do not count; only their exact configurations are not suggested again
     best        they have the best value so far as their results (constant liar, Ginsbourger et al. 2010)
     worst       they have the worst value so far
     fantasies   expected improvement, averaged over eight joint draws of their results (Snoek et al. 2012)
-    penalties   expected improvement times the probability that no running training's ball of exclusion holds the point
-                (local penalisation, Gonzalez et al. 2016)
+    penalties   expected improvement times the probability that no running training run's ball of exclusion holds the
+                point (local penalisation, Gonzalez et al. 2016)
     Thompson    the best candidate of one function drawn from the surrogate
     random      random search
 
-The tasks are those of ``black_box.py``. A training lasts a random time, which differs threefold and more, so workers
-ask one by one; each has the time of ``--rounds`` mean trainings. *Distance* is how far a suggestion is from the nearest
-configuration that runs, as a share of the cube's diagonal; *busy* is the workers' utilisation.
+The tasks are those of ``black_box.py``. A training run lasts a random time, which differs threefold and more, so
+workers ask one by one; each has the time of ``--rounds`` mean training runs. *Distance* is how far a suggestion is from
+the nearest configuration that runs, as a share of the cube's diagonal; *busy* is the workers' utilisation.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Proposal(NamedTuple):
         )
 
     def told(self, values: Array) -> Posterior:
-        """Return the posterior if the trainings that run had these results."""
+        """Return the posterior if the training runs that run had these results."""
         p = self.model.posterior
         y = np.concatenate([p.residual, values])
         return Posterior(p.layout, p.theta, np.vstack([p.x, self.running]), y, p.mean, p.factor)

@@ -47,7 +47,7 @@ class Acquisition:
 
         Raises:
             CheckpointError: The storage names a checkpoint outside of the study's folder; nothing was changed.
-            MetricNotFound: The trainings end without ever reporting the objective's metric.
+            MetricNotFound: The training runs end without ever reporting the objective's metric.
             StorageError: The storage cannot be reached.
             SystemExit: This process was told to end, and this is its main thread.
         """

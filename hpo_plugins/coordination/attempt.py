@@ -8,7 +8,8 @@ What this process has of an attempt (``Holding``):
       +-- ended, released, superseded ---+
                                          +-- its loop was left before it was trained --> GIVEN_BACK
 
-An attempt is lost when another worker acquires the trial: writes are then refused, and the training is told to stop.
+An attempt is lost when another worker acquires the trial: writes are then refused, and the training run is told to
+stop.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class AttemptBase(ABC):
-    """One attempt at one trial, as its trainings see it.
+    """One attempt at one trial, as its training runs see it.
 
     Args:
         session: The study, as this process knows it.
@@ -77,11 +78,11 @@ class AttemptBase(ABC):
 
     @abstractmethod
     def check_held(self, what: str) -> bool:
-        """Return whether a report or another step of a training counts here; warn otherwise."""
+        """Return whether a report or another step of a training run counts here; warn otherwise."""
 
     @abstractmethod
     def check_fold(self, *, is_fold: bool) -> None:
-        """Raise InvalidReport if the trial has folds and a training is not one of them, or the other way round."""
+        """Raise InvalidReport if the trial has folds and a training run is not one of them, or the other way round."""
 
     @abstractmethod
     def update(self, **fields: Any) -> bool:
@@ -211,7 +212,7 @@ class Attempt(AttemptBase):
         """Let a forked child report to the trial."""
 
     def check_fold(self, *, is_fold: bool) -> None:
-        """Raise InvalidReport if the trial has folds and a training is not one of them, or the other way round."""
+        """Raise InvalidReport if the trial has folds and a training run is not one of them, or the other way round."""
         history = self.session.history
         folds = history[self.number].row.folds
         if folds is None and history.n_folds is not None:

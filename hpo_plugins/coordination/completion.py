@@ -25,7 +25,7 @@ def final_decision(
         session: The study, up to date.
         number: The trial.
         why_incomplete: Why the attempt did not train what it was to train, None if it did.
-        is_complete: Whether the training has ended by itself, so that there is nothing to pause.
+        is_complete: Whether the training run has ended by itself, so that there is nothing to pause.
     """
     trial = session.history[number]
     if trial.is_mixed:
@@ -51,7 +51,7 @@ def final_decision(
 
 
 def _never_reported(session: StudySession, number: int) -> MetricNotFound:
-    """Return the error that a whole training never reported the objective."""
+    """Return the error that a whole training run never reported the objective."""
     trial = session.history[number]
     names = {name for metrics in trial.metrics.values() for name in metrics}
     hint = (
@@ -129,7 +129,7 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
 
 
 class SilenceGuard:
-    """Ends a search whose first trainings never report the objective: the training probably cannot report it."""
+    """Aborts a search whose first trials report nothing: the user's code probably cannot report."""
 
     def __init__(self) -> None:
         """Create it at the start of a search."""
@@ -137,7 +137,7 @@ class SilenceGuard:
         self._error: MetricNotFound | None = None
 
     def disarm(self) -> None:
-        """Note that the training reports, or fails on purpose: from now on, any trial may be silent."""
+        """Note that the training run reports, or fails on purpose: from now on, any trial may be silent."""
         self._silent_trials = None
 
     def check(self, session: StudySession, number: int) -> None:
@@ -168,6 +168,6 @@ class SilenceGuard:
             )
 
     def raise_error(self) -> None:
-        """Raise MetricNotFound if a whole training never reported the objective, and none before it did."""
+        """Raise MetricNotFound if a whole training run never reported the objective, and none before it did."""
         if self._error is not None:
             raise self._error

@@ -22,10 +22,10 @@ class JournalBase(ABC):
     Attributes:
         must_stop: Whether the trial is to stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
-        complete_folds: The folds that are complete, whose trainings are to stop.
+        complete_folds: The folds that are complete, whose training runs are to stop.
         is_refused: Whether a report was refused, so that the trial ends FAILED.
         is_lost: Whether another worker has acquired the trial.
-        is_interrupted: Whether the training was told to stop because this process was told to end.
+        is_interrupted: Whether the training run was told to stop because this process was told to end.
     """
 
     def __init__(self) -> None:
@@ -38,11 +38,11 @@ class JournalBase(ABC):
         self.is_interrupted = False
 
     def stops(self, fold: int | None) -> bool:
-        """Return whether the training of a fold, or that of a trial without folds, is to stop."""
+        """Return whether the training run of a fold, or that of a trial without folds, is to stop."""
         return self.must_stop or fold in self.complete_folds
 
     def interrupt(self) -> None:
-        """Stop the training, undecided: the trial is released for another worker."""
+        """Stop the training run, undecided: the trial is released for another worker."""
         if not self.must_stop:
             self.must_stop = self.is_interrupted = True
 
@@ -86,7 +86,7 @@ class Journal(JournalBase):
         self._unwritten_decision: Decision | None = None
 
     def lose(self) -> None:
-        """Stop the training: another worker has acquired the trial."""
+        """Stop the training run: another worker has acquired the trial."""
         logger.warning("trial %d was taken over by another worker, and stops here", self._number)
         self._unwritten.clear()
         self.must_stop = self.is_lost = True
@@ -100,7 +100,7 @@ class Journal(JournalBase):
         self._unwritten.append((row, value))
         try:
             self.flush()
-        except StorageError as error:  # a training of hours must not end for this
+        except StorageError as error:  # a training run of hours must not end for this
             level = logging.WARNING if len(self._unwritten) == 1 else logging.DEBUG
             logger.log(level, "trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
 
@@ -128,7 +128,7 @@ class Journal(JournalBase):
         """Learn what other processes have written for the trial.
 
         Raises:
-            InvalidReport: Another training reports the same epochs.
+            InvalidReport: Another training run reports the same epochs.
         """
         trial = self._session.history[self._number]
         if trial.folds[report.fold].is_mixed:
@@ -159,7 +159,7 @@ class Journal(JournalBase):
             self.decide(decision)
 
     def decide(self, decision: Decision) -> None:
-        """Stop the training, and write what becomes of the trial when the attempt ends.
+        """Stop the training run, and write what becomes of the trial when the attempt ends.
 
         If the storage fails, the decision is written before the attempt ends.
         """

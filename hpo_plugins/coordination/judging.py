@@ -1,4 +1,4 @@
-"""What becomes of a training after an epoch, and of a trial after a fold."""
+"""What becomes of a training run after an epoch, and of a trial after a fold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("hpo_plugins")
 
 
 def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decision | None:
-    """Return the decision after an epoch, None if the training continues.
+    """Return the decision after an epoch, None if the training run continues.
 
     COMPLETED in a trial with folds concerns the fold only.
 
@@ -55,7 +55,7 @@ def judge_fold(session: StudySession, number: int, fold: int) -> Decision | None
 def _ask(
     rule: StoppingRule, question: Callable[[History, int, int], Decision | None], history: History, number: int, at: int
 ) -> Decision | None:
-    """Return a rule's decision; a defect of the rule must not end a training of hours."""
+    """Return a rule's decision; a defect of the rule must not end a training run of hours."""
     try:
         return question(history, number, at)
     except Exception:

@@ -45,7 +45,7 @@ def open_study(
         checkpoint_dir: The folder for checkpoints, None for the storage's own.
         policy: Which checkpoints are written and kept.
         terms: How leases are handled.
-        clock: Tells how long trainings take, in seconds.
+        clock: Tells how long training runs take, in seconds.
 
     Raises:
         StudyMismatch: The stored study was defined differently.

@@ -1,10 +1,11 @@
-"""Phases: the successive calls of a framework's ``fit`` that together are one training.
+"""Phases: the successive calls of a framework's ``fit`` that together are one training run.
 
-Epochs count on over the phases. When a training resumes, its script makes the same calls again: phases that were over
-train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have been.
+Epochs count on over the phases. When a training run resumes, its script makes the same calls again: phases that were
+over train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have
+been.
 
-A phase that begins while the training must stop trains nothing. It is counted only if the phase before was complete:
-otherwise the training resumes within that one.
+A phase that begins while the training run must stop trains nothing. It is counted only if the phase before was
+complete: otherwise the training run resumes within that one.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Phase:
-    """One phase of a training, as ``Trial.begin_phase`` returns it.
+    """One phase of a training run, as ``Trial.begin_phase`` returns it.
 
     Attributes:
         number: Its number in the attempt, from 0.
         begin: The trial's epoch after which it began.
         start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
-        is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial must stop.
+        is_over: Whether it trains nothing: it was over before the training run was interrupted, or the trial must stop.
         restores: Whether it begins with the checkpoint's state.
         checkpoint: Path of that checkpoint, in the phase that it belongs to and in those before; else None.
     """
@@ -41,7 +42,7 @@ class Phase:
 
 @dataclass
 class Phases:
-    """The phases of one training in one attempt.
+    """The phases of one training run in one attempt.
 
     Args:
         saved: The epoch of the checkpoint that the attempt resumes from, 0 without one.
@@ -50,7 +51,7 @@ class Phases:
     Attributes:
         begins: The epochs after which this attempt's phases began.
         is_complete: Whether the last of them has trained all its epochs, or was ended by the framework or the user.
-        is_waiting: Whether a phase was not begun because the training must stop.
+        is_waiting: Whether a phase was not begun because the training run must stop.
     """
 
     saved: int = 0
@@ -82,7 +83,7 @@ class Phases:
 
         Args:
             epoch: The epoch after which it begins, if it was not known before.
-            must_stop: Whether the training is to stop.
+            must_stop: Whether the training run is to stop.
         """
         number, interrupted = len(self.begins), self.interrupted
         if must_stop and number:

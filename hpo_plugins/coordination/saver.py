@@ -1,4 +1,4 @@
-"""When a training is saved, and how: its checkpoint is complete before the study knows of it."""
+"""When a training run is saved, and how: its checkpoint is complete before the study knows of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class Saver:
-    """Saves one training of an attempt.
+    """Saves one training run of an attempt.
 
     Args:
         attempt: The attempt.
@@ -23,7 +23,7 @@ class Saver:
     """
 
     def __init__(self, attempt: Attempt, fold: int | None) -> None:
-        """Start the clock by which running trainings are saved."""
+        """Start the clock by which running training runs are saved."""
         self._attempt = attempt
         self._fold = fold
         self._timer = SaveTimer()
@@ -32,7 +32,7 @@ class Saver:
         self._saves_running = session.checkpoints.policy != "pauses" and session.store.outlives_process
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether the training should be saved now; see ``Trial.save_is_due``.
+        """Return whether the training run should be saved now; see ``Trial.save_is_due``.
 
         Args:
             epoch: The epoch that was reported last.
@@ -101,7 +101,7 @@ class Saver:
         return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
 
     def _fail(self, epoch: int, error: Exception) -> None:
-        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
+        """Let the training run continue without a new checkpoint; one that was to be paused is stopped for good."""
         logger.warning("trial %d: epoch %d could not be saved: %s", self._attempt.number, epoch, error)
         self._timer.saved(0.0)
         self._attempt.journal.cannot_pause(f"its checkpoint could not be written: {error}")

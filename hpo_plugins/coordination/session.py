@@ -98,7 +98,7 @@ class StudySession:
         terms: How leases are handled.
         worker: This worker's name; by default one that tells where it runs.
         storage: Kept alive with the session: a study in memory ends with its storage.
-        clock: Tells how long trainings take, in seconds.
+        clock: Tells how long training runs take, in seconds.
 
     Attributes:
         leases: The attempts that are held or deferred here, by trial number.
@@ -106,7 +106,7 @@ class StudySession:
         is_shared: Whether another process has written to the study, as far as this one has seen.
         lock: Held by whoever decides.
         answered: Notified when a report was answered, a fold has ended or an attempt is over.
-        clock: Tells how long trainings take, in seconds.
+        clock: Tells how long training runs take, in seconds.
     """
 
     def __init__(

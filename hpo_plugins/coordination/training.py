@@ -1,4 +1,4 @@
-"""One training within an attempt: the trial's only one, or that of one of its folds.
+"""One training run within an attempt: the trial's only one, or that of one of its folds.
 
 It counts epochs, phases and checkpoints; what concerns the trial as a whole is with its lease.
 """
@@ -24,7 +24,7 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class Training:
-    """One training of an attempt.
+    """One training run of an attempt.
 
     Args:
         lease: The attempt.
@@ -50,7 +50,7 @@ class Training:
         *,
         is_done: bool = False,
     ) -> None:
-        """Start the training's clock."""
+        """Start the training run's clock."""
         self.lease = lease
         self.fold = fold
         self.start_epoch = start_epoch
@@ -158,7 +158,7 @@ class Training:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the training has ended by itself, whatever was decided: no phase of it is left."""
+        """Whether the training run has ended by itself, whatever was decided: no phase of it is left."""
         phases = self._phases
         return bool(phases.begins) and phases.is_complete and not phases.is_waiting and not self.may_have_been_left
 
@@ -226,7 +226,7 @@ class Training:
             return stops
 
     def _check_unit(self, number: int) -> None:
-        """Warn if the first report is beyond the last epoch: the training then counts in another unit."""
+        """Warn if the first report is beyond the last epoch: the training run then counts in another unit."""
         resource = self.lease.session.config.strategy.max_resource
         if not self.start_epoch and resource is not None and number > resource:
             self.lease.session.warn_once(
@@ -263,7 +263,7 @@ class Training:
     # Checkpoints.
 
     def is_save_due(self) -> bool:
-        """Return whether the training should be saved now; see ``Trial.save_is_due``."""
+        """Return whether the training run should be saved now; see ``Trial.save_is_due``."""
         if self._saver is None or self.is_done:
             return False
         with self.lease.session.lock:

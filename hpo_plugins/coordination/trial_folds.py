@@ -1,4 +1,4 @@
-"""The folds of one attempt at a trial: each is a training of its own, and the trial is judged by their mean."""
+"""The folds of one attempt at a trial: each is a training run of its own, and the trial is judged by their mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpo_plugins.records import Progress, TrialState
 
 
 class FoldTrainings:
-    """The trainings of a trial's folds in this process.
+    """The training runs of a trial's folds in this process.
 
     Args:
         lease: The attempt.
@@ -27,7 +27,7 @@ class FoldTrainings:
         self._attempt = lease
 
     def training(self, index: int) -> Training:
-        """Return the training of a fold."""
+        """Return the training run of a fold."""
         if index not in self.trainings:
             row = self._attempt.row
             if index < row.progress.fold:

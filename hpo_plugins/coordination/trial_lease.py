@@ -1,4 +1,4 @@
-"""What a worker holds of the trial that it trains: the attempt, its trainings, and how it ends."""
+"""What a worker holds of the trial that it trains: the attempt, its training runs, and how it ends."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class TrialLease(Attempt):
 
     Attributes:
         training: Its training without folds.
-        folds: Its trainings in folds.
+        folds: Its training runs in folds.
     """
 
     def __init__(
         self, session: StudySession, row: TrialRow, resume_from: str | None, *, silence: SilenceGuard | None = None
     ) -> None:
-        """Prepare its trainings."""
+        """Prepare its training runs."""
         super().__init__(session, row, resume_from, is_visiting=silence is None)
         self._silence = silence
         self.training = Training(self, None, row.progress.start_epoch, row.progress.phases)

@@ -57,7 +57,7 @@ class Observer(Protocol):
         """Note that a loop begins."""
 
     def look(self) -> None:
-        """See what is new: called between trainings, and while workers train."""
+        """See what is new: called between training runs, and while workers train."""
 
     def end(self) -> None:
         """Note that it has ended."""
@@ -76,7 +76,7 @@ class Loop(Protocol):
     session: StudySession
 
     def __iter__(self) -> Iterator[Trial]:
-        """Yield trials until the search is over, each after the training of the one before."""
+        """Yield trials until the search is over, each after the training run of the one before."""
 
     def run(self, train: Train, workers: int | Executor) -> None:
         """Train until the search is over."""

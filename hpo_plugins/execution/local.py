@@ -180,7 +180,7 @@ def _share_of_cores(workers: int) -> Iterator[None]:
 
 
 def _main(payload: bytes, pipe: Any) -> None:
-    """Train until the search is over; send None at the start, and the error if one ends the training."""
+    """Train until the search is over; send None at the start, and the error if one ends the training run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
     exit_on_signals()
     try:

@@ -51,7 +51,7 @@ class TrialLoop:
     # For the user.
 
     def __iter__(self) -> Iterator[Trial]:
-        """Yield trials until the search is over, each after the training of the one before."""
+        """Yield trials until the search is over, each after the training run of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
         session = self.session
         is_left = False

@@ -10,8 +10,8 @@ function observes the next steps of the frame that contains the loop:
 * The frame ends without executing an instruction: an exception is propagating to the caller, which is observed next.
   If there is no caller, the exception goes to ``sys.excepthook``.
 
-Nothing is traced while trainings run. A trace function that was set before, such as a debugger's or a coverage tool's,
-is restored at once.
+Nothing is traced while training runs run. A trace function that was set before, such as a debugger's or a coverage
+tool's, is restored at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The loop of a further rank: it trains the trials that rank 0 of the same script has acquired.
 
-Such a rank writes nothing. It runs the same training as rank 0, reports what rank 0 reports, and gets the same answers.
+Such a rank writes nothing. It runs the same training run as rank 0, reports what rank 0 reports, and gets the same
+answers.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class FollowingLease(AttemptBase):
         return True
 
     def check_fold(self, *, is_fold: bool) -> None:
-        """Do nothing: rank 0 checks the same training."""
+        """Do nothing: rank 0 checks the same training run."""
 
     def update(self, **fields: Any) -> bool:  # noqa: ARG002
         """Write nothing."""

@@ -275,7 +275,7 @@ class History(Sequence[TrialHistory]):
         return self.derived("records", lambda: _Records(self)).get(number)
 
     def up_to_fold(self, fold: int) -> History:
-        """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
+        """Return this history as strategies judge a training run in a fold: each trial by the mean of its first folds.
 
         What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
         there. Parents' trials have other folds or none, so they only guide the search. Without folds, this is the

@@ -1,4 +1,4 @@
-"""What one training has reported: a trial's only one, or that of one of its folds."""
+"""What one training run has reported: a trial's only one, or that of one of its folds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hpo_plugins.records import EpochSeconds, Metrics, ReportRow, decode_metrics
 
 
 class Reports:
-    """The epochs that one training has reported, over all attempts.
+    """The epochs that one training run has reported, over all attempts.
 
     Attributes:
         curve: Its losses by epoch.
         epochs: The epochs that were reported, ascending, with or without the objective's metric.
-        is_mixed: Whether two trainings have reported the same epochs in the newest attempt.
+        is_mixed: Whether two training runs have reported the same epochs in the newest attempt.
         version: Grows with each report.
     """
 
@@ -75,7 +75,7 @@ class Reports:
         self.version += 1
 
     def _follow(self, report: ReportRow) -> None:
-        """Note how far the newest attempt has come, and whether a second training reports what was reported."""
+        """Note how far the newest attempt has come, and whether a second training run reports what was reported."""
         if report.attempt > self._attempt:
             self._attempt, self._newest_epoch, self._writer, self.is_mixed = report.attempt, 0, report.writer, False
         if report.attempt == self._attempt:

@@ -14,12 +14,12 @@ from hpo_plugins.space import FloatArray
 class TrialHistory:
     """One trial: its row, its configuration and everything that it has reported.
 
-    A trial without folds has one training, which is its fold 0.
+    A trial without folds has one training run, which is its fold 0.
 
     Attributes:
         row: The trial as stored.
         point: Its configuration in the unit cube, shape ``(d,)``.
-        folds: What its trainings have reported, by fold, up to the last one that began.
+        folds: What its training runs have reported, by fold, up to the last one that began.
     """
 
     __slots__ = ("_last_fold", "_mean", "_mean_of", "folds", "point", "row")
@@ -83,7 +83,7 @@ class TrialHistory:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether two trainings have reported the same epochs of it in the current attempt."""
+        """Whether two training runs have reported the same epochs of it in the current attempt."""
         return any(fold.is_mixed and fold.last_epoch(self.row.attempts) for fold in self.folds)
 
     @property

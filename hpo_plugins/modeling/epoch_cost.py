@@ -4,9 +4,9 @@ Notation
     seconds per epoch   the time that an epoch of a trial's training takes
     cost                of an option: its epochs, weighted by their time, plus start-up; in mean epochs
 
-The epochs of a larger network take longer, and so does the start of a training that loads a checkpoint. Both are
-measured while trainings run (``history/timing.py``). For new configurations, the time of an epoch is predicted by ridge
-regression of its logarithm on the encoded configuration, since times differ by factors.
+The epochs of a larger network take longer, and so does the start of a training run that loads a checkpoint. Both are
+measured while training runs run (``history/timing.py``). For new configurations, the time of an epoch is predicted by
+ridge regression of its logarithm on the encoded configuration, since times differ by factors.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def counts_seconds(cost: Cost, seconds: dict[int, float]) -> bool:
 
 
 def startup_epochs(history: History, seconds: dict[int, float]) -> int:
-    """Return what starting a training takes: the median so far, in mean epochs.
+    """Return what starting a training run takes: the median so far, in mean epochs.
 
     It is rounded to 0, 1, 2, 4, 8, ... epochs, so that the same search on the same machine makes the same decisions.
 

@@ -1,9 +1,9 @@
-"""Where the next epochs go: to a new configuration, to a paused training, or to the one that is running.
+"""Where the next epochs go: to a new configuration, to a paused training run, or to the one that is running.
 
 Notation
     option    train one configuration from its current epoch to a later epoch of the grid
     value     how much the best loss is expected to fall: because of what is learned (knowledge gradient at the last
-              epoch), or directly, if the training reaches its end (expected improvement)
+              epoch), or directly, if the training run reaches its end (expected improvement)
     cost      the epochs that it takes, see ``epoch_cost``
 
 The option with the largest value per epoch is taken: a cost-aware acquisition function.
@@ -42,12 +42,12 @@ MAX_REACHABLE = 200
 """Trials that they are chosen from, those with the smallest losses so far; it bounds the time of a decision
 (docs/decisions/0016)."""
 MAX_RESUMABLE = 100
-"""Paused trainings that are considered, those of the best predicted final value; it bounds the time of a decision
+"""Paused training runs that are considered, those of the best predicted final value; it bounds the time of a decision
 (docs/decisions/0019)."""
 N_CANDIDATES = 12
 """New configurations that are considered."""
 MIN_WIN_PROBABILITY = 0.01
-"""If nothing new may start, a training with a smaller probability to become the best is not trained further."""
+"""If nothing new may start, a training run with a smaller probability to become the best is not trained further."""
 
 
 class Training(NamedTuple):
@@ -59,7 +59,7 @@ class Training(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The training that the next epochs are spent on, and its probability to become the best."""
+    """The training run that the next epochs are spent on, and its probability to become the best."""
 
     training: Training
     win_probability: float
@@ -87,7 +87,7 @@ def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: boo
 
 
 def _resumable(model: Model) -> list[int]:
-    """Return the numbers of the paused trainings that are considered, ascending."""
+    """Return the numbers of the paused training runs that are considered, ascending."""
     paused = model.history.paused
     if len(paused) > MAX_RESUMABLE:
         expected = model.posterior.predict_mean(model.inputs(model.points[paused], model.last or 1))
@@ -98,7 +98,7 @@ def _resumable(model: Model) -> list[int]:
 def _candidates(model: Model, own: int | None) -> FloatArray:
     """Return new configurations to consider, shape ``(k, d)``: the best ones, and a spread of others.
 
-    While a training is judged, they are the candidates from before it ran, so that no epoch costs a new search.
+    While a training run is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
     if own is None:
         found = propose(model, model.running(), model.points).points
@@ -115,7 +115,7 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
 def choose(
     model: Model, options: list[Training], own: int | None, *, cost: Cost, switching_factor: float = 1.0
 ) -> Choice | None:
-    """Return the training whose next epochs have the largest value each, None if there is none.
+    """Return the training run whose next epochs have the largest value each, None if there is none.
 
     Trials that run elsewhere count with their predicted losses at the last epoch.
 

@@ -4,8 +4,8 @@ It is a function of the history; the seed matters only through the random draws 
 nothing but time: a process that takes over a study computes the same.
 
 Notation
-    R       the last epoch of a full training, ``last``; None if only final values are modelled
-    final   observed before the trainings that are running (see ``Observations``)
+    R       the last epoch of a full training run, ``last``; None if only final values are modelled
+    final   observed before the training runs that are running (see ``Observations``)
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Model:
 
     @property
     def knows_nothing(self) -> bool:
-        """Whether all losses are equal, and those of more than two trials: two may be trainings that learn nothing."""
+        """Whether more than two trials have losses and all are equal: two equal ones may both have learned nothing."""
         return bool(np.ptp(self.y) == 0) and len(np.unique(self.observed.trial)) > 2
 
     @property
@@ -176,7 +176,7 @@ class Model:
         return tuple(number for number in self.history.running if number != but)
 
     def without_running(self) -> Model:
-        """Return the surrogate as it was before the trainings that are running."""
+        """Return the surrogate as it was before the training runs that are running."""
         final = _final(self.observed)
         if final is self.observed:
             return self

@@ -1,7 +1,7 @@
 """From the history to the arrays that the surrogate learns from.
 
 Notation
-    R              the last epoch of a full training; 1 if only final values are modelled
+    R              the last epoch of a full training run; 1 if only final values are modelled
     grid           the epochs at which curves are read: geometric, from 2 to R
     log-fidelity   ``log(epoch) / log(R)``: an epoch as a coordinate in [0, 1]
 """
@@ -21,8 +21,8 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
 FIRST_EPOCH = 2
-"""The grid's first epoch. The first epoch of a training says little about its end, and it jumps as no later part of the
-curve does (docs/decisions/0009)."""
+"""The grid's first epoch. The first epoch of a training run says little about its end, and it jumps as no later part of
+the curve does (docs/decisions/0009)."""
 GRID_FACTOR = 1.6
 """The ratio of neighbouring epochs of the grid."""
 PART = 64
@@ -45,8 +45,8 @@ class Observations(NamedTuple):
         trial: The number of the trial.
         epoch: The epoch; R for a final value.
         loss: The loss according to the objective; NaN for a trial that failed.
-        is_final: Whether it precedes the trainings that are running: hyperparameters are learned from these only, so
-            that they change when a training ends and not with every epoch.
+        is_final: Whether it precedes the training runs that are running: hyperparameters are learned from these only,
+            so that they change when a training run ends and not with every epoch.
     """
 
     trial: NDArray[np.intp]
@@ -214,7 +214,7 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observa
     newest = curve.epochs[-1]
     final_epoch = trial.row.progress.start_epoch if trial.state is TrialState.RUNNING else newest
     completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value is the one at R
-    # Of a training that has ended before the grid begins, nothing else is known.
+    # Of a training run that has ended before the grid begins, nothing else is known.
     first = epoch_grid(last)[0] if trial.state is TrialState.RUNNING else min(epoch_grid(last)[0], newest)
     # If not every epoch is reported, a report stands for its own epoch only.
     epochs = (*epoch_grid(last), final_epoch, newest)

@@ -1,4 +1,4 @@
-"""A task drawn from a study's surrogate: what trainings of any configuration might give, and how long they take.
+"""A task drawn from a study's surrogate: what training runs of any configuration might give, and how long they take.
 
 The surrogate of a study that has ended says what is known of its task, and how sure. A draw from it is one task that
 agrees with everything observed. Curves are drawn at the epochs of the grid and interpolated in the logarithm of the
@@ -30,7 +30,7 @@ class SampledTask:
         seed: Selects the task.
 
     Attributes:
-        last: The epochs of a full training.
+        last: The epochs of a full training run.
         is_timed: Whether the study's epochs were slow enough to be timed; else each takes a second.
     """
 
@@ -63,7 +63,7 @@ class SampledTask:
         return other
 
     def train(self, params: Params) -> FloatArray:
-        """Return the losses after each epoch of a full training, shape ``(last,)``."""
+        """Return the losses after each epoch of a full training run, shape ``(last,)``."""
         model = self._model
         inputs = self._inputs(self._point(params))
         noise = math.sqrt(model.posterior.hyperparameters.noise)

@@ -70,8 +70,8 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     """Return the next configuration of the initial design.
 
     If only final values are modelled, the first one is the centre of the space: ranges are made so that it is not bad,
-    and it is better than the best of five random draws. Of curves, which begin with short trainings, more is learned
-    from random draws. See docs/decisions/0004.
+    and it is better than the best of five random draws. Of curves, which begin with short training runs, more is
+    learned from random draws. See docs/decisions/0004.
 
     Args:
         history: The study.

@@ -29,7 +29,7 @@ class Scenario:
 
     Attributes:
         strategy: The strategy.
-        workers: How many trainings run at the same time.
+        workers: How many training runs run at the same time.
         runs: One search per task.
     """
 
@@ -61,12 +61,12 @@ class Scenario:
 
     @property
     def seconds(self) -> float:
-        """The median time from the start to the end of the last training."""
+        """The median time from the start to the end of the last training run."""
         return statistics.median(run.seconds for run in self.runs)
 
     @property
     def utilisation(self) -> float:
-        """The median part of the workers' time in which they train, until the last training has ended."""
+        """The median part of the workers' time in which they train, until the last training run has ended."""
         return statistics.median(run.busy / (self.workers * run.seconds) for run in self.runs if run.seconds)
 
     def best_at(self, seconds: float) -> list[float]:

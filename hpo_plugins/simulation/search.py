@@ -24,7 +24,7 @@ class Run(NamedTuple):
         values: That value, at each of these times.
         trials: How many trials were started.
         epochs: How many epochs were trained.
-        seconds: When the last training ended, or the budget was spent.
+        seconds: When the last training run ended, or the budget was spent.
         busy: The seconds that all workers together trained.
     """
 
@@ -53,7 +53,7 @@ class Search:
 
     Args:
         config: The study to search with.
-        task: What its trainings give; one ends after its last loss.
+        task: What its training runs give; one ends after its last loss.
         workers: How many train at the same time.
         budget: After how many seconds the search is broken off, None if it is not.
     """

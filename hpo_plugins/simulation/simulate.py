@@ -71,10 +71,10 @@ def simulate(
         study: A tuner, or the storage of a study.
         strategies: What to compare; by default the study's own, Random, Hyperband with several ``min_resource``, and
             Bayesian.
-        train: From a configuration to the objective's values after each epoch of a full training, and the seconds that
-            an epoch takes. A value of NaN is a training that diverges.
+        train: From a configuration to the objective's values after each epoch of a full training run, and the seconds
+            that an epoch takes. A value of NaN is a training run that diverges.
         name: The study's name, if the storage holds several.
-        workers: How many trainings run at the same time, one number or several to compare.
+        workers: How many training runs run at the same time, one number or several to compare.
         max_trials: Trials of each search; by default as many as the study's, and at most 100. Not more than 300 without
             ``train``.
         budget: Seconds after which a search is broken off, None for none; epochs if the study's were too fast to time.
@@ -134,7 +134,7 @@ def simulate(
 
 
 def _full_training(config: StudyConfig, history: History) -> int | None:
-    """Return the epochs of a full training, None if trainings have a single value each."""
+    """Return the epochs of a full training run, None if training runs have a single value each."""
     longest = config.strategy.max_resource or max((trial.epochs for trial in history), default=0)
     return longest if longest > 1 else None
 

@@ -182,7 +182,7 @@ class Space(Mapping[str, Parameter]):
         return self.conditions.decode(value_of) | self.fixed
 
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
-        """Return the parameters that a training receives, in a new dict."""
+        """Return the parameters that a training run receives, in a new dict."""
         return dict(configuration)
 
     def definition_of(self, configuration: Mapping[str, Value]) -> str | None:  # noqa: ARG002

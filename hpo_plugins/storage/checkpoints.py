@@ -32,9 +32,9 @@ CheckpointPolicy = Literal["auto", "best", "keep", "pauses"]
 
 _NAME = re.compile(r"(?P<kind>epoch|part)-(?P<epoch>\d{6,})\.(?P<attempt>\d+)")
 MAX_SAVE_SHARE = 0.05
-"""Saving running trainings may take this share of the time."""
+"""Saving running training runs may take this share of the time."""
 MIN_SAVE_INTERVAL = 1.0
-"""Seconds between two checkpoints of a running training: less work is not worth a file."""
+"""Seconds between two checkpoints of a running training run: less work is not worth a file."""
 
 
 class Checkpoints:
@@ -43,7 +43,8 @@ class Checkpoints:
     Args:
         root: The folder that contains them.
         policy: ``"auto"`` deletes those that are no longer needed; ``"best"`` is ``"auto"`` with one of the study's
-            best epoch; ``"keep"`` deletes none; ``"pauses"`` is ``"auto"`` without checkpoints of running trainings.
+            best epoch; ``"keep"`` deletes none; ``"pauses"`` is ``"auto"`` without checkpoints of running training
+            runs.
         private: A folder above the root that only this user may enter; None if the root is the user's own choice.
 
     Raises:
@@ -173,7 +174,7 @@ class Checkpoints:
 
 @dataclass
 class SaveTimer:
-    """Decides when a running training is worth a checkpoint: when the cost of the last one is small in comparison.
+    """Decides when a running training run is worth a checkpoint: when the cost of the last one is small in comparison.
 
     A kill then loses at most about ``cost / MAX_SAVE_SHARE`` seconds of training, plus an epoch.
     """

@@ -1,8 +1,8 @@
 """A database: its URL, its engine, its transactions and clock, and what its errors mean for the user.
 
 SQLite runs with a write-ahead log. A commit survives the death of every process at once; a power cut may take the last
-ones back, but never those before a checkpoint of a training, which is written with ``synchronous=FULL``. With the URL
-option ``?synchronous=FULL``, every commit waits for the disk, and a power cut takes nothing back.
+ones back, but never those before a checkpoint of a training run, which is written with ``synchronous=FULL``. With the
+URL option ``?synchronous=FULL``, every commit waits for the disk, and a power cut takes nothing back.
 
 Short transactions share one connection that stays open: taking one from SQLAlchemy's pool costs a good part of a report
 (docs/decisions/0017).

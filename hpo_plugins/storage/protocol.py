@@ -87,7 +87,8 @@ class StudyStore(Protocol):
         Args:
             report: The report.
             is_patient: Whether to wait for as long as any write does if the storage cannot be reached. While a training
-                runs, it waits for seconds only: the training must go on.
+                run
+                runs, it waits for seconds only: the training run must go on.
         """
 
     @abstractmethod

@@ -24,8 +24,8 @@ from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 T = TypeVar("T")
 
 REPORT_PATIENCE = 5.0
-"""Seconds for which a report waits for an unreachable or locked storage. Then the training continues, and the next one
-writes both."""
+"""Seconds for which a report waits for an unreachable or locked storage. Then the training run continues, and the next
+one writes both."""
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
 

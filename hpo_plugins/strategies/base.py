@@ -69,7 +69,7 @@ def argument_names(cls: type[Component]) -> list[str]:
 
 
 class StoppingRule(Component):
-    """Decides after an epoch whether a training continues.
+    """Decides after an epoch whether a training run continues.
 
     A trial with folds is judged by the same folds of other trials: the given history then contains the means over the
     first folds only, up to the one that is trained.
@@ -100,20 +100,20 @@ class StoppingRule(Component):
 
 
 class Strategy(StoppingRule):
-    """Chooses configurations, and may judge trainings."""
+    """Chooses configurations, and may judge training runs."""
 
     stops_trainings: ClassVar[bool] = False
-    """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
+    """Whether it judges training runs itself, so that no other stopping rule may be used beside it."""
 
     if TYPE_CHECKING:  # derived classes may have a property or a field instead
 
         @property
         def max_resource(self) -> int | None:
-            """Epochs of a full training, None if the strategy does not know them."""
+            """Epochs of a full training run, None if the strategy does not know them."""
 
         @property
         def milestones(self) -> tuple[int, ...]:
-            """The epochs at which it compares trainings, ascending; empty if it compares none."""
+            """The epochs at which it compares training runs, ascending; empty if it compares none."""
 
     else:  # a property would hide a field of that name
         max_resource = None
@@ -121,7 +121,7 @@ class Strategy(StoppingRule):
 
     @property
     def pauses(self) -> bool:
-        """Whether it pauses trainings to resume them later; strategies that can do so have a field ``pause``."""
+        """Whether it pauses training runs to resume them later; strategies that can do so have a field ``pause``."""
         return bool(getattr(self, "pause", False))
 
     def check(self, space: Space, max_trials: int | None) -> None:
@@ -153,7 +153,7 @@ class Strategy(StoppingRule):
         return Start(self.suggest(history, seed)) if may_start else None
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:  # noqa: ARG002
-        """Let every training continue."""
+        """Let every training run continue."""
         return None
 
     def final_decision(self, history: History, number: int) -> Decision:

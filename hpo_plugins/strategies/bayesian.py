@@ -1,12 +1,12 @@
-"""Bayesian optimisation: a Gaussian process over configurations and, if trainings are judged by it, over epochs.
+"""Bayesian optimisation: a Gaussian process over configurations and, if training runs are judged by it, over epochs.
 
 Notation
-    R       max_resource, the epochs of a full training
-    grid    the epochs at which trainings are judged: 2, 3, 5, 8, 13, ... R
+    R       max_resource, the epochs of a full training run
+    grid    the epochs at which training runs are judged: 2, 3, 5, 8, 13, ... R
 
 Without R, each trial has one value, and the next configuration is the one of largest expected improvement (Jones et
 al.; trials that are running count with their predicted value). With R, every epoch of every trial is an observation,
-and each training competes for its next epochs with all others and with new configurations (see
+and each training run competes for its next epochs with all others and with new configurations (see
 ``modeling/freeze_thaw.py``).
 
 References:
@@ -18,10 +18,11 @@ References:
 Differs from the papers in:
     1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
-    3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
+    3. A training run is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is
+       stopped
        for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
     4. With ``pause=False``, the first trials are compared with each other instead (successive halving, see
-       ``N_COMPARED``): of few curves the surrogate foretells ends least, and a stopped training is lost.
+       ``N_COMPARED``): of few curves the surrogate foretells ends least, and a stopped training run is lost.
     5. A trial with folds competes so in its first fold; after it, whole folds are the resource (``halving``).
 """
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from hpo_plugins.modeling.model import Model
 
 STOP_MARGIN = 4.0
-"""How much more another training must be worth to stop one after a full training's epochs than after none: see
+"""How much more another training run must be worth to stop one after a full training run's epochs than after none: see
 docs/decisions/0008."""
 N_COMPARED = 27
 """Trials at the beginning of a search without pauses of which the better half at each epoch of the grid continues; the
@@ -54,7 +55,7 @@ first one that comes to an epoch does not. See docs/decisions/0007."""
 COMPARED_SHARE = 5
 """In a search of few trials, one in so many is compared so, and none if that is fewer than the initial design has."""
 PROBE_EPOCHS = 3
-"""Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused: see
+"""Epochs that each trial of the initial design is trained before it is paused, if training runs can be paused: see
 docs/decisions/0009."""
 
 FOLD_FACTOR = 3
@@ -63,19 +64,21 @@ FOLD_FACTOR = 3
 
 @frozen()
 class Bayesian(Strategy):
-    """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training.
+    """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training run.
 
     Args:
-        max_resource: Epochs of a full training. With it, the surrogate learns from every epoch and judges every
-            running training at epochs 2, 3, 5, 8, 13 and so on: the training continues while its next epochs are worth
-            more than those of any other. Without it, no training is stopped (``Tuner(early_stopping=)`` may do that).
-        pause: What happens to a training whose epochs are worth less: False stops it for good; True pauses it with a
-            checkpoint, from which it is resumed when its next epochs are worth most. With False, the first 27 trials,
+        max_resource: Epochs of a full training run. With it, the surrogate learns from every epoch and judges every
+            running training at epochs 2, 3, 5, 8, 13 and so on: the training run continues while its next epochs are
+            worth more than those of any other. Without it, no training run is stopped (``Tuner(early_stopping=)`` may
+            do that).
+        pause: What happens to a training run whose epochs are worth less: False stops it for good; True pauses it with
+            a checkpoint, from which it is resumed when its next epochs are worth most. With False, the first 27 trials,
             or the first fifth of ``max_trials`` if that is fewer, are compared with each other at these epochs before
             the surrogate judges: the better half continues.
-        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while trainings run and predicted for
-            new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half and
-            more, else 1. Starting or resuming a training costs the time that it takes in all cases. Measured times are
+        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while training runs run and predicted
+            for new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half
+            and more, else 1. Starting or resuming a training run costs the time that it takes in all cases. Measured
+            times are
             never the same twice: if a seed must fix the search, use ``"epochs"``.
 
     Raises:
@@ -96,7 +99,7 @@ class Bayesian(Strategy):
 
     @property
     def stops_trainings(self) -> bool:  # type: ignore[override]
-        """Whether it judges trainings itself."""
+        """Whether it judges training runs itself."""
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
@@ -104,7 +107,7 @@ class Bayesian(Strategy):
         return modeling.suggestion.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the new configuration or the paused training whose next epochs are worth most."""
+        """Return the new configuration or the paused training run whose next epochs are worth most."""
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < modeling.suggestion.N_INITIAL_CURVES:
@@ -127,7 +130,7 @@ class Bayesian(Strategy):
         return Start(history.space.decode(choice.training.point))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
-        """Compare the training's next epochs with everything else that could be trained."""
+        """Compare the training run's next epochs with everything else that could be trained."""
         if self.max_resource is None:
             return None
         if epoch >= self.max_resource:
@@ -166,7 +169,7 @@ class Bayesian(Strategy):
             return None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_resume=self.pause)
-        # A stopped training loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
+        # A stopped training run loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
         choice = freeze_thaw.choose(model, options, number, cost=self.cost, switching_factor=factor)
@@ -188,7 +191,7 @@ class Bayesian(Strategy):
         return Decision(TrialState.STOPPED, _RULES[TrialState.STOPPED], self._forecast(model, number))
 
     def _forecast(self, model: Model, number: int) -> str:
-        """Return in words what the surrogate expects of a training."""
+        """Return in words what the surrogate expects of a training run."""
         forecast = model.forecast(number)
         return (
             f"expected {forecast.value:.4g} +- {forecast.deviation:.2g} at epoch {self.max_resource}, best is "
@@ -222,7 +225,8 @@ def _fit(history: History, last: int | None) -> Model | None:
 
 
 def _longest_training(history: History) -> int | None:
-    """Return the longest training's epochs if some trainings are known only by a part of their curve, else None.
+    """Return the longest training run's epochs if some training runs are known only by a part of their curve, else
+    None.
 
     Otherwise all are known by their value, which is a smaller and better conditioned problem than their curves.
     """

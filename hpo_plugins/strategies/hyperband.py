@@ -13,11 +13,11 @@ Reference:
     Hyperparameter Tuning", MLSys 2020 (ASHA).
 
 Differs from the papers in:
-    1. A training is judged inside its own loop when it reports a rung's epoch, against all results there so far, and
-       is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
+    1. A training run is judged inside its own loop when it reports a rung's epoch, against all results there so far,
+       and is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
     2. Trials are assigned to the brackets in the order of the paper, the one that judges first coming first, and with
        fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
-       brackets' long trainings delay everything (docs/decisions/0005).
+       brackets' long training runs delay everything (docs/decisions/0005).
     3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
        counts there, whatever its bracket. Separate brackets have to learn separately what is good, and find less
        (docs/decisions/0005).
@@ -30,7 +30,7 @@ Differs from the papers in:
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
-       there are, so that a search always ends with a full training.
+       there are, so that a search always ends with a full training run.
     9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
        of trials is to come, none continues from the first three rungs before it is compared with
        ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
@@ -79,12 +79,12 @@ class Hyperband(Strategy):
 
     Args:
         min_resource: No training is judged before this epoch.
-        max_resource: Epochs of a full training; a training that reaches it is complete.
+        max_resource: Epochs of a full training run; a training run that reaches it is complete.
         reduction_factor: At each rung, the best ``1 / reduction_factor`` of the results so far continue.
         search: Where new configurations come from: ``"bayesian"``, where a surrogate of all curves expects the best
             value at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
-        pause: What happens to a training that is not among the best at its rung: False stops it for good; True pauses
-            it with a checkpoint, from which it is resumed if later results put it among the best.
+        pause: What happens to a training run that is not among the best at its rung: False stops it for good; True
+            pauses it with a checkpoint, from which it is resumed if later results put it among the best.
         cost: What an epoch costs: ``"seconds"``, the time that it takes, by whose prediction the surrogate's choice
             divides the expected improvement; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between
             trials by half and more, else 1. Measured times are never the same twice: if a seed must fix the search, use
@@ -111,7 +111,7 @@ class Hyperband(Strategy):
             )
 
     def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
-        """Raise InvalidArgument if the length of a full training is not known."""
+        """Raise InvalidArgument if the length of a full training run is not known."""
         if self.max_resource is None:
             raise InvalidArgument(
                 "Hyperband must know max_resource, the epochs of a full training, but got max_resource=None. "

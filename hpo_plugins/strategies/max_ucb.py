@@ -96,7 +96,7 @@ class MaxUCB(Strategy):
 
     @property
     def max_resource(self) -> int | None:
-        """Epochs of the longest full training, None if one is not known."""
+        """Epochs of the longest full training run, None if one is not known."""
         resources = [strategy.max_resource for strategy in self.strategies.values()]
         return None if None in resources else max(epochs for epochs in resources if epochs is not None)
 

@@ -69,7 +69,7 @@ class StudyConfig:
         space: The search space.
         objective: The objective.
         strategy: The strategy.
-        early_stopping: A stopping rule beside a strategy that stops no trainings.
+        early_stopping: A stopping rule beside a strategy that stops no training runs.
         seed: Fixes every suggestion.
         max_trials: See ``Tuner``, as for the following ones.
         max_runtime: In seconds.
@@ -110,7 +110,7 @@ class StudyConfig:
 
     @functools.cached_property
     def stopping_rules(self) -> tuple[StoppingRule, ...]:
-        """What judges a running training, in this order; the first decision counts."""
+        """What judges a running training run, in this order; the first decision counts."""
         return (self.strategy,) if self.early_stopping is None else (self.strategy, self.early_stopping)
 
     @functools.cached_property
@@ -149,7 +149,7 @@ class StudyConfig:
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
     def termination_reason(self, history: History, runtime: float) -> str | None:
-        """Return why no training needs to be started or resumed any more, in words, or None.
+        """Return why no training run needs to be started or resumed any more, in words, or None.
 
         Args:
             history: The results so far.

@@ -32,7 +32,7 @@ class Criterion(Component):
 class TargetReached(Criterion):
     """A trial's value is at least as good as ``value``.
 
-    With ``at="best"``, the training that reaches the target may still be running; with ``at="last"``, its value is
+    With ``at="best"``, the training run that reaches the target may still be running; with ``at="last"``, its value is
     known when it has ended.
 
     Args:

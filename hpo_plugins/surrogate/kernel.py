@@ -13,12 +13,13 @@ Notation
                + s_b (1 - t)(1 - t')                                 by how much is not known
                + s_t M(|t - t'| / l_t)                               what else all curves have in common
                + s_x (z - 1/2).(z' - 1/2)                            a linear trend
-               + s_o [same training] (1 - t)(1 - t') M(|t - t'| / l_o)   a training's own deviation
+               + s_o [same training] (1 - t)(1 - t') M(|t - t'| / l_o)   a training run's own deviation
 
 M is the Matern function of smoothness 5/2. The constant c stands for the unknown mean. The other terms are present only
-if curves are modelled. While all trainings are short, nothing but m tells what their last epochs are worth. The trend
-extrapolates to the corners, where optima of trainings are common. A training deviates on its way to the value that its
-configuration explains, at t = 1: curves that rise late and cross. This is off unless the data ask for it.
+if curves are modelled. While all training runs are short, nothing but m tells what their last epochs are worth. The
+trend extrapolates to the corners, where optima of training runs are common. A training run deviates on its way to the
+value that its configuration explains, at t = 1: curves that rise late and cross. This is off unless the data ask for
+it.
 
 References:
     RW: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equations 4.17
@@ -129,7 +130,7 @@ def covariance_gradient(
 ) -> FloatArray:
     """Return the derivative of ``sum_j weights_ij k(z_i, points_j)`` with respect to each z_i, shape ``(q, m)``.
 
-    A training's own deviation is left out: elsewhere than at the points themselves it is zero.
+    A training run's own deviation is left out: elsewhere than at the points themselves it is zero.
 
     Args:
         layout: Which hyperparameters there are.
@@ -191,7 +192,7 @@ class _TimeTerm(NamedTuple):
 
 
 class _OwnTerm(NamedTuple):
-    """A training's own deviation without its variance: the entries of the covariance that are not zero.
+    """A training run's own deviation without its variance: the entries of the covariance that are not zero.
 
     Attributes:
         rows: Their rows.
@@ -207,7 +208,7 @@ class _OwnTerm(NamedTuple):
 
 
 def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _OwnTerm:
-    """Return the term of each training's own deviation: observations of equal configurations are of one training."""
+    """Return the covariance of the runs' own deviations: equal configurations belong to one training run."""
     rows, columns = np.nonzero(_training_keys(z1)[:, None] == _training_keys(z2))
     t1, t2 = z1[rows, -1], z2[columns, -1]
     lag, weight = np.abs(t1 - t2) / scale, (1 - t1) * (1 - t2)

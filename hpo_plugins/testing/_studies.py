@@ -17,7 +17,7 @@ def expire_lease(tuner: Tuner, number: int, attempt: int = 1, **fields: Any) -> 
 
 
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every epoch of a running training be worth a checkpoint."""
+    """Let every epoch of a running training run be worth a checkpoint."""
     from hpo_plugins.storage.checkpoints import SaveTimer
 
     monkeypatch.setattr(SaveTimer, "is_due", lambda self: True)

@@ -1,4 +1,4 @@
-"""What a callback or a loop holds of one training: a trial, or one fold of it."""
+"""What a callback or a loop holds of one training run: a trial, or one fold of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo_plugins.trial.plugin import TrainedTrial, TrainingPlugin
 
 
 class TrainingHandle(ABC):
-    """What a callback or a loop holds of one training: a trial, or one fold of it.
+    """What a callback or a loop holds of one training run: a trial, or one fold of it.
 
     Attributes:
         number: The trial's number in the study, or the fold's in the trial, from 0.
@@ -34,7 +34,7 @@ class TrainingHandle(ABC):
     @property
     @abstractmethod
     def _training(self) -> Training:
-        """The training that it reports to."""
+        """The training run that it reports to."""
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one parameter."""
@@ -54,7 +54,7 @@ class TrainingHandle(ABC):
     def resume_from(self) -> str | None:
         """Path of the checkpoint to resume from, else None.
 
-        With several phases, it is None in those that were over before the training was interrupted.
+        With several phases, it is None in those that were over before the training run was interrupted.
         """
         return self._training.resume_from
 
@@ -70,11 +70,11 @@ class TrainingHandle(ABC):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the training is to stop: the answer to the last report."""
+        """Whether the training run is to stop: the answer to the last report."""
         return self._training.should_stop()
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
-        """Record an epoch's metrics, and return whether to stop the training now.
+        """Record an epoch's metrics, and return whether to stop the training run now.
 
         A trial with a refused report ends FAILED, even if something catches the error.
 
@@ -88,7 +88,7 @@ class TrainingHandle(ABC):
 
         Raises:
             InvalidReport: The epoch goes backwards or is not a whole number from 1 on, the objective is not a number,
-                or another training has reported the epoch.
+                or another training run has reported the epoch.
             MetricNotFound: No epoch had the objective's metric so far, and ``objective_follows`` is false.
         """
         try:
@@ -98,7 +98,7 @@ class TrainingHandle(ABC):
             raise
 
     def next_phase(self) -> None:
-        """Declare that the next training continues this one, although its model is another object.
+        """Declare that the next training run continues this one, although its model is another object.
 
         This is needed for copies only, such as a model that was loaded from a file between two calls of ``fit``.
         """
@@ -128,7 +128,7 @@ class TrainingHandle(ABC):
 
         Returns:
             Whether it was saved. False, with a warning, if the disk or the storage refused it or another worker has
-            taken the trial over; the training continues without it.
+            taken the trial over; the training run continues without it.
 
         Raises:
             InvalidArgument: Nothing was reported yet.

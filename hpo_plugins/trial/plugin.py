@@ -1,4 +1,4 @@
-"""What the callback of a framework needs of a training, beyond what a user's loop needs."""
+"""What the callback of a framework needs of a training run, beyond what a user's loop needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Folds(Protocol):
         """Train the trial in this many folds."""
 
     def training(self, index: int) -> Training:
-        """Return the training of a fold."""
+        """Return the training run of a fold."""
 
     def end(self, index: int) -> None:
         """End a fold whose training is over."""
@@ -43,7 +43,7 @@ class TrainedTrial(Protocol):
 
     @property
     def folds(self) -> Folds:
-        """Its trainings in folds."""
+        """Its training runs in folds."""
 
     @property
     def ticket(self) -> Ticket:
@@ -63,15 +63,15 @@ class TrainingPlugin:
     """The side of a trial or a fold that callbacks use: ``trial.plugin``.
 
     A callback calls ``begin_phase`` when the framework's training begins, reports epochs counted from that phase on,
-    saves where the framework allows it, and calls ``end_phase`` when the training ends.
+    saves where the framework allows it, and calls ``end_phase`` when the training run ends.
 
     Args:
-        training: The training of this process.
+        training: The training run of this process.
         lease: The attempt that it belongs to.
     """
 
     def __init__(self, training: Training, lease: TrainedTrial) -> None:
-        """Bind to a training."""
+        """Bind to a training run."""
         self._training = training
         self._lease = lease
 
@@ -86,9 +86,9 @@ class TrainingPlugin:
         return self._training.state_of_phases
 
     def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
-        """Begin one of the successive trainings (calls of ``fit``) that together train the model.
+        """Begin one of the successive training runs (calls of ``fit``) that together train the model.
 
-        Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
+        Callbacks call it when a training run begins, and count the trial's epochs from the returned phase on.
 
         Args:
             first: Epochs that the model was trained before, if this is the first phase.
@@ -102,7 +102,7 @@ class TrainingPlugin:
         return self._training.begin_phase(first, weights, continues=continues)
 
     def follow_phase(self, phase: Phase) -> None:
-        """Take note of a phase that another rank of the same training has begun."""
+        """Take note of a phase that another rank of the same training run has begun."""
         self._training.follow_phase(phase)
 
     def end_phase(self, *, is_complete: bool) -> None:
@@ -118,7 +118,7 @@ class TrainingPlugin:
         self._training.end_phase(is_complete=is_complete)
 
     def start_over(self) -> None:
-        """Declare that this training begins at its first epoch, although it has a checkpoint."""
+        """Declare that this training run begins at its first epoch, although it has a checkpoint."""
         self._training.start_over()
 
     def warn_once(self, subject: str, message: str) -> None:
@@ -134,5 +134,5 @@ class TrainingPlugin:
         self._lease.session.warn_once(non_empty_string("subject", subject), message)
 
     def visit(self) -> TrainedTrial:
-        """Return the lease by which this process reports; for further ranks of a training."""
+        """Return the lease by which this process reports; for further ranks of a training run."""
         return self._lease

@@ -87,7 +87,7 @@ class Trial(TrainingHandle):
             self._lease.folds.end(index)
 
     def end(self) -> None:
-        """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
+        """Declare that the training run is over; its reports tell whether the trial completed, stopped or paused."""
         try:
             self._lease.end()
         except (KeyboardInterrupt, SystemExit):
@@ -96,7 +96,7 @@ class Trial(TrainingHandle):
         self._on_end()
 
     def fail(self, error: BaseException | str) -> None:
-        """Declare that the training ended with an error; the search continues.
+        """Declare that the training run ended with an error; the search continues.
 
         The trial is FAILED, or retried if the error is one of the tuner's ``retry_on``.
 

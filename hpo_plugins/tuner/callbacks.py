@@ -27,10 +27,11 @@ _CLAIM_SECONDS = 600.0
 class TunerCallback:
     """Told what happens in a search: derive from it, and pass it with ``Tuner(callbacks=[...])``.
 
-    It is called in the process that runs the loop, between trainings, or while that process waits for its workers. Each
-    trial that ends is passed to it once, over all processes and runs, so also those that ended while no process had the
-    callback. An error in a callback is logged and ends neither a training nor the search; the trial is passed on again
-    later. A trial is passed on twice only if a process is killed between the call and the note that it is done.
+    It is called in the process that runs the loop, between training runs, or while that process waits for its workers.
+    Each trial that ends is passed to it once, over all processes and runs, so also those that ended while no process
+    had the callback. An error in a callback is logged and ends neither a training run nor the search; the trial is
+    passed on again later. A trial is passed on twice only if a process is killed between the call and the note that it
+    is done.
     """
 
     @property

@@ -88,7 +88,7 @@ class StudyResults:
         return self._loop.session.is_done()
 
     def stop(self) -> None:
-        """Start no more trials in this process; running trainings continue to their own end."""
+        """Start no more trials in this process; running training runs continue to their own end."""
         self._loop.stop()
 
     @property

@@ -125,7 +125,7 @@ class Study:
         """Delete the study with its trials, its reports and the checkpoints beside the storage.
 
         Args:
-            force: Even if workers train trials of it. They continue their trainings, and what they report is lost.
+            force: Even if workers train trials of it. They continue their training runs, and what they report is lost.
 
         Raises:
             StorageError: Workers train trials of it.

@@ -34,7 +34,7 @@ DEFAULT_NAME = "default"
 class Tuner(StudyResults):
     """A search over configurations: iterate over it and train each trial that it yields.
 
-    The loop ends each trial after its training. If the training raises, the trial is FAILED with that error and the
+    The loop ends each trial after its training. If the training run raises, the trial is FAILED with that error and the
     exception propagates unchanged; if it is interrupted, the trial is released for another worker. While only other
     workers' results can bring more work, the loop waits. Start the same script again, or in several processes at
     once, with the same ``storage`` and ``name``: they share the search.
@@ -45,20 +45,20 @@ class Tuner(StudyResults):
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: How many trials to start, over all workers and runs; None for no limit.
         max_runtime: For how many seconds to work on the study, over all runs; None for no limit. Time counts while
-            any process trains, not between runs. When it has passed, trainings stop at their next report.
+            any process trains, not between runs. When it has passed, training runs stop at their next report.
         max_parallel: How many trials may be trained at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
-            Running trainings continue to their own end; paused ones are not resumed.
-        early_stopping: ``MedianRule()``, beside a strategy that does not stop trainings itself: Grid, Random, or
+            Running training runs continue to their own end; paused ones are not resumed.
+        early_stopping: ``MedianRule()``, beside a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
         retries: How often a trial is retried after its worker died; after that it is FAILED.
         retry_on: Exceptions of your own code after which a trial is retried too, such as an out-of-memory error;
             ``retries`` limits both together.
-        checkpoints: ``"auto"`` saves trainings when they are paused, and while they run if another process could
+        checkpoints: ``"auto"`` saves training runs when they are paused, and while they run if another process could
             continue them, for at most 5 % of the time; it deletes what is no longer needed, except the best trial's
             last checkpoint. ``"best"`` also saves each epoch that is the study's best so far, for the model of the best
             trial at its best epoch (``best_trial.best_checkpoint``); its cost is one save for each improvement, however
-            long that takes. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+            long that takes. ``"keep"`` deletes none. ``"pauses"`` saves paused training runs only.
         checkpoint_dir: The folder for checkpoints, shared by all machines that train. By default it is beside a SQLite
             file, or in the working directory if the storage is a server.
         seed: Fixes every suggestion; None draws a seed and stores it with the study.
@@ -185,7 +185,7 @@ class Tuner(StudyResults):
         return _attach, (self.name, self._loop)
 
     def __iter__(self) -> Iterator[Trial]:
-        """Iterate over the trials of the search, each after the training of the one before."""
+        """Iterate over the trials of the search, each after the training run of the one before."""
         return iter(self._loop)
 
     def run(self, train: Train, workers: int | Executor = 1) -> None:

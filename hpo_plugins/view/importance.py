@@ -1,7 +1,7 @@
 """Which parameters matter: how much of the variance over the space each one explains.
 
 Notation
-    f(x)    the loss that the surrogate expects of a full training of configuration x
+    f(x)    the loss that the surrogate expects of a full training run of configuration x
     S_Ti    the total effect of parameter i: the share of the variance of f that remains if all others are fixed
 
 ``f`` is evaluated over the whole space, each parameter on its own scale, and not only where the search has looked. How
@@ -49,7 +49,7 @@ def importances(history: History, last: int | None) -> list[Importance]:
 
     Args:
         history: The study.
-        last: Epochs of a full training, None if trainings have one value.
+        last: Epochs of a full training run, None if training runs have one value.
     """
     history = history.up_to_fold(0)
     names = list(history.space)

@@ -18,9 +18,9 @@ MIN_AGREEMENT = 0.3
 
 
 def rank_agreement(view: StudyView) -> dict[int, float]:
-    """Return, by milestone, the rank correlation of the losses there with those at the end of full trainings.
+    """Return, by milestone, the rank correlation of the losses there with those at the end of full training runs.
 
-    Only milestones that at least five full trainings have passed are contained.
+    Only milestones that at least five full training runs have passed are contained.
     """
     from scipy.stats import spearmanr
 

@@ -1,7 +1,7 @@
 """What a person sees while a search runs: a live view in a terminal or a notebook, else a line every so often.
 
-A thread of its own reads the study, never a report: that costs a training little (docs/decisions/0024), and an error in
-a view ends the view, never a training.
+A thread of its own reads the study, never a report: that costs a training run little (docs/decisions/0024), and an
+error in a view ends the view, never a training run.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Progress:
                 wait = max(display.interval, (time.thread_time() - began) / MAX_SHARE)
             if display.shows_end:
                 self._show(display)
-        except Exception:  # a view must never end a training
+        except Exception:  # a view must never end a training run
             logger.debug("progress is no longer shown", exc_info=True)
         finally:
             display.close()

@@ -1,7 +1,7 @@
-"""The last lines of what a training prints, as a terminal would show them.
+"""The last lines of what a training run prints, as a terminal would show them.
 
 Progress bars do not print lines: they return to the start of their line, or move up over several, and write again.
-Beside a live view, that would tear both. So what a training writes goes through a ``Screen``, which keeps the few
+Beside a live view, that would tear both. So what a training run writes goes through a ``Screen``, which keeps the few
 lines that can still change, for the view to show, and hands on those that cannot.
 """
 

@@ -1,6 +1,6 @@
 """The live view in a terminal, through rich.
 
-What the training prints meanwhile stays above it; its progress bars become the last lines of the view.
+What the training run prints meanwhile stays above it; its progress bars become the last lines of the view.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TerminalDisplay(Display):
         watch_forks(self)
 
     def _emit(self, line: str) -> None:
-        """Print a line of the training above the view."""
+        """Print a line of the training run above the view."""
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 
     def show(self, view: StudyView, ended: list[TrialRecord]) -> None:

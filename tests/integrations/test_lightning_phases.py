@@ -1,4 +1,4 @@
-"""Lightning trainings in several calls of ``fit``, in folds, and with random generators of their own."""
+"""Lightning training runs in several calls of ``fit``, in folds, and with random generators of their own."""
 
 import random
 import warnings

@@ -1,4 +1,4 @@
-"""Transformers: a training that is paused or killed is trained as one that is not, and files keep to their owners."""
+"""Transformers: a paused or killed training run ends as an uninterrupted one, and files stay with their owners."""
 
 import copy
 import json

@@ -190,7 +190,7 @@ def test_summary_tells_what_was_found_and_what_it_cost(space, train, caplog):
 
 
 def test_lost_storage_costs_no_training_and_no_report(tmp_path, caplog):
-    """The disk says no for a while: the training goes on, and what it reported is written when it can be."""
+    """The disk says no for a while: the training run goes on, and what it reported is written when it can be."""
     tuner = hpo.Tuner(X, LOSS, strategy=hpo.Random(), max_trials=2, storage=tmp_path / "a.db")
     trial = tuner.ask()
     trial.report(1, {"loss": 3.0})

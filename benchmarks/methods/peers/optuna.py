@@ -1,4 +1,4 @@
-"""Optuna: TPE, with its Hyperband where trainings report epochs, and the Gaussian process."""
+"""Optuna: TPE, with its Hyperband where training runs report epochs, and the Gaussian process."""
 
 from __future__ import annotations
 
