@@ -1,12 +1,11 @@
-"""What the library costs besides the training run: a report inside ``xgboost.train``, the import, loading a large
-study.
+"""Measure the library's overhead: a report inside ``xgboost.train``, the import, loading a large study.
 
 Usage: python -m benchmarks report-cost [--only reports|imports|load] [--repeats 5] [--rounds 200]
            [--trials 1000,10000] [--epochs 50]
 
 Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants alternate, each training run
-between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
-round (checked): it is better than all earlier trials. One core, and SQLite files in the temporary directory.
+between two with an empty callback, and medians over the repeats are shown. Every training run reaches its last round
+(checked), because it is better than all earlier trials. One core, and SQLite files in the temporary directory.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Phases: the successive calls of a framework's ``fit`` that together are one training run.
+"""Phases: the successive calls of a framework's ``fit`` that form one training run.
 
-Epochs count on over the phases. When a training run resumes, its script makes the same calls again: phases that were
-over train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have
-been.
+Epochs are counted across the phases. When a training run resumes, its script makes the same calls again. Finished
+phases train nothing, the interrupted phase continues from the checkpoint, and later phases run as usual.
 
-A phase that begins while the training run must stop trains nothing. It is counted only if the phase before was
-complete: otherwise the training run resumes within that one.
+A phase that begins while the training run must stop trains nothing. It is counted only if the phase before it was
+complete. Otherwise the training run resumes within the phase before it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ class Phase:
     Attributes:
         number: Its number in the attempt, from 0.
         begin: The trial's epoch after which it began.
-        start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
-        is_over: Whether it trains nothing: it was over before the training run was interrupted, or the trial must stop.
-        restores: Whether it begins with the checkpoint's state.
-        checkpoint: Path of that checkpoint, in the phase that it belongs to and in those before; else None.
+        start: The trial's epoch after which it trains now, later than ``begin`` if it resumes from a checkpoint.
+        is_over: Whether it trains nothing, because it ended before the interruption or the trial must stop.
+        restores: Whether it restores the checkpoint's state.
+        checkpoint: Path of that checkpoint in its own phase and in earlier phases, otherwise None.
     """
 
     number: int
@@ -36,7 +35,7 @@ class Phase:
 
     @property
     def trained(self) -> int:
-        """Epochs of this phase that are trained already."""
+        """Number of epochs of this phase that are already trained."""
         return self.start - self.begin
 
 
@@ -46,12 +45,12 @@ class Phases:
 
     Args:
         saved: The epoch of the checkpoint that the attempt resumes from, 0 without one.
-        earlier: The epochs after which the phases of the attempts before began.
+        earlier: The epochs after which the phases of earlier attempts began.
 
     Attributes:
         begins: The epochs after which this attempt's phases began.
-        is_complete: Whether the last of them has trained all its epochs, or was ended by the framework or the user.
-        is_waiting: Whether a phase was not begun because the training run must stop.
+        is_complete: Whether the last phase has trained all its epochs, or the framework or the user has ended it.
+        is_waiting: Whether a phase was skipped because the training run must stop.
     """
 
     saved: int = 0
@@ -62,7 +61,7 @@ class Phases:
 
     @property
     def interrupted(self) -> int | None:
-        """The number of the phase that the checkpoint belongs to, None if there is no checkpoint."""
+        """The number of the checkpoint's phase, None without a checkpoint."""
         if not self.saved:
             return None
         return max((number for number, begin in enumerate(self.earlier) if begin < self.saved), default=0)
@@ -74,7 +73,7 @@ class Phases:
 
     @property
     def known(self) -> tuple[int, ...]:
-        """The begins to store: those of this attempt, and of earlier ones up to the checkpoint."""
+        """The begins to store: those of this attempt, and those of earlier attempts up to the checkpoint."""
         n_saved = sum(begin <= self.saved for begin in self.earlier) if self.saved else 0
         return (*self.begins, *self.earlier[len(self.begins) : n_saved])
 

@@ -225,8 +225,7 @@ def _fit(history: History, last: int | None) -> Model | None:
 
 
 def _longest_training(history: History) -> int | None:
-    """Return the longest training run's epochs if some training runs are known only by a part of their curve, else
-    None.
+    """Return the epochs of the longest run if some runs are known only by a part of their curve, otherwise None.
 
     Otherwise all are known by their value, which is a smaller and better conditioned problem than their curves.
     """
