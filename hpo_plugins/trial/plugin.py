@@ -1,4 +1,4 @@
-"""What the callback of a framework needs of a training run, beyond what a user's loop needs."""
+"""The interface of a training run for the callbacks of frameworks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpo_plugins.space import Params
 
 
 class Folds(Protocol):
-    """The folds of a trial that is trained."""
+    """The folds of a trial in training."""
 
     def declare(self, n: int) -> None:
         """Train the trial in this many folds."""
@@ -29,7 +29,7 @@ class Folds(Protocol):
 
 
 class TrainedTrial(Protocol):
-    """What a trial needs of its lease: its own, that of a visitor, or that of a rank that follows rank 0."""
+    """The lease of a trial: its own, a visitor's, or that of a rank that follows rank 0."""
 
     session: StudySession
     row: TrialRow
@@ -47,16 +47,16 @@ class TrainedTrial(Protocol):
 
     @property
     def ticket(self) -> Ticket:
-        """What another process of this machine needs to report to the trial."""
+        """The ticket by which another process of this machine reports to the trial."""
 
     def end(self) -> None:
-        """End the trial as it was decided."""
+        """End the trial as decided."""
 
     def fail(self, error: BaseException | str) -> bool:
         """End the trial with an error."""
 
     def release_quietly(self) -> None:
-        """Give the trial back, and raise nothing."""
+        """Release the trial, and raise nothing."""
 
 
 class TrainingPlugin:
@@ -82,7 +82,7 @@ class TrainingPlugin:
 
     @property
     def state_of_phases(self) -> dict[int, Any]:
-        """What callbacks keep of each phase for later checkpoints, by its number."""
+        """Data of callbacks for later checkpoints, by phase number."""
         return self._training.state_of_phases
 
     def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
@@ -102,13 +102,13 @@ class TrainingPlugin:
         return self._training.begin_phase(first, weights, continues=continues)
 
     def follow_phase(self, phase: Phase) -> None:
-        """Take note of a phase that another rank of the same training run has begun."""
+        """Register a phase that another rank of the same training run has begun."""
         self._training.follow_phase(phase)
 
     def end_phase(self, *, is_complete: bool) -> None:
-        """Say how a phase has ended; callbacks call it when the framework's training ends.
+        """Register the end of a phase; callbacks call it when the framework's training ends.
 
-        A trial that was to be paused at that epoch has nothing to resume for: it is COMPLETED, unless the script begins
+        A trial with a pending pause at that epoch has nothing left to train. It is COMPLETED, unless the script begins
         another phase.
 
         Args:
@@ -118,11 +118,11 @@ class TrainingPlugin:
         self._training.end_phase(is_complete=is_complete)
 
     def start_over(self) -> None:
-        """Declare that this training run begins at its first epoch, although it has a checkpoint."""
+        """Declare that this training run begins at its first epoch and ignores its checkpoint."""
         self._training.start_over()
 
     def warn_once(self, subject: str, message: str) -> None:
-        """Log a warning once in this study and process; callbacks say with it what they cannot restore.
+        """Log a warning once in this study and process, such as about state that a callback cannot restore.
 
         Args:
             subject: What the warning is about; another warning about it is not logged.
