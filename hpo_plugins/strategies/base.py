@@ -1,7 +1,7 @@
-"""What a strategy is: a function of the history, the seed and the trial's number, without state of its own.
+"""Base classes: a strategy is a function of the history, the seed and the trial's number, without state.
 
-Whatever a strategy remembers between calls is a cache that changes nothing but time. So a process that takes over a
-study suggests what the first one would have suggested.
+A strategy may cache values between calls, which changes only the time that it takes. A process that takes over a study
+therefore makes the same suggestions as the first process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class StoppingRule(Component):
     """
 
     judges_every_fold: ClassVar[bool] = False
-    """Whether ``on_report`` judges every fold, and not the first one only."""
+    """Whether ``on_report`` judges every fold instead of only the first one."""
 
     @abstractmethod
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
@@ -103,7 +103,7 @@ class Strategy(StoppingRule):
     """Chooses configurations, and may judge training runs."""
 
     stops_trainings: ClassVar[bool] = False
-    """Whether it judges training runs itself, so that no other stopping rule may be used beside it."""
+    """Whether it judges training runs itself, so that no stopping rule may be combined with it."""
 
     if TYPE_CHECKING:  # derived classes may have a property or a field instead
 
@@ -140,10 +140,10 @@ class Strategy(StoppingRule):
         """
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return what the next free worker does: start a new trial, or resume a paused one.
+        """Return the next action of a free worker: start a new trial, or resume a paused one.
 
-        None means that no paused trial is worth another epoch for now: the worker waits while others run, and the
-        search is over if nobody runs.
+        None means that no paused trial is worth another epoch for now. The worker waits while other trials run; the
+        search is over if none runs.
 
         Args:
             history: The study.
@@ -162,5 +162,5 @@ class Strategy(StoppingRule):
         return Decision(TrialState.STOPPED, row.rule or "", row.detail or "")
 
     def describe(self) -> str:
-        """Return what the strategy will do, in words."""
+        """Describe the strategy's plan in words."""
         return repr(self)

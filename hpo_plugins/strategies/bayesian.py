@@ -1,4 +1,4 @@
-"""Bayesian optimisation: a Gaussian process over configurations and, if training runs are judged by it, over epochs.
+"""Bayesian optimisation with a Gaussian process over configurations and, if it judges training runs, over epochs.
 
 Notation
     R       max_resource, the epochs of a full training run
@@ -19,11 +19,12 @@ Differs from the papers in:
     1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
     3. A training run is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is
-       stopped
-       for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
+       stopped permanently instead of frozen. The more epochs a stop loses, the larger is the required margin
+       (``STOP_MARGIN``).
     4. With ``pause=False``, the first trials are compared with each other instead (successive halving, see
-       ``N_COMPARED``): of few curves the surrogate foretells ends least, and a stopped training run is lost.
-    5. A trial with folds competes so in its first fold; after it, whole folds are the resource (``halving``).
+       ``N_COMPARED``): with few curves the surrogate predicts final values poorly, and a stopped training run is lost.
+    5. A trial with folds competes for epochs in its first fold only. After it, whole folds are the resource
+    (``halving``).
 """
 
 from __future__ import annotations
@@ -47,13 +48,12 @@ if TYPE_CHECKING:
     from hpo_plugins.modeling.model import Model
 
 STOP_MARGIN = 4.0
-"""How much more another training run must be worth to stop one after a full training run's epochs than after none: see
-docs/decisions/0008."""
+"""Extra margin required to stop a run, growing linearly with its trained epochs; see docs/decisions/0008."""
 N_COMPARED = 27
 """Trials at the beginning of a search without pauses of which the better half at each epoch of the grid continues; the
 first one that comes to an epoch does not. See docs/decisions/0007."""
 COMPARED_SHARE = 5
-"""In a search of few trials, one in so many is compared so, and none if that is fewer than the initial design has."""
+"""At most this fraction (1/n) of ``max_trials`` are compared; none if that is below the initial design size."""
 PROBE_EPOCHS = 3
 """Epochs that each trial of the initial design is trained before it is paused, if training runs can be paused: see
 docs/decisions/0009."""
@@ -64,7 +64,7 @@ FOLD_FACTOR = 3
 
 @frozen()
 class Bayesian(Strategy):
-    """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training run.
+    """Choose configurations by a surrogate of all results and, with ``max_resource``, judge every training run by it.
 
     Args:
         max_resource: Epochs of a full training run. With it, the surrogate learns from every epoch and judges every
@@ -159,7 +159,7 @@ class Bayesian(Strategy):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The grid of epochs at which it judges, without the last."""
+        """The grid of epochs at which it judges, without the last epoch."""
         return () if self.max_resource is None else tuple(map(int, epoch_grid(self.max_resource)[:-1]))
 
     @single_threaded
@@ -169,7 +169,8 @@ class Bayesian(Strategy):
             return None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_resume=self.pause)
-        # A stopped training run loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
+        # A stopped training run loses all its epochs, a paused one does not: the more epochs it has, the larger the
+        # margin of a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
         choice = freeze_thaw.choose(model, options, number, cost=self.cost, switching_factor=factor)
@@ -184,14 +185,14 @@ class Bayesian(Strategy):
 
     @single_threaded
     def final_decision(self, history: History, number: int) -> Decision:
-        """Return what the surrogate expects of the trial."""
+        """Return the surrogate's prediction for the trial."""
         model = _fit(history, self.max_resource)
         if model is None:
             return super().final_decision(history, number)
         return Decision(TrialState.STOPPED, _RULES[TrialState.STOPPED], self._forecast(model, number))
 
     def _forecast(self, model: Model, number: int) -> str:
-        """Return in words what the surrogate expects of a training run."""
+        """Describe the surrogate's prediction for a training run."""
         forecast = model.forecast(number)
         return (
             f"expected {forecast.value:.4g} +- {forecast.deviation:.2g} at epoch {self.max_resource}, best is "
@@ -199,7 +200,7 @@ class Bayesian(Strategy):
         )
 
     def describe(self) -> str:
-        """Return what the strategy will do."""
+        """Describe the strategy's plan."""
         if self.max_resource is None:
             return "Bayesian: the configuration of largest expected improvement; no training is stopped."
         epochs = ", ".join(map(str, epoch_grid(self.max_resource)))
@@ -211,7 +212,7 @@ class Bayesian(Strategy):
 
 
 def _is_compared(history: History, number: int) -> bool:
-    """Return whether a trial is compared with others, not judged by the surrogate, if a stop is for good."""
+    """Return whether other trials, not the surrogate, judge a trial when a stop is permanent."""
     count = N_COMPARED
     if history.max_trials is not None:
         count = min(count, history.max_trials // COMPARED_SHARE)
@@ -227,7 +228,7 @@ def _fit(history: History, last: int | None) -> Model | None:
 def _longest_training(history: History) -> int | None:
     """Return the epochs of the longest run if some runs are known only by a part of their curve, otherwise None.
 
-    Otherwise all are known by their value, which is a smaller and better conditioned problem than their curves.
+    If all runs have final values, modelling these is a smaller and better conditioned problem than modelling curves.
     """
     partly = (TrialState.RUNNING, TrialState.STOPPED)
     if not any(trial.state in partly and len(trial.curve) for trial in history):
