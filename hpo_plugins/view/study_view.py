@@ -1,6 +1,6 @@
-"""The read model of all views: what is shown of a study, as plain data of one moment.
+"""The read model of all views: a snapshot of a study as plain data.
 
-It knows no strategy by name: what a strategy compares training runs at are its ``milestones``.
+It knows no strategy by name; the epochs at which a strategy compares training runs are its ``milestones``.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class StudyView:
 
     @functools.cached_property
     def counts(self) -> Mapping[str, int]:
-        """How many trials there are in each state; trials that run, but are trained by nobody, are ``waiting``."""
+        """Number of trials in each state; running trials without a worker are ``waiting``."""
         names = [
             "waiting" if trial.state is TrialState.RUNNING and trial.number not in self.running else trial.state.value
             for trial in self.trials
@@ -151,7 +151,7 @@ class StudyView:
 
     @functools.cached_property
     def epochs(self) -> int:
-        """The epochs that were trained, over all trials and folds."""
+        """Number of trained epochs, over all trials and folds."""
         return sum(trial.trained_epochs for trial in self.history)
 
     @property
