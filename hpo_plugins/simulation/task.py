@@ -36,7 +36,7 @@ def drawn(task: SampledTask) -> Task:
 
 
 def told(train: Train, objective: Objective) -> Task:
-    """Return a task that a function tells.
+    """Return a task that a function defines.
 
     Args:
         train: The function.
