@@ -36,7 +36,7 @@ ANSWER_FIELDS = frozenset(
         "ResponseMetadata",
     }
 )  # fmt: skip
-"""What ``describe_hyper_parameter_tuning_job`` answers beside the request."""
+"""Fields that ``describe_hyper_parameter_tuning_job`` adds to the request."""
 
 _USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
 
