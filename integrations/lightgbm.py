@@ -7,16 +7,16 @@ Metrics are named ``<data>-<metric>``: ``validation-binary_logloss`` here, ``val
 with the scikit-learn classes' ``eval_set``, ``valid-binary_logloss`` with ``cv``, whose value is the mean over folds
 (``valid-binary_logloss-std`` is recorded beside it).
 
-LightGBM can only be given a model before it trains, so a training run that is to be resumed after a pause or a crash
-needs ``init_model=trial.resume_from``; it is None for a new trial, and ``num_boost_round`` stays the total. The
-evaluation history, early stopping, schedules (``reset_parameter``) and the data's ``init_score`` continue, and the
-result is bit-identical to an uninterrupted training, except where LightGBM draws random numbers (``bagging_fraction``,
+LightGBM can only be given a model before it trains, so a training run that resumes after a pause or a crash needs
+``init_model=trial.resume_from``; it is None for a new trial, and ``num_boost_round`` stays the total. The evaluation
+history, early stopping, schedules (``reset_parameter``) and the data's ``init_score`` continue, and the result is
+bit-identical to an uninterrupted training run, except where LightGBM draws random numbers (``bagging_fraction``,
 ``feature_fraction``, ``extra_trees``, ``dart``, ``goss``): its generators cannot be saved, so the rounds after a resume
 use new draws. Training runs that LightGBM cannot continue (``boosting="rf"``, ``linear_tree``, ``Dataset(position=)``,
 ``cegb_penalty_feature_*``, several runs on one ``Dataset`` whose raw data is freed) are refused by strategies that
 pause, and start over after a crash.
 
-A second ``train`` with ``init_model=`` is a second phase of the trial: its rounds count on.
+A second ``train`` with ``init_model=`` is a second phase of the trial: its rounds continue the count.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _FOLLOWING_HISTORY = (_EARLY_STOPPING, type(lightgbm.record_evaluation({})))
 
 
 class TrialCallback:
-    """Report every boosting round to a trial or a fold, and end the training run when it is to stop.
+    """Report every boosting round to a trial or a fold, and end the training run when it must stop.
 
     Rounds are absolute: a training run continued with ``init_model=`` counts on from that model's rounds.
 
@@ -127,7 +127,7 @@ class TrialCallback:
             before[:] = [self, *(self._shifted(callback) for callback in before if callback is not self)]
 
     def _continue(self, env: Any) -> Exception | None:
-        """Restore what LightGBM's callbacks know; return how the training run has ended, if nothing of it is left."""
+        """Restore the state of LightGBM's callbacks; return how the training run has ended, if it is complete."""
         phase, number = self._phase, self._trial.trial_number
         path = Path(str(phase.checkpoint))
         self._log = state.read_log(path, number, phase.trained)
@@ -203,7 +203,7 @@ class TrialCallback:
         return ended
 
     def _shifted(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Return a callback that sees the rounds as they would be without the interruption."""
+        """Return a callback that sees the rounds as in an uninterrupted training run."""
         return lambda env: callback(self._seen(env, env.iteration - self._offset, env.evaluation_result_list))
 
     def _seen(self, env: Any, iteration: int, results: Any, end: int | None = None) -> Any:
@@ -238,24 +238,24 @@ class TrialCallback:
             self._trial.plugin.end_phase(is_complete=is_complete)
         self._save_if_due(env.model)
         if (stop or is_complete) and env.iteration + 1 < env.end_iteration:
-            # LightGBM notes no best round for a training run that ends after its last one.
+            # LightGBM records no best round for a training run that ends after its last round.
             raise lightgbm.callback.EarlyStopException(-1 if is_complete else iteration, results)
 
     def _show(self, env: Any, iteration: int, *, is_cut: bool) -> None:
-        """Show a round to the other callbacks; all but early stopping see one that is cut short as the last."""
+        """Show a round to the other callbacks; all but early stopping see an early end as the last round."""
         whole = self._seen(env, iteration, env.evaluation_result_list)
         cut = self._seen(env, iteration, env.evaluation_result_list, iteration + 1)
         for callback in self._others:
             callback(cut if is_cut and not isinstance(callback, _EARLY_STOPPING) else whole)
 
     def _show_end(self, env: Any, iteration: int) -> None:
-        """Let early stopping end the training run, with its best round, as at the last round."""
+        """Run early stopping as at the last round, so that it ends the training run with its best round."""
         for callback in self._others:
             if isinstance(callback, _EARLY_STOPPING):
                 callback(self._seen(env, iteration, env.evaluation_result_list, iteration + 1))
 
     def _train_nothing(self, env: Any, after: list[Callable[[Any], object]], ended: Exception | None = None) -> None:
-        """Let a phase that is over return the model that it was given, or the checkpoint's, without a round."""
+        """Make a completed phase return its initial model, or the checkpoint's, without a round."""
         boosters = getattr(env.model, "boosters", [env.model])
         for booster in boosters:
             booster.update = lambda **_: True

@@ -8,11 +8,11 @@ recorded beside it). An objective named as Amazon SageMaker does, ``validation:l
 
 A trial that is resumed after a pause or a crash needs no change: its model, its evaluation history and the counters of
 early stopping are restored, other callbacks see the rounds as if nothing had happened, and ``num_boost_round`` stays
-the total. The result is bit-identical to an uninterrupted training, except where XGBoost draws random numbers
+the total. The result is bit-identical to an uninterrupted training run, except where XGBoost draws random numbers
 (``subsample``, ``colsample_*``, ``num_parallel_tree``, and ``dart`` without ``seed_per_iteration``): its generator
 cannot be saved, so the rounds after a resume use new draws.
 
-A second ``train`` with ``xgb_model=`` is a second phase of the trial: its rounds count on.
+A second ``train`` with ``xgb_model=`` is a second phase of the trial: its rounds continue the count.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ __all__ = ["TrialCallback", "load_model"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
 _NEWER = ("names", "types")
-"""What checkpoints of earlier versions do not tell of their model."""
+"""Model properties that checkpoints of earlier versions lack."""
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "num_parallel_tree")
 _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
 """The counters of early stopping: public attributes of JSON types."""
 
 
 class TrialCallback(xgboost.callback.TrainingCallback):
-    """Report every boosting round to a trial or a fold, and end the training run when it is to stop.
+    """Report every boosting round to a trial or a fold, and end the training run when it must stop.
 
     Rounds are absolute: a training run continued with ``xgb_model=`` counts on from that model's rounds. The table that
     ``cv`` returns contains the rounds since the trial was resumed.
@@ -91,7 +91,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._learning_rate: str | None = None
 
     def before_training(self, model: Any) -> Any:
-        """Begin a phase of the trial: restore what was interrupted, and leave out what is over."""
+        """Begin a phase of the trial: restore an interrupted phase, and skip a completed one."""
         self._start()
         trial, arguments = self._trial, caller_arguments(("train", "cv"), "num_boost_round")
         is_booster = isinstance(model, xgboost.Booster)
@@ -190,7 +190,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """Say how the phase has ended, and leave no trace in the model."""
+        """Register the end of the phase, and leave no trace in the model."""
         if not self._phase.is_over:
             plugin = self._trial.plugin
             plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
@@ -256,14 +256,14 @@ class TrialCallback(xgboost.callback.TrainingCallback):
 
 
 class _State(msgspec.Struct):
-    """What ``state.json`` of a checkpoint contains."""
+    """The content of a checkpoint's ``state.json``."""
 
     model: Any
     log: dict[str, dict[str, list[Any]]]
     learning_rate: float | str | None
     phases: dict[int, dict[str, Any]]
     early_stopping: list[dict[str, Any]]
-    is_ended: bool = False  # checkpoints of earlier versions do not tell
+    is_ended: bool = False  # checkpoints of earlier versions do not contain it
 
 
 def load_model(trial: TrialRecord) -> Any:
@@ -295,7 +295,7 @@ def load_model(trial: TrialRecord) -> Any:
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint and a training run must have in common.
+    """Return the properties that a checkpoint and a training run must share.
 
     It is read from the arguments: what a booster says of itself depends on whether it was configured.
     """

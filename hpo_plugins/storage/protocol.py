@@ -88,7 +88,7 @@ class StudyStore(Protocol):
         Args:
             report: The report.
             is_patient: Whether to wait for as long as any write does if the storage cannot be reached. During training
-                it waits for seconds only, since the training run must continue.
+                it waits for seconds only, since training must continue.
         """
 
     @abstractmethod
