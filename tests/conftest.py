@@ -1,4 +1,4 @@
-"""What several test files need: both storages, and a search that is cheap to run."""
+"""Fixtures of several test files: both storages, and a search that is cheap to run."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""What epochs cost: measured where they take long enough to tell, predicted for what was not tried."""
+"""The cost of epochs: measured if they take long enough, predicted for untried configurations."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The laws of Bayesian search: what it finds, what it stops, what it says, and that nothing makes it stumble."""
+"""The laws of Bayesian search: its results, stops, messages and robustness."""
 
 import math
 
