@@ -1,4 +1,4 @@
-"""What is compared, and on what: searches, ours and those of other libraries, and the problems that they are given."""
+"""Interfaces of the compared searches, ours and those of other libraries, and of their problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hpo_plugins.space import Parameter
 
 EVALUATIONS = 50
-"""What a black-box search may spend."""
+"""The budget of a black-box search."""
 
 
 class Task(NamedTuple):
@@ -62,7 +62,7 @@ class Problem(NamedTuple):
 
 
 class Trial(Protocol):
-    """What a multi-fidelity search hands out: a configuration, and the epochs that it has behind it."""
+    """An assignment of a multi-fidelity search: a configuration, and its number of trained epochs."""
 
     params: dict[str, Any]
     start_epoch: int

@@ -18,7 +18,7 @@ N_MARKS = 1000
 
 
 class Trace(NamedTuple):
-    """What a search did.
+    """The course of a search.
 
     Attributes:
         best: The best score at 0.1 %, 0.2 %, ... of the budget, shape ``(N_MARKS,)``.
@@ -44,11 +44,11 @@ class Simulation:
     """Workers that train what a search hands out.
 
     Args:
-        problem: What they train.
+        problem: The problem that the workers train.
         searcher: The search.
         seed: Its seed.
         budget: The time after which it is broken off.
-        workers: How many training runs run at once.
+        workers: Number of simultaneous training runs.
         in_seconds: Whether an epoch lasts as long as the problem says, else 1. One that is resumed does not pay again.
     """
 

@@ -1,10 +1,11 @@
-"""What no search can know, for the limits: how good a configuration will be, known after its first epoch.
+"""Oracles that mark the limits of search: they learn a configuration's final value after its first epoch.
 
 Notation
     perfect ranking   random draws of one epoch each, as many as a full training run costs; then the best of all draws
     that
                       has not been trained is trained in full, and so on: no scheduler without a model can be better
-    known finals      our ``Bayesian`` without epochs is told a configuration's best value after one epoch, which counts
+    known finals      our ``Bayesian`` without epochs receives a configuration's best value after one epoch, which
+    counts
                       at once: what a perfect forecast of curves would allow
 """
 
@@ -49,7 +50,7 @@ def perfect_ranking(problem: Problem, seed: int) -> Steps:
 
 
 def known_finals(problem: Problem, seed: int) -> Steps:
-    """Yield the steps of a search that is told everything after one epoch."""
+    """Yield the steps of a search that receives final values after one epoch."""
     tuner = hpo.Tuner(problem.space, hpo.Maximize("value"), strategy=hpo.Bayesian(), seed=seed, max_trials=MAX_KNOWN)
     for trial in tuner:
         score = best_score(problem, trial.params)

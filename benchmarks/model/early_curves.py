@@ -1,4 +1,4 @@
-"""How well the surrogate foretells the ends of curves when a search begins, and all or most training runs are short.
+"""Measure the surrogate's predictions of final values early in a search, when most training runs are short.
 
 Usage: python -m benchmarks early-curves [real|lcbench ...] [--seeds 4]
 

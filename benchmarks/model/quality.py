@@ -1,4 +1,4 @@
-"""How well the surrogate foretells the ends of curves: changes of the model are developed with this, without searches.
+"""Measure the surrogate's predictions of final values, to develop changes of the model without searches.
 
 Usage: python -m benchmarks quality record FILE.json       (once: partial curves, as searches leave them)
        python -m benchmarks quality FILE.json [suite ...]  (fits the model to them)

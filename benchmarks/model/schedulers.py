@@ -4,7 +4,7 @@ Usage: python -m benchmarks schedulers [--orders 40]
 
 ``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_tasks.py``) and
 of LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full training
-runs are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be told.
+runs are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be distinguished.
 """
 
 from __future__ import annotations

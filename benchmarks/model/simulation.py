@@ -1,4 +1,4 @@
-"""How well ``hpo.simulate`` foretells real searches: LCBench, after a pilot study of 20 trials.
+"""Measure the predictions of ``hpo.simulate`` for real searches: LCBench, after a pilot study of 20 trials.
 
 Usage: python -m benchmarks simulation [--instances dev|ID,ID] [--repeats 5] [--trials 20]
 

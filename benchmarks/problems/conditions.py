@@ -74,7 +74,7 @@ def costly(params: dict[str, Any], curve: Curve) -> Curve:
 
 
 class Condition(NamedTuple):
-    """What is done to every curve, and whether the budget is time."""
+    """The transformation of every curve, and whether the budget is time."""
 
     words: str
     change: Callable[[dict[str, Any], Curve], Curve]

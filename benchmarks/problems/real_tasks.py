@@ -64,7 +64,7 @@ class RealTask:
 
     @functools.cached_property
     def recorded(self) -> dict[str, Any]:
-        """What was trained in advance: ``U`` the configurations in the unit cube, ``val`` and ``sec`` by epoch."""
+        """Recorded training runs: ``U`` the configurations in the unit cube, ``val`` and ``sec`` by epoch."""
         found: dict[str, Any] = self.real.recorded()
         return found
 

@@ -1,4 +1,4 @@
-"""What ``scale="auto"`` gains over a linear scale, and what it costs, by the number of decades of the range.
+"""Measure gains and losses of ``scale="auto"`` over a linear scale, by the number of decades of the range.
 
     python -m benchmarks auto-scale
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks auto-scale lcbench

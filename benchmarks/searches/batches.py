@@ -50,7 +50,7 @@ Array = NDArray[np.float64]
 
 
 class Proposal(NamedTuple):
-    """What a variant chooses from: the surrogate, the inputs that run, and the best loss known or expected."""
+    """The input of a variant: the surrogate, the running inputs, and the best loss known or expected."""
 
     model: Model
     running: Array
@@ -71,7 +71,7 @@ class Proposal(NamedTuple):
 
 
 class Several(AcquisitionOptimizer):
-    """The search for configurations, whose result is ranked by something else than one posterior's improvement."""
+    """The search for configurations, ranked by a criterion other than one posterior's improvement."""
 
     def __init__(self, base: AcquisitionOptimizer, value: Callable[[Array], Array]) -> None:
         """Take the other optimizer's candidates and climbs."""

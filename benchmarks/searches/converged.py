@@ -1,4 +1,4 @@
-"""What ``Converged()`` saves, and what it loses, on LCBench.
+"""Measure the savings and losses of ``Converged()`` on LCBench.
 
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks converged [--seeds 3]
 

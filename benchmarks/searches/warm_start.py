@@ -1,4 +1,4 @@
-"""What a warm start saves when the parent is related, and what it costs when it is not.
+"""Measure the savings of a warm start from a related parent, and its cost from an unrelated one.
 
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks warm-start [--seeds 5] [--trials 40] [--kinds none,related]
 

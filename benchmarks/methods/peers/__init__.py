@@ -65,7 +65,7 @@ def versions() -> dict[str, str]:
 
 
 class _FiniteTrial:
-    """A trial that is told the worst value of its search where a training run diverges."""
+    """A trial that reports the worst value of its search when a training run diverges."""
 
     def __init__(self, trial: Trial, seen: list[float]) -> None:
         self._trial, self._seen = trial, seen
