@@ -49,7 +49,8 @@ class Simulation:
         seed: Its seed.
         budget: The time after which it is broken off.
         workers: Number of simultaneous training runs.
-        in_seconds: Whether an epoch lasts as long as the problem says, else 1. One that is resumed does not pay again.
+        in_seconds: Whether an epoch lasts as long as the problem says, otherwise 1. One that is resumed does not pay
+            again.
     """
 
     def __init__(

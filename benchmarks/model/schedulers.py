@@ -1,4 +1,4 @@
-"""Rules of successive halving, replayed on recorded trainings: which one finds good configurations with few epochs?
+"""Rules of successive halving, replayed on recorded training runs: which one finds good configurations with few epochs?
 
 Usage: python -m benchmarks schedulers [--orders 40]
 

@@ -1,4 +1,4 @@
-"""Difficult trainings: what can be done to the curves of LCBench.
+"""Difficult training runs: what can be done to the curves of LCBench.
 
 Whatever is random depends on the configuration alone, by its coordinates in the unit cube rounded to six digits, so
 that it is the same on every machine.

@@ -3,8 +3,7 @@
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks converged [--seeds 3]
 
 A trial is one full training run; 100 are allowed. The mean number of trials until the criterion ends the search, and
-the
-normalised regret then and after all 100: 0 for the best accuracy that any search found, 1 for the median of random.
+the normalised regret then and after all 100: 0 for the best accuracy that any search found, 1 for the median of random.
 """
 
 from __future__ import annotations

@@ -3,12 +3,11 @@
 Usage: python -m benchmarks edges [--seeds 10] [--processes 2] [--json FILE] [case ...]
 
 The function is a bowl whose curves fall as a power of the epoch; the budget is that of 20 full training runs of 27
-epochs,
-one worker. Printed per case: the normalised regret at the end, mean over seeds, and how much worse than random it is in
-standard errors of the difference.
+epochs, one worker. Printed per case: the normalised regret at the end, mean over seeds, and how much worse than random
+it is in standard errors of the difference.
 
 constant     every report is the same number; scored is the bowl that nobody sees
-two values   reports are 1 in a fiftieth of the space, else 0
+two values   reports are 1 in a fiftieth of the space, otherwise 0
 NaN          training runs of half of the space diverge after some epochs; the optimum is at the border
 one          a single parameter
 thirty       thirty parameters, of which three matter

@@ -7,8 +7,9 @@ Ours, every installed peer (``peers/``) and the oracles (``oracles.py``) are com
 ``report.py``.
 
 The budget is that of 20 mean full training runs, or of 5 for each of several workers: in epochs for LCBench with one
-worker, else in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real training runs,
-says. The strategies see this time pass. A training run that is resumed does not pay again; one that diverges ends.
+worker, otherwise in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real training
+runs, says. The strategies see this time pass. A training run that is resumed does not pay again; one that diverges
+ends.
 
 Normalised regret = (best known - best so far) / (best known - median of random), at most 2.
 """

@@ -35,7 +35,7 @@ class AttemptBase(ABC):
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
         journal: Its reports and decisions.
         is_visiting: Whether another process has acquired the trial.
 
@@ -95,7 +95,7 @@ class Attempt(AttemptBase):
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
         is_visiting: Whether another process has acquired the trial.
 
     Attributes:

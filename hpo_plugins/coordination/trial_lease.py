@@ -28,7 +28,7 @@ class TrialLease(Attempt):
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
         silence: Counts trials that end without a report; None for visitors.
 
     Attributes:

@@ -164,7 +164,7 @@ def publish_address() -> None:
 
 
 def find_rank_zero() -> Any | None:
-    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, else None.
+    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, otherwise None.
 
     Raises:
         WorkerError: The ranks run on several machines, or rank 0 does not search.

@@ -225,7 +225,7 @@ def fit_model(
 
     Args:
         history: The study.
-        last: R if curves are modelled, else None.
+        last: R if curves are modelled, otherwise None.
         scale_of: Returns the scale for the losses observed.
     """
     observed = observe(history, last)
@@ -242,7 +242,7 @@ def refit_without_parts(history: History, last: int | None, parts: int) -> list[
 
     Args:
         history: The study.
-        last: R if curves are modelled, else None.
+        last: R if curves are modelled, otherwise None.
         parts: Number of parts into which to divide the trials.
     """
     observed, encoder = observe(history, last), InputEncoder(history.space)

@@ -47,7 +47,7 @@ def suggest(
     Args:
         history: The study.
         seed: Its seed.
-        last: R if curves are modelled, else None.
+        last: R if curves are modelled, otherwise None.
         n_initial: Trials of the initial design; by default ``N_INITIAL_CURVES``, or ``N_INITIAL`` without curves.
         cost: What an epoch costs; if it is seconds, the expected improvement per second is largest.
     """

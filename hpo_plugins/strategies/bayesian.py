@@ -77,9 +77,8 @@ class Bayesian(Strategy):
             the surrogate judges: the better half continues.
         cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while training runs run and predicted
             for new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half
-            and more, else 1. Starting or resuming a training run costs the time that it takes in all cases. Measured
-            times are
-            never the same twice: if a seed must fix the search, use ``"epochs"``.
+            and more, otherwise 1. Starting or resuming a training run costs the time that it takes in all cases.
+            Measured times are never the same twice: if a seed must fix the search, use ``"epochs"``.
 
     Raises:
         InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or

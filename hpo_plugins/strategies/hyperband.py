@@ -87,8 +87,8 @@ class Hyperband(Strategy):
             pauses it with a checkpoint, from which it is resumed if later results put it among the best.
         cost: What an epoch costs: ``"seconds"``, the time that it takes, by whose prediction the surrogate's choice
             divides the expected improvement; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between
-            trials by half and more, else 1. Measured times are never the same twice: if a seed must fix the search, use
-            ``"epochs"``, or ``search="random"``.
+            trials by half and more, otherwise 1. Measured times are never the same twice: if a seed must fix the
+            search, use ``"epochs"``, or ``search="random"``.
 
     Raises:
         InvalidArgument: An argument is not a whole number in its range, ``min_resource > max_resource``, or ``search``
@@ -137,7 +137,7 @@ class Hyperband(Strategy):
         return max_trials is None or max_trials >= sum(self._sizes())
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the paused trial that is now among the best at its rung, highest rung first, else a new trial."""
+        """Return the paused trial that is now among the best at its rung, highest rung first, otherwise a new trial."""
         if self.pause:
             paused = [history[number] for number in history.paused]
             for rung in reversed(self.rungs(0)):

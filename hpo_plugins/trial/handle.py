@@ -52,7 +52,7 @@ class TrainingHandle(ABC):
 
     @property
     def resume_from(self) -> str | None:
-        """Path of the checkpoint to resume from, else None.
+        """Path of the checkpoint to resume from, otherwise None.
 
         With several phases, it is None in phases that ended before the interruption.
         """
