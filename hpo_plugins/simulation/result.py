@@ -29,7 +29,7 @@ class Scenario:
 
     Attributes:
         strategy: The strategy.
-        workers: How many training runs run at the same time.
+        workers: Number of simultaneous training runs.
         runs: One search per task.
     """
 

@@ -77,7 +77,7 @@ class Search:
         self._task = task
         self._budget = budget
         self._idle = list(range(workers))
-        self._next: list[tuple[float, int]] = []  # when each worker's training has its next epoch
+        self._next: list[tuple[float, int]] = []  # when each worker's training run has its next epoch
         self._running: dict[int, _Running] = {}
         self._paused: dict[int, Training] = {}  # by trial: each continues its own
         self._steps: list[tuple[float, float]] = []

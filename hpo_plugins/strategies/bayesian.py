@@ -75,7 +75,7 @@ class Bayesian(Strategy):
             a checkpoint, from which it is resumed when its next epochs are worth most. With False, the first 27 trials,
             or the first fifth of ``max_trials`` if that is fewer, are compared with each other at these epochs before
             the surrogate judges: the better half continues.
-        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while training runs run and predicted
+        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured during training and predicted
             for new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half
             and more, otherwise 1. Starting or resuming a training run costs the time that it takes in all cases.
             Measured times are never the same twice: if a seed must fix the search, use ``"epochs"``.
