@@ -1,4 +1,4 @@
-"""Text from a study as a terminal, a log or a page shows it: as text, never as a command.
+"""Make text from a study safe for terminals, logs and pages, which then show it as text, never as a command.
 
 A study file may come from a stranger. Its names, values and errors can contain terminal escapes, which write to the
 clipboard or clear the screen, and characters that turn the order of a line round.
@@ -24,7 +24,7 @@ def printable(text: object, *, lines: bool = False) -> str:
 
     Args:
         text: The text, or an object to show as its ``str``.
-        lines: Whether line breaks and tabs stay what they are.
+        lines: Whether to keep line breaks and tabs.
     """
     plain = str(text)
     if plain.isascii() and plain.isprintable():
@@ -77,7 +77,7 @@ def _argument(value: object) -> object:
         return value
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001 - the handler reports it; no training ends for a message
+    except Exception:  # noqa: BLE001 - the handler reports it; no training run ends for a message
         return value
     shown = _in_a_log(text)
     return value if shown == text else shown

@@ -3,8 +3,8 @@
 HpoError
 ├── InvalidArgument      a wrong range, scale, limit or combination            (also a ValueError)
 ├── InvalidReport        an epoch or a metric value that cannot be recorded    (also a ValueError)
-│   └── MetricNotFound   the training does not report the objective's metric
-├── NothingReported      trainings end without reporting anything, or nothing has a value yet
+│   └── MetricNotFound   the training run does not report the objective's metric
+├── NothingReported      training runs end without reporting anything, or nothing has a value yet
 ├── CheckpointError      a checkpoint cannot be used: missing, damaged, of another model, or not passed on
 ├── WorkerError          workers cannot be started, or die before they train
 ├── StorageError         the storage cannot be opened, read or written
@@ -25,7 +25,7 @@ from hpo_plugins._text import printable
 class HpoError(Exception):
     """Base class of every error that this library raises on purpose.
 
-    Anything else that comes out of this library is a defect: please report it.
+    Any other exception from this library is a defect; please report it.
     """
 
     def __str__(self) -> str:
@@ -34,30 +34,30 @@ class HpoError(Exception):
 
 
 class InvalidArgument(HpoError, ValueError):
-    """An argument is not allowed; the message says what is.
+    """An argument is not allowed; the message names the allowed values.
 
-    Cause: a range, a scale, a limit, a condition or a combination that cannot be used. It comes when the object is
-    made, before anything is trained.
+    Cause: a range, a scale, a limit, a condition or a combination that cannot be used. It is raised when the object is
+    created, before any training.
 
     What to do: correct the argument that the message names.
     """
 
 
 class InvalidReport(HpoError, ValueError):
-    """A report's epoch or metrics cannot be recorded; nothing of the report was.
+    """A report's epoch or metrics cannot be recorded; no part of the report was recorded.
 
-    Cause: an epoch that goes backwards or is no whole number, an objective that is no number, or another training that
-    reports to the same trial: a fold, a second model, a copy in another process.
+    Cause: an epoch that goes backwards or is no whole number, an objective that is no number, or another training run
+    that reports to the same trial: a fold, a second model, a copy in another process.
 
-    What to do: count epochs on over the phases of a training; loop over ``trial.folds(n)`` for folds; train another
-    configuration in another trial.
+    What to do: continue the count of epochs over the phases of a training run; loop over ``trial.folds(n)`` for folds;
+    train another configuration in another trial.
     """
 
 
 class MetricNotFound(InvalidReport):
     """The first epoch was reported without the objective's metric.
 
-    Cause: a name that the training does not report, or a validation that does not run.
+    Cause: a name that the training run does not report, or a validation that does not run.
 
     What to do: use one of the names that the message lists, such as the nearest one; or put the callback that computes
     the metric before ``TrialCallback``.
@@ -65,8 +65,8 @@ class MetricNotFound(InvalidReport):
     Args:
         metric: The objective's metric.
         reported: The names of the metrics that were reported.
-        hint: What to do about it.
-        when: When it was not reported.
+        hint: The cure, in words.
+        when: The time at which it was missing, in words.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class MetricNotFound(InvalidReport):
 
 
 class NothingReported(HpoError):
-    """The first trainings of a search all ended without a report, or no trial has a value yet.
+    """The first training runs of a search all ended without a report, or no trial has a value yet.
 
-    Cause: a training that was not given the callback; or a question for the best trial that comes too early.
+    Cause: a training run without the callback, or a request for the best trial before any trial has a value.
 
-    What to do: pass ``TrialCallback(trial)`` to the training, or call ``trial.report``. To skip a configuration on
+    What to do: pass ``TrialCallback(trial)`` to the training run, or call ``trial.report``. To skip a configuration on
     purpose, call ``trial.fail(reason)``.
     """
 
@@ -103,9 +103,9 @@ class CheckpointError(HpoError):
     """A checkpoint cannot be used; the trial is released unchanged, and the message says what to do.
 
     Cause: it is missing (a folder was moved, machines do not share it), damaged, of another model, may contain code, or
-    was not passed on to the framework.
+    was not passed to the framework.
 
-    What to do: put it back, pass ``trial.resume_from`` to the training, or train the trial from the start again:
+    What to do: restore it, pass ``trial.resume_from`` to the training run, or train the trial from the start again:
     ``tuner.restart(number)``.
     """
 
@@ -116,8 +116,8 @@ class WorkerError(HpoError):
     Cause: a training function that cannot be pickled or imported, resources that no machine has, workers that die at
     once, or ranks that do not train the same trial.
 
-    What to do: define the function at the top of a module, under ``if __name__ == "__main__":`` only the call; look at
-    what the workers have printed.
+    What to do: define the function at the top of a module, and only call it under ``if __name__ == "__main__":``; read
+    the output of the workers.
     """
 
 
@@ -127,7 +127,7 @@ class StorageError(HpoError):
     Cause: a path or URL that is wrong, a server that is away for more than five minutes, a disk that is full when a
     study is made, a file of another version or program, or one that is damaged.
 
-    What to do: what the message says; no result that was recorded is lost. Run the script again.
+    What to do: follow the message, and run the script again; no recorded result is lost.
     """
 
 
@@ -143,7 +143,7 @@ class StudyNotFound(StorageError, LookupError):
 class StudyMismatch(StorageError):
     """The stored study was defined differently.
 
-    Cause: the script has another space, objective, strategy or seed than when the study was made.
+    Cause: the script has another space, objective, strategy or seed than at the study's creation.
 
     What to do: restore the definition to continue the study, or give another ``name=`` to start a new one. Limits
     (``max_trials``, ``max_runtime``, ``max_parallel``, ``stop_when``) may change.
@@ -178,7 +178,7 @@ class MissingDependency(HpoError, ModuleNotFoundError):
 def nearest_name(wanted: str, names: Iterable[str]) -> str | None:
     """Return the name that was most likely meant, None if none is similar.
 
-    A metric of the validation is never taken for one of the training: tuning for it would be a mistake.
+    It never suggests a training metric for a validation metric, because tuning for it would be a mistake.
     """
     by_folded = {name.casefold().replace("-", "_"): name for name in names}
     folded = wanted.casefold().replace("-", "_")

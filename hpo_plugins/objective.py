@@ -18,7 +18,7 @@ class Objective:
     negative choose the same configurations.
 
     Args:
-        metric: The name under which the training reports it.
+        metric: The name under which the training run reports it.
         at: Which epoch gives a trial its value: the ``"best"`` or the ``"last"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is recorded of a study: the rows that a storage keeps, and the frozen records that users read."""
+"""The records of a study: the rows that a storage keeps, and the frozen records that users read."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What is known of a trial.
+    """The record of a trial.
 
     Attributes:
         number: Its number in the study, from 0.
         params: Its configuration.
         state: Its state.
-        value: The objective at its best or last epoch, as the objective says; None before the first report and for
+        value: The objective at its best or last epoch, as the objective defines; None before the first report and for
             a failed trial.
         epochs: The last epoch that was reported, 0 before the first.
         curve: Epoch to the objective's value, where it is finite.
-        metrics: Epoch to ``{name: value}``, everything that was reported.
+        metrics: Epoch to ``{name: value}``, all reported metrics.
         checkpoint: Path of the checkpoint to resume from, or None.
-        best_epoch: The epoch that ``value`` is of; None without a value.
+        best_epoch: The epoch of ``value``; None without a value.
         best_checkpoint: Path of the checkpoint of that epoch; None if none was saved (``Tuner(checkpoints="best")``).
-        stop_reason: Why it ended or was paused, in words: the rule, and after a colon what it has found.
+        stop_reason: Why it ended or was paused, in words: the rule and, after a colon, its reason.
         error: The error that made it fail, with its type.
         started_at: When it was started, in seconds since 1970 by the storage's clock.
         ended_at: When it ended, by the same clock; None until then.
-        attempts: How often a worker acquired it: 1, plus 1 each time it was resumed or retried.
+        attempts: Number of acquisitions: 1, plus 1 for each resume or retry.
         definition: Its training definition, if the study has several.
         parent: The study that it was trained in, if it comes from an earlier one (``warm_start``).
         folds: The curve of each fold, if it was trained in folds (``Trial.folds``): then ``curve``, ``metrics`` and
@@ -109,13 +109,13 @@ class TrialRecord:
 
 
 class Decision(NamedTuple):
-    """What becomes of a training after an epoch, or of a trial.
+    """The decision on a training run after an epoch, or on a trial.
 
     Attributes:
         state: The state that the trial takes. PAUSED: it keeps its checkpoint, and the strategy may resume it. STOPPED:
-            it has ended early, for good. COMPLETED and FAILED: it has ended, too.
-        rule: The rule that has decided, in a few words; trials are counted by it.
-        detail: What the rule has found, in words and numbers; empty if there is nothing to add.
+            it has ended early, permanently. COMPLETED and FAILED: it has ended, too.
+        rule: The rule that has decided, in a few words; the summary counts trials by it.
+        detail: The rule's reason in words and numbers; may be empty.
     """
 
     state: TrialState
@@ -124,7 +124,7 @@ class Decision(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The rule, and after a colon what it has found."""
+        """The rule and, after a colon, its reason."""
         return reason_of(self.rule, self.detail)
 
 
@@ -135,16 +135,16 @@ def reason_of(rule: str, detail: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a trial is trained and saved: where its next attempt begins.
+    """The saved progress of a trial, from which its next attempt begins.
 
-    ``Progress()`` is a trial that is trained from the start.
+    ``Progress()`` is a trial that starts from scratch.
 
     Attributes:
-        fold: How many of its folds have ended: the fold that everything else here belongs to.
+        fold: Number of its ended folds, which is the index of the fold that the other fields describe.
         start_epoch: The epoch that the next attempt resumes from.
         checkpoint: The checkpoint of that epoch, relative to the root of the checkpoints.
         best_checkpoint: The checkpoint of its best epoch, if such are kept.
-        best_checkpoint_epoch: The epoch that it is of.
+        best_checkpoint_epoch: The epoch of that checkpoint.
         phases: The epoch after which each phase of the current fold began, in the order in which they began; empty if
             there is one phase, from the first epoch.
     """
@@ -166,17 +166,17 @@ class TrialRow:
     """A trial as stored.
 
     Attributes:
-        attempts: How often it was acquired; identifies the current lease.
-        failed_attempts: How many attempts ended with a worker that died, or with an exception to retry on.
+        attempts: Number of acquisitions; identifies the current lease.
+        failed_attempts: Number of attempts that ended with the death of a worker, or with an exception to retry on.
         worker: The worker that holds the lease.
         lease_until: When the lease expires unless it is renewed; None once it was released.
         decision: The state that the trial takes when the current attempt ends, as decided while it ran.
         rule: The rule by which it has ended, was paused or is to end; None before.
-        detail: What the rule has found.
-        folds: In how many folds it is trained, None if in none.
+        detail: The rule's reason.
+        folds: Number of its folds, None without folds.
         phase: How many phases the current attempt has begun, as far as it is stored: 0 may also be the only one.
         point: Which of the points that users have given it tries, None if its configuration is the strategy's.
-        progress: How far it is trained and saved.
+        progress: Its saved progress.
     """
 
     number: int
@@ -237,16 +237,16 @@ class PointRow(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What has changed in a study since a revision.
+    """The changes of a study since a revision.
 
     Attributes:
         revision: The study's current revision.
-        acquisitions: How often a trial was acquired so far.
+        acquisitions: Number of acquisitions so far.
         now: The storage's clock, in seconds since 1970.
         trials: The rows that have changed.
-        reports: The new reports, in the order in which they were written; to be iterated over once.
-        runtime: Seconds for which the study has been worked on, up to ``now``.
-        points: What was enqueued, in that order.
+        reports: The new reports, in the order in which they were written; iterate over them once only.
+        runtime: The study's runtime in seconds, up to ``now``.
+        points: The enqueued configurations, in order.
     """
 
     revision: int
@@ -267,10 +267,10 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The decision that a worker trains a trial: a new one (``attempt == 1``), or one to be resumed or retried.
+    """The assignment of a trial to a worker: a new one (``attempt == 1``), or one to resume or retry.
 
     Attributes:
-        lease_seconds: How long the lease lasts from the moment it is written.
+        lease_seconds: Lifetime of the lease from its write, in seconds.
         point: Which of the points that users have given a new trial tries.
     """
 
@@ -347,7 +347,7 @@ def decode_metrics(metrics: dict[str, float] | str) -> dict[str, float]:
 
 
 def plain_metrics(metrics: object, objective: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Return metrics as Python floats, and why those that are not single numbers are left out, by name.
+    """Return metrics as Python floats, and by name the reasons why other values are left out.
 
     Args:
         metrics: Name to a Python or numpy number, or a tensor of one element of any framework.

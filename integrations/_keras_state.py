@@ -1,4 +1,4 @@
-"""The state of a Keras training as arrays and JSON, for checkpoints.
+"""The state of a Keras training run as arrays and JSON, for checkpoints.
 
 It contains the model's variables, seed generators included; every optimiser that hangs on the model; the history and
 the counters of Keras's own callbacks; and the states of the random generators.
@@ -26,7 +26,7 @@ COUNTERS = {
     keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
 }
-"""What Keras's callbacks, and classes that are derived from them, carry from epoch to epoch."""
+"""Attributes that Keras's callbacks, and classes derived from them, carry from epoch to epoch."""
 
 
 class OptimizerState(NamedTuple):
@@ -36,7 +36,7 @@ class OptimizerState(NamedTuple):
     trains: list[int]
 
     def trains_all(self, places: list[int]) -> bool:
-        """Return whether it was built for all of some variables: Keras refuses to train others."""
+        """Return whether it was built for all given variables; Keras refuses to train others."""
         return set(places) <= set(self.trains)
 
 
@@ -94,10 +94,10 @@ def write(path: Path, model: Any, callbacks: list[Any], data: Any, phases: dict[
     Args:
         path: Where to write it.
         model: The model.
-        callbacks: The callbacks of the training.
-        data: The training's ``x``.
+        callbacks: The callbacks of the training run.
+        data: The training run's ``x``.
         phases: What is kept of the phases before, by number.
-        is_ended: Whether another callback has ended the training after this epoch.
+        is_ended: Whether another callback has ended the training run after this epoch.
     """
     history = next((c for c in callbacks if isinstance(c, keras.callbacks.History)), None)
     counting = _counting(callbacks)
@@ -137,7 +137,7 @@ def _places(optimizer: Any, model: Any, places: dict[int, int]) -> list[int]:
 
 
 def _counting(callbacks: list[Any]) -> list[tuple[Any, tuple[str, ...]]]:
-    """Return the callbacks that count, with the names of their counters."""
+    """Return the callbacks with counters, and the names of these."""
     return [
         (callback, next(names for cls, names in COUNTERS.items() if isinstance(callback, cls)))
         for callback in callbacks
@@ -191,7 +191,7 @@ def restore_model(checkpoint: Checkpoint, model: Any, path: Path, trial: int) ->
         difference = f"it has {len(checkpoint.optimizers)} optimisers, and this training's has {len(optimizers)}"
         raise of_another_model(path, trial, difference)
     here = [type(optimizer).__name__ for optimizer in optimizers]
-    there = checkpoint.state.get("optimizer_types", here)  # checkpoints of earlier versions do not tell
+    there = checkpoint.state.get("optimizer_types", here)  # checkpoints of earlier versions do not contain it
     if there != here:
         difference = f"its optimisers are {', '.join(there)}, and this training's {', '.join(here)}"
         raise of_another_model(path, trial, difference)
@@ -252,7 +252,7 @@ def restore_callbacks(checkpoint: Checkpoint, callbacks: list[Any]) -> None:
 
 
 def data_state(data: Any) -> dict[str, Any]:
-    """Return the state of training data: that of the random generators in it, and its own if it tells."""
+    """Return the state of training data: that of its random generators, and its own if it has one."""
     generators = random_state.generators_of(random_state.owners_in(data))
     own = data.state_dict() if _tells(data) else None
     return {"generators": [random_state.state_of(generator) for generator in generators], "own": own}
@@ -287,7 +287,7 @@ def why_not_restored(data: Any) -> str | None:
             )
         if data.workers > 1 and random_state.generators_of([data]):
             return f"The generators in the workers of {type(data).__name__} cannot be saved: use workers=1."
-    if type(data).__module__.startswith("tensorflow") and keras.backend.backend() != "tensorflow":  # else it is said
+    if type(data).__module__.startswith("tensorflow") and keras.backend.backend() != "tensorflow":  # otherwise: warning
         return (
             "The shuffling of tf.data cannot be saved: a training that resumes shuffles its data anew, and is equal in "
             "distribution to an uninterrupted one, not in every bit."
@@ -304,6 +304,6 @@ def _tells(data: Any) -> bool:
 
 
 def restore_history(saved: list[Any], callbacks: list[Any]) -> None:
-    """Give the history callback the epochs and metrics of a training that was interrupted."""
+    """Restore the epochs and metrics of an interrupted training run in the history callback."""
     for history in (c for c in callbacks if isinstance(c, keras.callbacks.History)):
         history.epoch, history.history = saved

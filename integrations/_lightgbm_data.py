@@ -1,8 +1,8 @@
-"""The data sets of a LightGBM training that resumes.
+"""The data sets of a LightGBM training run that resumes.
 
 When ``lightgbm.train`` continues a model, it replaces the ``init_score`` of the user's ``Dataset`` objects by the
-model's predictions, and it cannot continue on a ``Dataset`` whose raw data it has freed. Both outlive the training: the
-next trial that uses the same objects would begin from another trial's scores.
+model's predictions, and it cannot continue on a ``Dataset`` whose raw data it has freed. Both changes outlive the
+training run, so the next trial that uses the same objects would begin from another trial's scores.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from hpo_plugins.trial import TrainingHandle
 _PREPARES = "reduced_valid_sets"
 """A variable that only ``lightgbm.train`` has, from before it constructs its data."""
 _given: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-"""The ``init_score`` that the user gave to each Dataset of a training."""
+"""The ``init_score`` that the user gave to each Dataset of a training run."""
 
 
 class TrainingData:
-    """The data sets of one training.
+    """The data sets of one training run.
 
     Args:
         datasets: The training data and the validation data.
 
-        params: The training's parameters.
+        params: The training run's parameters.
 
     Attributes:
-        why_not_resumed: Why a resumed training would differ from an uninterrupted one, None if it would not.
+        why_not_resumed: Why a resumed training run would differ from an uninterrupted one, None if it would not.
     """
 
     def __init__(self, datasets: Sequence[Any], params: Mapping[str, Any]) -> None:
-        """Note what the user gave, before LightGBM changes it."""
+        """Record the user's values before LightGBM changes them."""
         self.datasets = datasets
         self._n_classes = int(value_of(params, "num_class", "num_classes") or 1)
         self.why_not_resumed = _why_not_resumed(datasets[0], {**(datasets[0].params or {}), **params})
@@ -47,11 +47,11 @@ class TrainingData:
             _watch(data)
 
     def continue_from(self, path: str, model: Any, number: int) -> None:
-        """Let the training continue a trial's checkpoint with the scores that an uninterrupted training would have.
+        """Continue a trial's checkpoint with the scores that an uninterrupted training run would have.
 
         Args:
             path: The checkpoint.
-            model: What LightGBM has read from it.
+            model: The model that LightGBM has read from it.
             number: The trial.
 
         Raises:
@@ -71,12 +71,12 @@ class TrainingData:
             raise of_another_model(Path(path), number, str(error)) from error
 
     def start_over(self) -> None:
-        """Let the training begin without the model that it was to continue."""
+        """Begin the training run without the model that it should have continued."""
         for data in self.datasets:
             _restore(data)
 
     def release(self, booster: Any) -> None:
-        """Give the user's Dataset objects back as they were, once a booster has its scores from them.
+        """Restore the user's Dataset objects, once a booster has its scores from them.
 
         Args:
             booster: The booster; it must not take the data for new.
@@ -106,7 +106,7 @@ def value_of(params: Mapping[str, Any], *names: str) -> Any:
 
 
 def boosting_of(params: Mapping[str, Any]) -> str:
-    """Return the kind of boosting that a training uses."""
+    """Return the kind of boosting that a training run uses."""
     return str(value_of(params, "boosting", "boosting_type", "boost") or "gbdt")
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint of a LightGBM training: a model that LightGBM reads, with the evaluation history."""
+"""The checkpoint of a LightGBM training run: a model that LightGBM reads, with the evaluation history."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DRAWING = {"extra_trees": ("extra_trees", "extra_tree"), "use_quantized_grad": 
 """Parameters that draw if they are on, with their aliases."""
 _XENDCG = ("rank_xendcg", "xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart")
 _STRUCTURE = ("num_class=", "num_tree_per_iteration=", "max_feature_idx=", "objective=")
-"""Lines of a saved model that are the same in every round of a training."""
+"""Lines of a saved model that are the same in every round of a training run."""
 Evaluation = list[tuple[str, str, float, bool]]
-"""What one round reports: data, metric, value, whether higher is better."""
+"""The report of one round: data, metric, value, whether higher is better."""
 
 
 def results_of(evaluation: Evaluation) -> list[Any]:
@@ -65,7 +65,7 @@ def read_log(path: Path, trial: int, rounds: int) -> list[Evaluation]:
 
 
 def rounds_of(phase: Phase) -> int:
-    """Return how many rounds the model of a phase's checkpoint has."""
+    """Return the number of rounds of the model of a phase's checkpoint."""
     text = Path(str(phase.checkpoint)).read_text(encoding="utf-8", errors="replace")
     per_round = text.partition("num_tree_per_iteration=")[2].partition("\n")[0]
     return text.count("\nTree=") // (int(per_round) if per_round.isdecimal() else 1)
@@ -88,7 +88,7 @@ def check_structure(path: Path, model: Any, number: int) -> None:
 
 
 def draws_of(params: Mapping[str, Any]) -> list[str]:
-    """Return the parameters with which a training draws random numbers."""
+    """Return the parameters with which a training run draws random numbers."""
     drawn = [
         f"{name}={value}"
         for name, aliases in _SAMPLING.items()
@@ -103,6 +103,6 @@ def draws_of(params: Mapping[str, Any]) -> list[str]:
 
 
 def draw_anew(env: Any, trained: int) -> None:
-    """Give a resumed training other seeds, else it repeats the draws of the first rounds."""
+    """Change the seeds of a resumed training run, so that it does not repeat the draws of the first rounds."""
     base = int(env.params.get("seed") or env.params.get("random_state") or 0)
     env.model.reset_parameter({name: (base + trained * 1_000_003 + place) % 2**31 for place, name in enumerate(_SEEDS)})

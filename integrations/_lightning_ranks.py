@@ -1,4 +1,4 @@
-"""The ranks of a Lightning training: what rank 0 answers for all, and how they end."""
+"""The ranks of a Lightning training run: rank 0's answers for all, and the exit of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_ranks(trainer: Any, trial: TrainingHandle) -> None:
 
 
 def from_rank_zero(trainer: Any, ask: Callable[[], T]) -> T:
-    """Return what rank 0 answers, or raise what it raises, on every rank."""
+    """Return rank 0's answer, or raise its exception, on every rank."""
     return ask_rank_zero(ask, lambda answer: broadcast(trainer, answer), is_rank_zero=trainer.is_global_zero)
 
 
@@ -38,7 +38,7 @@ def broadcast(trainer: Any, answer: Any) -> Any:
 
 
 def leave_at_exit() -> None:
-    """Let this process leave the process group when it exits, however many trainings it runs."""
+    """Make this process leave the process group when it exits, once for any number of training runs."""
     atexit.unregister(_leave_process_group)
     atexit.register(_leave_process_group)
 

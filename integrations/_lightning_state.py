@@ -1,4 +1,4 @@
-"""A Lightning training's checkpoint as a file, and the random generators of its data loaders."""
+"""The checkpoint file of a Lightning training run, and the random generators of its data loaders."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hpo_plugins.trial import Fold, TrainingHandle, visit_trial
 
 
 def allow_trials_in_checkpoints() -> None:
-    """Let PyTorch load checkpoints of modules that keep their trial in ``save_hyperparameters()``.
+    """Allow PyTorch to load checkpoints of modules that keep their trial in ``save_hyperparameters()``.
 
-    PyTorch executes nothing but what is allowed: here, a function that stores plain values.
+    PyTorch executes allowed functions only: here, one that stores plain values.
     """
     import torch
 
@@ -27,7 +27,7 @@ def allow_trials_in_checkpoints() -> None:
 
 
 def generator_states(trainer: Any) -> list[str]:
-    """Return the states of the generators that the training's data loaders were given."""
+    """Return the states of the generators that the training run's data loaders were given."""
     return [random_state.state_of(generator) for generator in _generators(trainer)]
 
 
@@ -39,13 +39,13 @@ def has_persistent_workers(trainer: Any) -> bool:
 def restore_generators(trainer: Any, states: list[str], random: dict[str, Any]) -> None:
     """Restore the generators, after Lightning has begun to draw the order of the first epoch, and draw it again.
 
-    Lightning creates the iterator of the first epoch before any hook that knows the data loaders; a later epoch's is
-    created anew, which draws a seed for its workers unless they are persistent. So the first one is thrown away, and
-    another is created from the restored states, as it would have been without the interruption.
+    Lightning creates the iterator of the first epoch before any hook that knows the data loaders; it creates another
+    one for each later epoch, which draws a seed for its workers unless they are persistent. This function therefore
+    discards the first iterator, and creates another from the restored states, as without the interruption.
 
     Args:
-        trainer: The trainer, when the training starts.
-        states: What ``generator_states`` returned.
+        trainer: The trainer, when the training run starts.
+        states: The result of ``generator_states``.
         random: The states of the process's generators.
     """
     generators = _generators(trainer)
@@ -84,13 +84,13 @@ def why_not_restored(trainer: Any) -> str | None:
 
 
 def warn_of_data_and_files(trainer: Any, trial: TrainingHandle) -> None:
-    """Say at the first start what a resume cannot restore."""
+    """Warn at the first start of state that a resume cannot restore."""
     if trial.plugin.can_pause and (reason := why_not_restored(trainer)) is not None:
         trial.plugin.warn_once("lightning data", reason)
     for callback in trainer.checkpoint_callbacks:
         if getattr(callback, "dirpath", None) is not None:
             path = Path(callback.dirpath, callback.filename or "")
-            is_apart = getattr(callback, "_enable_version_counter", True)  # it takes no name that is taken
+            is_apart = getattr(callback, "_enable_version_counter", True)  # it refuses a name in use
             warn_of_shared_path(trial, callback, path, is_apart=is_apart)
 
 
@@ -125,7 +125,7 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
         pl_module: The model.
         allow_code: Whether it may contain objects whose loading runs code.
     """
-    if path.is_dir():  # sharded: read by the training's own strategy
+    if path.is_dir():  # sharded: read by the training run's own strategy
         return
     try:
         import torch
@@ -155,7 +155,7 @@ def check(path: Path, number: int, pl_module: Any, *, allow_code: bool) -> None:
 def refuse_other_modules(pl_module: Any, path: Path, number: int) -> Any:
     """Raise CheckpointError when a module loads a state with other entries than its own, until the result is removed.
 
-    Until it is loaded, neither is final: the module may create layers late, and its hooks may change what is loaded.
+    Neither is final before the load: the module may create layers late, and its hooks may change the state.
 
     Args:
         pl_module: The module.
@@ -176,7 +176,7 @@ def refuse_other_modules(pl_module: Any, path: Path, number: int) -> Any:
 
 
 def epochs_of(checkpoint: dict[str, Any]) -> int:
-    """Return how many epochs the training of a Lightning checkpoint had trained."""
+    """Return the number of trained epochs in a Lightning checkpoint."""
     try:
         return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     except (KeyError, TypeError):
@@ -184,7 +184,7 @@ def epochs_of(checkpoint: dict[str, Any]) -> int:
 
 
 def optimizers_in(checkpoint: dict[str, Any]) -> list[list[int]] | None:
-    """Return how many parameters each group of each optimizer in a checkpoint has; None if it does not tell."""
+    """Return the number of parameters of each group of each optimizer in a checkpoint; None if it is missing."""
     try:
         return [
             [len(group["params"]) for group in optimizer["param_groups"]]
@@ -195,18 +195,18 @@ def optimizers_in(checkpoint: dict[str, Any]) -> list[list[int]] | None:
 
 
 def check_optimizers(saved: list[list[int]], loaded: dict[str, Any], trainer: Any, path: Path, number: int) -> None:
-    """Raise CheckpointError if a training's optimizers are not those of its checkpoint.
+    """Raise CheckpointError if a training run's optimizers are not those of its checkpoint.
 
     Args:
-        saved: What ``optimizers_in`` returned.
-        loaded: What the callback has kept in the checkpoint.
+        saved: The result of ``optimizers_in``.
+        loaded: The callback's own state in the checkpoint.
         trainer: The trainer.
         path: The checkpoint.
         number: The trial.
     """
     own = [[len(group["params"]) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
     names = [type(optimizer).__name__ for optimizer in trainer.optimizers]
-    there = loaded.get("optimizers", names)  # checkpoints of earlier versions do not tell
+    there = loaded.get("optimizers", names)  # checkpoints of earlier versions do not contain it
     if (saved, there) != (own, names):
         raise of_another_model(
             path,
@@ -217,7 +217,7 @@ def check_optimizers(saved: list[list[int]], loaded: dict[str, Any], trainer: An
 
 
 def load_model(trial: TrialRecord, model: Any, *, allow_code_in_checkpoints: bool = False) -> Any:
-    """Give a module the weights that a trial had at its best epoch, and return it.
+    """Load a trial's weights at its best epoch into a module, and return it.
 
     ``Module.load_from_checkpoint(trial.best_checkpoint)`` works, too, if the module saves its hyperparameters.
 
@@ -247,7 +247,7 @@ def load_model(trial: TrialRecord, model: Any, *, allow_code_in_checkpoints: boo
 
 
 def load_weights(path: Path, pl_module: Any, *, allow_code: bool) -> None:
-    """Give a module that trains nothing now the weights of a checkpoint, if it has the same."""
+    """Load the weights of a checkpoint into a module that trains nothing now, if they fit."""
     if path.is_dir():
         return
     import torch

@@ -1,7 +1,7 @@
 """The states of this process's random generators as plain strings, numbers and lists, for checkpoints.
 
 They are those of Python, of numpy's global generator and, if PyTorch is loaded, of PyTorch: with them, a resumed
-training draws what it would have drawn without the interruption.
+training run draws the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What several callbacks need: their trial, the arguments of the framework's function, and errors."""
+"""Helpers of several callbacks: their trial, the arguments of the framework's function, and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def best_rounds_of(record: TrialRecord) -> tuple[Path, int]:
-    """Return a checkpoint of a trial of boosting rounds, and how many of its rounds are the best model.
+    """Return a checkpoint of a boosting trial, and the number of its rounds in the best model.
 
     Raises:
         CheckpointError: There is no checkpoint that has that many.
@@ -34,7 +34,7 @@ def hint_of_order(error: MetricNotFound, callback: object, callbacks: Collection
     Args:
         error: The error.
         callback: Our callback.
-        callbacks: All callbacks of the training, in their order; XGBoost before 3.1 knows no order.
+        callbacks: All callbacks of the training run, in their order; XGBoost before 3.1 knows no order.
     """
     if not isinstance(callbacks, Sequence):
         return error
@@ -48,10 +48,10 @@ def hint_of_order(error: MetricNotFound, callback: object, callbacks: Collection
 
 
 def ask_rank_zero(ask: Callable[[], T], broadcast: Callable[[Any], Any], *, is_rank_zero: bool) -> T:
-    """Return on every rank what rank 0 answers, or raise there what it raises: no rank may be left waiting.
+    """Return rank 0's answer, or raise its exception, on every rank, so that no rank is left waiting.
 
     Args:
-        ask: What rank 0 does; others do not call it.
+        ask: Called on rank 0 only.
         broadcast: Returns rank 0's argument on every rank.
         is_rank_zero: Whether this is rank 0.
     """
@@ -70,12 +70,12 @@ def ask_rank_zero(ask: Callable[[], T], broadcast: Callable[[Any], Any], *, is_r
 def caller_arguments(functions: Collection[str], variable: str) -> Mapping[str, Any]:
     """Return the arguments and variables of the framework's function that is calling us, empty if it is not found.
 
-    Frameworks do not tell callbacks everything that they were called with. All of it are local variables of the
-    function further up the stack.
+    Frameworks do not pass all their arguments to callbacks. These are local variables of the function further up the
+    stack.
 
     Args:
         functions: The names that the function may have.
-        variable: A variable that tells it apart from other functions of these names.
+        variable: A variable that distinguishes it from other functions of these names.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -127,25 +127,25 @@ def not_of_the_best(path: Path, record: TrialRecord, epoch: int) -> CheckpointEr
 
 
 def of_another_model(path: Path, number: int, difference: str) -> CheckpointError:
-    """Return the error that a checkpoint does not fit the training's model.
+    """Return the error that a checkpoint does not fit the training run's model.
 
     Args:
         path: The checkpoint.
         number: The trial.
-        difference: In what they differ.
+        difference: Their difference.
     """
     return CheckpointError(f"The checkpoint {path} is of another model: {difference}. {cure(number)}")
 
 
 def begins_elsewhere(number: int, start: int, begins: int, how: str, unit: str = "epoch") -> HpoError:
-    """Return the error that a training does not begin where its trial does.
+    """Return the error that a training run does not begin where its trial does.
 
     Args:
         number: The trial.
-        start: The epoch after which the trial is to be trained, 0 if it is new.
-        begins: The epoch after which this training begins.
-        how: What to do about it.
-        unit: What is counted.
+        start: The epoch after which the trial must continue, 0 if it is new.
+        begins: The epoch after which this training run begins.
+        how: The cure, in words.
+        unit: The counted unit.
     """
     if start:
         return CheckpointError(
@@ -167,7 +167,7 @@ def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, 
         trial: The trial that begins.
         callback: The framework's callback that writes.
         path: Where to.
-        is_apart: Whether it writes beside the files of others that it finds: then only trials at the same time collide.
+        is_apart: Whether it keeps existing files of others, so that only simultaneous trials collide.
     """
     session, number = trial.plugin.visit().session, trial.trial_number
     first = _writers.setdefault(session, {}).setdefault(str(path.absolute()), number)
@@ -184,5 +184,5 @@ def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, 
 
 
 def cure(number: int) -> str:
-    """Return what to do about a checkpoint of a trial that cannot be used."""
+    """Return the cure for a trial's unusable checkpoint, in words."""
     return f"Put the right file back, or train the trial from the start again: tuner.restart({number})."

@@ -1,4 +1,4 @@
-"""What the callbacks of several trackers need: what a trial is called there, and what is written of it."""
+"""Helpers of several trackers' callbacks: names of trials, and the data to write."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def trial_id(tuner: Tuner, trial: TrialRecord) -> str:
 
 
 def value_name(objective: Objective) -> str:
-    """Return what to call a trial's value beside the curve of its metric."""
+    """Return the name of a trial's value, distinct from the curve of its metric."""
     return f"{objective.at} {objective.metric}"
 
 
 def final_values(tuner: Tuner, trial: TrialRecord) -> dict[str, float]:
-    """Return the numbers that a trial is compared by: its value, if it has one, and its epochs."""
+    """Return the numbers by which trials are compared: the value, if there is one, and the epochs."""
     value = {} if trial.value is None else {value_name(tuner.objective): trial.value}
     std = {} if trial.std is None else {f"{value_name(tuner.objective)} std": trial.std}
     return value | std | {"epochs": float(trial.epochs)}
 
 
 def epoch_time(trial: TrialRecord, epoch: int) -> float:
-    """Return about when an epoch ended, in seconds since 1970: a pause before it is not counted."""
+    """Return the approximate end of an epoch, in seconds since 1970; a pause before it is not counted."""
     return trial.started_at + trial.seconds.get(epoch, 0.0)
 
 
@@ -51,7 +51,7 @@ def finite(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def notes(trial: TrialRecord) -> dict[str, str]:
-    """Return what is known of a trial in words."""
+    """Describe a trial in words."""
     known = {"state": trial.state.value, "stop_reason": trial.stop_reason, "error": trial.error}
     return {name: text for name, text in (known | {"definition": trial.definition}).items() if text is not None}
 

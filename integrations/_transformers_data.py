@@ -1,7 +1,7 @@
 """The state of a Trainer's training data: random generators and counters of data sets, samplers and data loaders.
 
-The Trainer restores the global generators, and goes on to the next epoch's order. Objects of the user's that draw from
-generators of their own, or count, would begin again as in the first epoch.
+The Trainer restores the global generators, and continues with the next epoch's order. The user's objects that have
+their own generators, or count, would start again as in the first epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import transformers
 _PARTS = ("dataset", "datasets", "sampler", "batch_sampler", "data_source")
 """Attributes by which data loaders, samplers and data sets contain each other."""
 _STATELESS = ("torch", "transformers", "accelerate", "datasets", "builtins")
-"""Packages whose objects keep no state between epochs but their generators."""
+"""Packages whose objects keep only their generators as state between epochs."""
 _MAX_DEPTH = 6
 
 
@@ -48,10 +48,10 @@ def has_length(loader: Any) -> bool:
 
 
 class StreamResumption:
-    """Goes on within data that has no length; one pass over it is an epoch.
+    """Continues within data without a length; one pass over it is an epoch.
 
-    The Trainer takes all steps of a training for one epoch then, and skips as many batches from the beginning of the
-    first pass on, although the data may have had several.
+    The Trainer takes all steps of a training run for one epoch then, and skips as many batches from the beginning of
+    the first pass on, although the data may have had several.
 
     Args:
         trainer: The trainer, when its training begins.
@@ -61,7 +61,7 @@ class StreamResumption:
     """
 
     def __init__(self, trainer: Any, path: str, passes: int, batches: int) -> None:
-        """Let the Trainer skip nothing by itself."""
+        """Prevent the Trainer from skipping batches by itself."""
         self._trainer, self._path, self._passes, self._batches = trainer, path, passes, batches
         self._iterator: Any = None
         trainer.args.ignore_data_skip = True  # until it has begun the first pass
@@ -81,11 +81,11 @@ class StreamResumption:
             self._trainer._load_rng_state(self._path)  # noqa: SLF001 - as the Trainer does with data of a length
 
     def end_pass(self) -> None:
-        """Leave the rest to the Trainer."""
+        """Do nothing more; the Trainer does the rest."""
         vars(self._trainer).pop("get_batch_samples", None)
 
     def _set_epoch(self, set_epoch: Any, epoch: int) -> None:
-        """Count from the passes that were over; the data loader itself repeats the number that it was told."""
+        """Count from the passes that were over; the data loader itself repeats the number that it received."""
         is_repeated = epoch == getattr(self._loader, "iteration", None) and epoch >= self._passes
         set_epoch(epoch if is_repeated else self._passes + epoch)
 
@@ -107,7 +107,7 @@ class StreamResumption:
 
 
 class DataProgress:
-    """How far a training has come in its data.
+    """The position of a training run in its data.
 
     Args:
         trainer: The trainer, when its training begins.
@@ -133,11 +133,11 @@ class DataProgress:
         return self._passes + (self._pass_step is not None)
 
     def restore(self, path: str, data: dict[str, Any]) -> None:
-        """Go on where a checkpoint was written.
+        """Continue where a checkpoint was written.
 
         Args:
             path: The checkpoint.
-            data: What ``to_save`` returned then.
+            data: The result of ``to_save`` at that time.
         """
         args, self._passes = self._trainer.args, data["passes"]
         restore(self.loader, data["states"])
@@ -146,7 +146,7 @@ class DataProgress:
             self._resumption = StreamResumption(self._trainer, path, data["passes"], data["batches"])
 
     def begin_epoch(self) -> None:
-        """Note where the epoch's order begins."""
+        """Record where the epoch's order begins."""
         self._states = capture(self.loader)
         if self._resumption is not None:
             self._resumption.begin_pass()
@@ -154,14 +154,14 @@ class DataProgress:
             self._pass_step = self._trainer.state.global_step
 
     def end_epoch(self) -> None:
-        """Note that a pass is over."""
+        """Record the end of a pass."""
         self._passes, self._pass_step = self._passes + 1, None
         if self._resumption is not None:
             self._resumption.end_pass()
             self._resumption = None
 
     def to_save(self) -> dict[str, Any]:
-        """Return what a checkpoint needs, as plain values."""
+        """Return the position as plain values, for a checkpoint."""
         state, begun = self._trainer.state, self._pass_step
         is_within = begun is not None if self.is_stream else abs(state.epoch - round(state.epoch)) > 1e-6
         steps = state.global_step - begun if is_within and begun is not None else 0
@@ -185,7 +185,7 @@ def capture(loader: Any) -> dict[str, Any]:
 
 
 def restore(loader: Any, states: dict[str, Any]) -> None:
-    """Restore the states; what the data does not have any more is skipped."""
+    """Restore the states; skip those that the data no longer has."""
     for owner in _owners(loader):
         for name, value in _attributes(owner.value):
             state = states.get(f"{owner.place}.{name}")
@@ -202,7 +202,7 @@ def not_restored(loader: Any, *, within_epochs: bool) -> list[str]:
 
     Args:
         loader: The data loader.
-        within_epochs: Whether the training may be interrupted within an epoch.
+        within_epochs: Whether the training run may be interrupted within an epoch.
     """
     found = []
     if not has_length(loader) and not StreamResumption.is_possible():

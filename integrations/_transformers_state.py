@@ -1,4 +1,4 @@
-"""The checkpoint of a Trainer's training: written into a folder of ours, checked, and restored."""
+"""The checkpoint of a Trainer's training run: write it into our own folder, check it, and restore it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save(
     Args:
         trial: The trial.
         trainer: The trainer.
-        data: Where this rank's training data is; see ``read_data``.
+        data: The position of this rank in its training data; see ``read_data``.
         from_rank_zero: Returns on every rank what a function returns on rank 0.
 
     Returns:
@@ -66,7 +66,7 @@ def write(trainer: Any, path: Path, data: Mapping[str, Any]) -> None:
     Args:
         trainer: The trainer.
         path: The path of the checkpoint.
-        data: Where the training data is; see ``read_data``.
+        data: The position in the training data; see ``read_data``.
     """
     folder = path.with_name(f"{path.name}-trainer")
     try:
@@ -79,12 +79,12 @@ def write(trainer: Any, path: Path, data: Mapping[str, Any]) -> None:
 def write_into(trainer: Any, folder: Path, data: Mapping[str, Any]) -> None:
     """Let the Trainer write a checkpoint within a folder of ours; every rank calls it.
 
-    The user's ``output_dir``, the callbacks and the Trainer's own saves notice nothing of it.
+    It does not affect the user's ``output_dir``, the callbacks and the Trainer's own saves.
 
     Args:
         trainer: The trainer.
         folder: The folder.
-        data: Where this rank's training data is; see ``read_data``.
+        data: The position of this rank in its training data; see ``read_data``.
     """
     args, state = trainer.args, trainer.state
     ours = {"output_dir": str(folder), "save_total_limit": None, "save_only_model": False, "push_to_hub": False}
@@ -107,7 +107,7 @@ def take(trainer: Any, folder: Path, path: Path) -> None:
     """Move the checkpoint from the folder that it was written into, with the best model if it is needed at the end."""
     args, state, written = trainer.args, trainer.state, _written(trainer, folder)
     if (written / _ARGUMENTS).exists():
-        torch.save(args, written / _ARGUMENTS)  # else it names our folder as the output_dir
+        torch.save(args, written / _ARGUMENTS)  # otherwise it names our folder as the output_dir
     best, final = state.best_model_checkpoint, path.with_name(f"epoch-{path.name.removeprefix('part-')}")
     if args.load_best_model_at_end and best_step(state) == state.global_step:
         best = str(final)
@@ -152,7 +152,7 @@ def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool
 
     Args:
         trial: The trial.
-        args: The training's arguments.
+        args: The training run's arguments.
         is_new: Whether the trial begins, so that there can be no checkpoints of its own.
     """
     if str(getattr(args.save_strategy, "value", args.save_strategy)) == "no":
@@ -167,7 +167,7 @@ def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool
 
 
 def restore(trainer: Any, path: Path) -> bool:
-    """Restore what the Trainer does not; return whether the training had ended by itself when it was saved.
+    """Restore what the Trainer does not; return whether the training run had ended by itself when it was saved.
 
     Args:
         trainer: The trainer, when its training begins.
@@ -187,7 +187,7 @@ def restore(trainer: Any, path: Path) -> bool:
 
 
 def read_data(trainer: Any, path: Path, number: int) -> dict[str, Any]:
-    """Return what a checkpoint has of the training data.
+    """Return a checkpoint's position in the training data.
 
     Args:
         trainer: The trainer.
@@ -208,7 +208,7 @@ def read_data(trainer: Any, path: Path, number: int) -> dict[str, Any]:
 
 
 def _restore_callbacks(trainer: Any, saved: Mapping[str, Any]) -> None:
-    """Give stateful callbacks, such as EarlyStoppingCallback, the counts that they had."""
+    """Restore the counts of stateful callbacks, such as EarlyStoppingCallback."""
     left = {name: list(states) if isinstance(states, list) else [states] for name, states in saved.items()}
     for callback in _stateful(trainer):
         states = left.get(type(callback).__name__)
@@ -219,9 +219,9 @@ def _restore_callbacks(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def guard(trainer: Any, trial: TrainingHandle) -> None:
-    """Let a checkpoint of the trial that cannot be used be one error, which leaves the trial as it is.
+    """Raise one error for an unusable checkpoint of the trial, and leave the trial unchanged.
 
-    The Trainer loads it before it calls any callback; it loads what fits of another model, without an error.
+    The Trainer loads it before it calls any callback, and loads matching weights of another model without an error.
 
     Args:
         trainer: The trainer.

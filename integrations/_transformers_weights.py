@@ -18,20 +18,20 @@ from transformers import utils
 from hpo_plugins.records import TrialRecord
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError, SafetensorError)
-"""What reading a damaged checkpoint raises."""
+"""Exceptions of reading a damaged checkpoint."""
 _WRAPPERS = ("_orig_mod.",)
-"""What ``torch.compile`` puts into the names of weights."""
+"""The prefix that ``torch.compile`` puts into the names of weights."""
 
 
 def difference(path: Path, model: Any) -> str | None:
-    """Return in what the weights of a checkpoint differ from a model's, None if they fit."""
+    """Return the difference of a checkpoint's weights from a model's in words, None if they fit."""
     return _difference(_own_weights(model), _shapes(path, model), model)
 
 
 def load_model(trial: TrialRecord, model: Any) -> Any:
-    """Give a model the weights that a trial had at its best epoch, and return it.
+    """Load a trial's weights at its best epoch into a model, and return it.
 
-    ``AutoModelForSequenceClassification.from_pretrained(trial.best_checkpoint)`` and its kin work, too.
+    ``AutoModelForSequenceClassification.from_pretrained(trial.best_checkpoint)`` and similar classes work, too.
 
     Args:
         trial: Its record, such as ``tuner.best_trial`` of a search with ``Tuner(checkpoints="best")``.
@@ -136,7 +136,7 @@ def _own_weights(model: Any) -> dict[str, Any]:
 
 
 def _difference(own: Mapping[str, Any], saved: Mapping[str, tuple[int, ...]], model: Any) -> str | None:
-    """Return in what a model differs from a checkpoint, None if it does not."""
+    """Return the difference of a model from a checkpoint in words, None if they agree."""
     base = model.state_dict() if _is_peft(model) else {}  # PEFT also saves embeddings that are trained
     found = {name: own.get(name, base.get(name.partition(": ")[2])) for name in saved}
     for name, weight in found.items():

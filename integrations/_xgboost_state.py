@@ -1,4 +1,4 @@
-"""The state of an XGBoost training: its booster, its evaluation history and XGBoost's own callbacks."""
+"""The state of an XGBoost training run: its booster, its evaluation history and XGBoost's own callbacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xgboost
 
 
 class Prepared(xgboost.Booster):
-    """A booster that takes parameters and does nothing with them."""
+    """A booster that accepts parameters and ignores them."""
 
     def set_param(self, params: Any, value: Any = None) -> None:  # noqa: ARG002
         """Take the parameters."""
@@ -22,15 +22,15 @@ def early_stopping(container: Any) -> list[Any]:
 
 
 def fill(history: Any, log: Mapping[str, Any]) -> None:
-    """Give a training the evaluation history of the rounds that it does not train itself."""
+    """Add the evaluation history of earlier rounds to a training run."""
     for data, metrics in log.items():
         history[data] = {m: [tuple(v) if isinstance(v, list) else v for v in values] for m, values in metrics.items()}
 
 
 def load(booster: Any, raw: bytearray, parameters: list[tuple[str, Any]], trained: int) -> None:
-    """Load a saved model into the booster of this training, which continues after ``trained`` of its rounds.
+    """Load a saved model into the booster of this training run, which continues after ``trained`` of its rounds.
 
-    This works only before the training begins.
+    This works only before the training run begins.
     """
     booster.load_model(raw)
     # If the booster was configured before, as by a question for its number of rounds, loading has lost its parameters.
@@ -42,7 +42,7 @@ def load(booster: Any, raw: bytearray, parameters: list[tuple[str, Any]], traine
     learner = json.loads(booster.save_config())["learner"]
     generic, kind = learner["generic_param"], learner["learner_train_param"]["booster"]
     if kind != "gblinear" and generic["seed_per_iteration"] != "1":
-        booster.set_param("seed", int(generic["seed"]) + trained)  # else it repeats the first rounds' draws
+        booster.set_param("seed", int(generic["seed"]) + trained)  # otherwise it repeats the first rounds' draws
     booster.update = lambda dtrain, iteration, fobj=None: update(dtrain, iteration + trained, fobj)
 
 
@@ -58,10 +58,9 @@ def learning_rate(booster: Any) -> str | None:
 
 
 def count_on(container: Any, model: Any, trained: int) -> None:
-    """Let XGBoost's own callbacks count on from a checkpoint, when the first round after it begins.
+    """Make XGBoost's own callbacks continue to count from a checkpoint, at the first round after it.
 
-    They add the rounds that the model had before this training to those that they are told, which include the
-    ``trained`` ones already.
+    They add the model's earlier rounds to the rounds that they receive, which already include the ``trained`` ones.
     """
     begun = model.num_boosted_rounds() - trained
     for callback in container.callbacks:
@@ -73,7 +72,7 @@ def count_on(container: Any, model: Any, trained: int) -> None:
 
 
 def leave_out_early_stopping(container: Any) -> None:
-    """Let a training that trains nothing return its model as it is: there may be no best round to return."""
+    """Make a training run that trains nothing return its model unchanged, since it may have no best round."""
     others = [callback for callback in container.callbacks if callback not in early_stopping(container)]
 
     def after_training(model: Any) -> Any:

@@ -4,9 +4,10 @@
 
 A trial that is resumed after a pause or a crash needs no change: model, optimisers, history, epoch, random generators
 and the counters of Keras's own callbacks are restored, and ``epochs`` stays the total. On PyTorch and JAX the weights
-are bit-identical to those of an uninterrupted training; ``tf.data`` cannot save the state of its shuffling.
+are bit-identical to those of an uninterrupted training run; ``tf.data`` cannot save the state of its shuffling.
 
-A second ``fit`` of the same model is a second phase of the trial: its epochs count on, whatever ``initial_epoch`` is.
+A second ``fit`` of the same model is a second phase of the trial: its epochs continue the count, whatever
+``initial_epoch`` is.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ __all__ = ["TrialCallback", "load_model"]
 
 
 _WRITERS = {"ModelCheckpoint": "filepath", "BackupAndRestore": "backup_dir", "CSVLogger": "filename"}
-"""Keras's callbacks that write files, and the attribute that says where."""
+"""Keras's callbacks that write files, and the attribute with the path."""
 
 
 class TrialCallback(keras.callbacks.Callback):
-    """Report every epoch to a trial or a fold, and end the training when it is to stop.
+    """Report every epoch to a trial or a fold, and end the training run when it must stop.
 
     Epochs without a validation (``validation_freq``) are recorded but not judged.
 
@@ -69,11 +70,11 @@ class TrialCallback(keras.callbacks.Callback):
         self._callbacks: list[Any] = []
         self._data: Any = None
         self._stop = False
-        self._is_ended = False  # whether Keras or another callback has ended the training after the last epoch
+        self._is_ended = False  # whether Keras or another callback has ended the training run after the last epoch
         self._epochs_left = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Begin a phase of the trial: restore what was interrupted, and leave out what is over."""
+        """Begin a phase of the trial: restore an interrupted phase, and skip a completed one."""
         self._start()
         trial, arguments = self._trial, caller_arguments(("fit",), "validation_freq")
         self._first = int(arguments.get("initial_epoch") or 0)
@@ -103,7 +104,7 @@ class TrialCallback(keras.callbacks.Callback):
         callbacks.append(_Last(self, lambda: self._begin(checkpoint), self._end_epoch, self._end))
 
     def _warn_of_data_and_files(self) -> None:
-        """Say at the first start what a resume cannot restore."""
+        """Warn at the first start of state that a resume cannot restore."""
         trial, container = self._trial, calling_object(keras.callbacks.CallbackList)
         for callback in [] if container is None else container.callbacks:
             path = getattr(callback, _WRITERS.get(type(callback).__name__, ""), None)
@@ -119,7 +120,7 @@ class TrialCallback(keras.callbacks.Callback):
 
     @property
     def _epochs(self) -> int:
-        """The epochs that ``fit`` was called with; a loop of the user's own may not tell."""
+        """The ``epochs`` argument of ``fit``; the user's own loop may lack it."""
         return int((self.params or {}).get("epochs") or MAX_EPOCH)
 
     def _restore_model(self, checkpoint: keras_state.Checkpoint) -> None:
@@ -130,7 +131,7 @@ class TrialCallback(keras.callbacks.Callback):
             keras_state.restore_weights(checkpoint, self.model)
 
     def _begin(self, checkpoint: keras_state.Checkpoint | None) -> None:
-        """Restore again what other callbacks have reset or restored themselves when the training began."""
+        """Restore again the state that other callbacks have changed when the training run began."""
         phase, model = self._phase, self.model
         if checkpoint is not None:
             self._restore_model(checkpoint)
@@ -155,11 +156,11 @@ class TrialCallback(keras.callbacks.Callback):
             )
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Note that a validation took place."""
+        """Record that a validation took place."""
         self._validated = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report the epoch; the training ends when all callbacks have seen it."""
+        """Report the epoch; the training run ends when all callbacks have seen it."""
         logs = logs or {}
         metric = self._trial.objective.metric
         self._has_objective |= metric in logs
@@ -181,7 +182,7 @@ class TrialCallback(keras.callbacks.Callback):
             self._end()
 
     def _end_epoch(self, epoch: int) -> None:
-        """Save the epoch if that is due, and end the training: after all callbacks, so that it is one moment."""
+        """Save the epoch if due, and end the training run, after all callbacks, so that the state is consistent."""
         self._is_ended = bool(self.model.stop_training)
         self._epochs_left = self._epochs - epoch - 1
         if self._stop:
@@ -197,7 +198,7 @@ class TrialCallback(keras.callbacks.Callback):
             )
 
     def _end(self) -> None:
-        """Say how the phase has ended, and let the next ``fit`` start at its own initial epoch."""
+        """Register the end of the phase, and make the next ``fit`` start at its own initial epoch."""
         plugin, phase = self._trial.plugin, self._phase
         if not phase.is_over:
             plugin.end_phase(is_complete=self._is_ended or not self._stop or self._epochs_left <= 0)
@@ -216,9 +217,9 @@ class _Last(keras.callbacks.Callback):
 
     Args:
         owner: The ``TrialCallback``.
-        begin: Called when all callbacks have begun the training.
+        begin: Called when all callbacks have begun the training run.
         end_epoch: Called when all have ended an epoch.
-        end: Called when all have ended the training.
+        end: Called when all have ended the training run.
     """
 
     def __init__(
@@ -242,7 +243,7 @@ class _Last(keras.callbacks.Callback):
 
 
 def load_model(trial: TrialRecord, model: Any) -> Any:
-    """Give a model the weights that a trial had at its best epoch, and return it.
+    """Load a trial's weights at its best epoch into a model, and return it.
 
     Args:
         trial: Its record, such as ``tuner.best_trial`` of a search with ``Tuner(checkpoints="best")``.
@@ -259,8 +260,8 @@ def load_model(trial: TrialRecord, model: Any) -> Any:
 def _numbered_anew(metric: str, logs: Mapping[str, Any]) -> MetricNotFound | None:
     """Return the error that Keras has given a metric another number than the objective's, None if it has not.
 
-    It numbers metrics without a name from model to model, so that the next model's is ``auc_1``. Later epochs may lack
-    the objective, and would not be judged.
+    It numbers metrics without a name from model to model, so that the next model's is ``auc_1``. Later epochs would
+    lack the objective, and would not be judged.
     """
     bare = re.sub(r"_\d+$", "", metric)
     if metric in logs or bare not in {re.sub(r"_\d+$", "", name) for name in logs}:

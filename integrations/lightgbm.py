@@ -7,16 +7,16 @@ Metrics are named ``<data>-<metric>``: ``validation-binary_logloss`` here, ``val
 with the scikit-learn classes' ``eval_set``, ``valid-binary_logloss`` with ``cv``, whose value is the mean over folds
 (``valid-binary_logloss-std`` is recorded beside it).
 
-LightGBM can only be given a model before it trains, so a training that is to be resumed after a pause or a crash needs
+LightGBM can only be given a model before it trains, so a training run that resumes after a pause or a crash needs
 ``init_model=trial.resume_from``; it is None for a new trial, and ``num_boost_round`` stays the total. The evaluation
 history, early stopping, schedules (``reset_parameter``) and the data's ``init_score`` continue, and the result is
-bit-identical to an uninterrupted training, except where LightGBM draws random numbers (``bagging_fraction``,
+bit-identical to an uninterrupted training run, except where LightGBM draws random numbers (``bagging_fraction``,
 ``feature_fraction``, ``extra_trees``, ``dart``, ``goss``): its generators cannot be saved, so the rounds after a resume
 use new draws. Training runs that LightGBM cannot continue (``boosting="rf"``, ``linear_tree``, ``Dataset(position=)``,
 ``cegb_penalty_feature_*``, several runs on one ``Dataset`` whose raw data is freed) are refused by strategies that
 pause, and start over after a crash.
 
-A second ``train`` with ``init_model=`` is a second phase of the trial: its rounds count on.
+A second ``train`` with ``init_model=`` is a second phase of the trial: its rounds continue the count.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _FOLLOWING_HISTORY = (_EARLY_STOPPING, type(lightgbm.record_evaluation({})))
 
 
 class TrialCallback:
-    """Report every boosting round to a trial or a fold, and end the training when it is to stop.
+    """Report every boosting round to a trial or a fold, and end the training run when it must stop.
 
-    Rounds are absolute: a training continued with ``init_model=`` counts on from that model's rounds.
+    Rounds are absolute: a training run continued with ``init_model=`` counts on from that model's rounds.
 
     Args:
         trial: The trial that the tuner yielded, or a fold of it.
@@ -127,7 +127,7 @@ class TrialCallback:
             before[:] = [self, *(self._shifted(callback) for callback in before if callback is not self)]
 
     def _continue(self, env: Any) -> Exception | None:
-        """Restore what LightGBM's callbacks know; return how the training has ended, if nothing of it is left."""
+        """Restore the state of LightGBM's callbacks; return how the training run has ended, if it is complete."""
         phase, number = self._phase, self._trial.trial_number
         path = Path(str(phase.checkpoint))
         self._log = state.read_log(path, number, phase.trained)
@@ -144,7 +144,7 @@ class TrialCallback:
         return ended
 
     def _refuse_to_pause(self, env: Any) -> None:
-        """Raise InvalidArgument if the training cannot be resumed, and the strategy may pause it."""
+        """Raise InvalidArgument if the training run cannot be resumed, and the strategy may pause it."""
         trial = self._trial
         if not isinstance(env.model, lightgbm.Booster):
             if trial.plugin.can_pause:
@@ -169,7 +169,7 @@ class TrialCallback:
         self._saves = env.begin_iteration == self._offset  # the phases before need not be trained again
 
     def _start_over(self, given: int) -> Phase:
-        """Return a phase from the first round, if the training need not continue its checkpoint."""
+        """Return a phase from the first round, if the training run need not continue its checkpoint."""
         trial, phase = self._trial, self._phase
         if trial.plugin.can_pause or given or phase.number:
             raise CheckpointError(
@@ -203,7 +203,7 @@ class TrialCallback:
         return ended
 
     def _shifted(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Return a callback that sees the rounds as they would be without the interruption."""
+        """Return a callback that sees the rounds as in an uninterrupted training run."""
         return lambda env: callback(self._seen(env, env.iteration - self._offset, env.evaluation_result_list))
 
     def _seen(self, env: Any, iteration: int, results: Any, end: int | None = None) -> Any:
@@ -216,7 +216,7 @@ class TrialCallback:
         return dataclasses.replace(env, **changes) if dataclasses.is_dataclass(env) else env._replace(**changes)
 
     def _after_iteration(self, env: Any) -> None:
-        """Report the round, show it to the other callbacks, save it if that is due, and end the training."""
+        """Report the round, show it to the other callbacks, save it if that is due, and end the training run."""
         results = env.evaluation_result_list or []
         self._log.append([(str(d), str(m), float(v), bool(h)) for d, m, v, h, *_ in results])
         iteration = env.iteration - self._offset
@@ -224,7 +224,7 @@ class TrialCallback:
             stop = self._trial.report(self._phase.begin + iteration + 1 - self._begin, _metrics(results))
         except MetricNotFound as error:
             raise hint_of_order(error, self, [self, *self._others]) from None
-        is_complete = True  # if another callback ends the training in its own right
+        is_complete = True  # if another callback ends the training run in its own right
         try:
             self._show(env, iteration, is_cut=stop and not self._trial.plugin.can_pause)
             is_complete = iteration + 1 >= self._end
@@ -238,24 +238,24 @@ class TrialCallback:
             self._trial.plugin.end_phase(is_complete=is_complete)
         self._save_if_due(env.model)
         if (stop or is_complete) and env.iteration + 1 < env.end_iteration:
-            # LightGBM notes no best round for a training that ends after its last one.
+            # LightGBM records no best round for a training run that ends after its last round.
             raise lightgbm.callback.EarlyStopException(-1 if is_complete else iteration, results)
 
     def _show(self, env: Any, iteration: int, *, is_cut: bool) -> None:
-        """Show a round to the other callbacks; all but early stopping see one that is cut short as the last."""
+        """Show a round to the other callbacks; all but early stopping see an early end as the last round."""
         whole = self._seen(env, iteration, env.evaluation_result_list)
         cut = self._seen(env, iteration, env.evaluation_result_list, iteration + 1)
         for callback in self._others:
             callback(cut if is_cut and not isinstance(callback, _EARLY_STOPPING) else whole)
 
     def _show_end(self, env: Any, iteration: int) -> None:
-        """Let early stopping end the training, with its best round, as at the last round."""
+        """Run early stopping as at the last round, so that it ends the training run with its best round."""
         for callback in self._others:
             if isinstance(callback, _EARLY_STOPPING):
                 callback(self._seen(env, iteration, env.evaluation_result_list, iteration + 1))
 
     def _train_nothing(self, env: Any, after: list[Callable[[Any], object]], ended: Exception | None = None) -> None:
-        """Let a phase that is over return the model that it was given, or the checkpoint's, without a round."""
+        """Make a completed phase return its initial model, or the checkpoint's, without a round."""
         boosters = getattr(env.model, "boosters", [env.model])
         for booster in boosters:
             booster.update = lambda **_: True

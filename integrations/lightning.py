@@ -7,9 +7,10 @@ ranks, rank 0 reports, and all ranks stop at the same step.
 
 A trial is resumed after a pause or a crash with ``fit(..., ckpt_path=trial.resume_from)``, which is None for a new
 trial; ``max_epochs`` stays the total. Model, optimisers, schedulers, loops and random generators are restored, those
-of data loaders included: on the CPU, the weights are bit-identical to those of an uninterrupted training.
+of data loaders included: on the CPU, the weights are bit-identical to those of an uninterrupted training run.
 
-A second ``fit`` of the same module is a second phase of the trial: its epochs count on. Pass ``ckpt_path`` to each.
+A second ``fit`` of the same module is a second phase of the trial: its epochs continue the count. Pass ``ckpt_path`` to
+each.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ Metrics = dict[str, Any]
 class _Reporter:
     """The hooks, without a base class: ``Callback`` exists in two packages, and the trainer's own decides which one.
 
-    ``callback_metrics`` contains what was logged last, even if that was epochs ago. So each metric is read where it is
-    fresh: metrics of a validation at its end; metrics that the module logs in its own ``on_train_epoch_end``, which
-    plain callbacks see one hook later, at that hook; all others when the epoch ends. The epoch is reported, and
-    judged, as soon as the objective is known.
+    ``callback_metrics`` contains the last logged values, even from earlier epochs. The hooks therefore read each metric
+    where it is fresh: metrics of a validation at its end; metrics that the module logs in its own
+    ``on_train_epoch_end``, which plain callbacks see one hook later, at that hook; all others when the epoch ends. The
+    epoch is reported, and judged, as soon as the objective is known.
     """
 
     def __init__(self, trial: TrainingHandle, *, allow_code_in_checkpoints: bool = False) -> None:
@@ -53,8 +54,8 @@ class _Reporter:
         state.allow_trials_in_checkpoints()
         self._metric = trial.objective.metric
         self._saving = False
-        self._stop = False  # whether the trial is to stop, which the trainer is told when the epoch is over
-        self._is_ended = False  # whether Lightning or another callback has ended the training after the last epoch
+        self._stop = False  # whether the trial must stop, which the trainer learns after the epoch
+        self._is_ended = False  # whether Lightning or another callback has ended the training run after the last epoch
         self._is_left = True  # whether the trainer's limits ask for another epoch
         self._begun = False
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
@@ -100,7 +101,7 @@ class _Reporter:
             self._saved = state.optimizers_in(checkpoint)
 
     def _is_own(self, phase: Phase) -> bool:
-        """Return whether what was loaded is the checkpoint that the phase resumes from."""
+        """Return whether the loaded checkpoint is the one that the phase resumes from."""
         own = (phase.start, self._trial.trial_number)
         return (self._loaded.get("epoch"), self._loaded.get("trial", own[1])) == own
 
@@ -132,7 +133,7 @@ class _Reporter:
         trainer.should_stop = True
 
     def _begin_phase(self, trainer: Any, pl_module: Any) -> Phase:
-        """Let rank 0 begin the phase, and every rank learn of it."""
+        """Begin the phase on rank 0, and inform every rank."""
         trial = self._trial
         phase = ranks.from_rank_zero(trainer, lambda: trial.plugin.begin_phase(0, pl_module.parameters()))
         if not trainer.is_global_zero:
@@ -149,11 +150,11 @@ class _Reporter:
             state.check_optimizers(self._saved, self._loaded, trainer, path, self._trial.trial_number)
         if self._loaded.get("is_ended") and not phase.is_over:
             self._train_nothing(trainer)
-        if phase.is_over:  # whether or not it was passed on: nothing is trained that needs it
+        if phase.is_over:  # whether or not it was passed on, since no training needs it
             self._load_weights(pl_module)
 
     def _load_weights(self, pl_module: Any) -> None:
-        """Give the module the weights of the checkpoint; averaged ones, if a callback averages them."""
+        """Load the weights of the checkpoint into the module, averaged ones if a callback averages them."""
         if self._phase.checkpoint is not None:
             state.load_weights(Path(self._phase.checkpoint), pl_module, allow_code=self._allow_code)
 
@@ -176,7 +177,7 @@ class _Reporter:
             state.restore_generators(trainer, self._loaded.get("generators", []), self._random)
 
     def _end_epoch(self, trainer: Any) -> None:
-        """Save the epoch if that is due, and end the training, when nothing of the epoch is left to come."""
+        """Save the epoch if due, and end the training run, at the very end of the epoch."""
         is_trained = self._ended is not None
         self._take_late_metrics(trainer)
         self._is_ended = bool(trainer.should_stop)
@@ -211,14 +212,14 @@ class _Reporter:
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._batches_before = trainer.fit_loop.total_batch_idx
-        if self._stop:  # the trainer's min_epochs go on: who else ends the training must be seen
+        if self._stop:  # the trainer's min_epochs go on: who else ends the training run must be seen
             trainer.should_stop = False
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._trial.plugin.end_phase(is_complete=self._is_ended or not self._stop or not self._is_left)
 
     def _save(self, trainer: Any) -> None:
-        """Save if that is due."""
+        """Save if due."""
         trial = self._trial
         if not ranks.broadcast(trainer, trial.save_is_due if trainer.is_global_zero else None):
             return
@@ -255,7 +256,7 @@ class _Reporter:
             "generators": state.generator_states(trainer),
         }
         loop = checkpoint["loops"]["fit_loop"]
-        if trainer.max_steps != -1:  # else Lightning 2.6 resumes with an empty epoch, and counts it
+        if trainer.max_steps != -1:  # otherwise Lightning 2.6 resumes with an empty epoch, and counts it
             progress = loop["epoch_loop.batch_progress"]
             progress["current"] = dict.fromkeys(progress["current"], 0)
             progress["is_last_batch"] = False
@@ -296,7 +297,7 @@ class _Reporter:
         return bool(trainer.strategy.reduce_boolean_decision(is_here, all=True))
 
     def _report(self, trainer: Any, epoch: int, metrics: Metrics) -> None:
-        """Let rank 0 report, and every rank act on the outcome, errors included: no rank may be left waiting."""
+        """Report on rank 0, and apply the outcome, errors included, on every rank, so that no rank is left waiting."""
         strategy = trainer.strategy
         if trainer.world_size > 1 and self._on_all_ranks(trainer, metrics):
             value = metrics[self._metric].detach().clone().to(strategy.root_device)

@@ -49,7 +49,7 @@ class MLflowCallback(TunerCallback):
 
     Args:
         experiment: The experiment's name; it is created if it does not exist.
-        tracking_uri: The server or the database; None as MLflow is configured.
+        tracking_uri: The server or the database; None for MLflow's own configuration.
     """
 
     def __init__(self, experiment: str, *, tracking_uri: str | None = None) -> None:
@@ -131,7 +131,7 @@ class MLflowCallback(TunerCallback):
     def _study_run(self, tuner: StudyResults) -> str:
         """Return the run of the study, created if it does not exist.
 
-        Two processes may create one at the same time: both then use the one that was created first.
+        If two processes create one at the same time, both use the one that was created first.
         """
         self._connect()
         first = tuner.history.record(0)

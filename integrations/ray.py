@@ -42,7 +42,7 @@ class RayWorkers:
     """Workers on the Ray cluster that this process is connected to; without one, Ray is started on this machine.
 
     Args:
-        num_workers: How many trainings run at the same time.
+        num_workers: Number of simultaneous training runs.
         num_cpus: CPUs for each, fractions included.
         num_gpus: GPUs for each, fractions included.
         resources: Other resources for each, as Ray names them.
@@ -79,7 +79,7 @@ class RayWorkers:
             ray.kill(actor)
 
     def _supervise(self, search: Search, train: Any, actor: Any) -> None:
-        """Replace workers that die, and tell all to stop after an error, until the last has ended."""
+        """Replace workers that die, and stop all after an error, until the last has ended."""
         task = ray.remote(_work).options(**self._options, max_retries=0)
         running: dict[Any, str] = {}
 
@@ -115,7 +115,7 @@ class RayWorkers:
             raise error
 
     def _check_resources(self) -> None:
-        """Raise InvalidArgument for resources that no node has: Ray would wait for ever."""
+        """Raise InvalidArgument for resources that no node has, since Ray would wait for ever."""
         asked = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
         asked |= self._options["resources"] or {}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -178,7 +178,7 @@ class _StudyActor:
 
 
 class _ActorStudyStore(ProxyStudyStore):
-    """The study, as a worker reaches it."""
+    """A worker's access to the study."""
 
     def __init__(self, definition: dict[str, Any], actor: Any) -> None:
         self.definition = definition
@@ -254,7 +254,7 @@ def _unpack(content: bytes, path: Path) -> None:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise what the actor raised, or StorageError if the actor has died."""
+    """Raise the actor's exception, or StorageError if the actor has died."""
     try:
         yield
     except RayTaskError as raised:

@@ -56,7 +56,7 @@ class TensorBoardCallback(TunerCallback):
         return f"tensorboard {self.log_dir.absolute()}"
 
     def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
-        """Write a trial; what was written for it before is deleted.
+        """Write a trial, and delete its earlier output.
 
         Args:
             tuner: The search.
@@ -74,7 +74,7 @@ class TensorBoardCallback(TunerCallback):
 
 
 def _events(tuner: StudyResults, trial: TrialRecord) -> list[Event]:
-    """Return all that is written for a trial, in the order of its time."""
+    """Return all records of a trial, in order of time."""
     begin, end = trial.started_at, end_time(trial)
     events = [_of_plugin(begin, tag, content) for tag, content in _session_start(tuner, trial).items()]
     for epoch, metrics in trial.metrics.items():
@@ -123,7 +123,7 @@ def _session_start(tuner: StudyResults, trial: TrialRecord) -> dict[str, HParams
 
 
 def _domain(parameter: Parameter | None, value: Value) -> tuple[Value, ...]:
-    """Return values that a parameter may have: all of a categorical one, the bounds of another, else this one."""
+    """Return values that a parameter may have: all of a categorical one, the bounds of another, otherwise this one."""
     if isinstance(parameter, Categorical):
         return tuple(parameter.values)
     return (value,) if parameter is None else (parameter.low, parameter.high)

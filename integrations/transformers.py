@@ -13,7 +13,7 @@ A trial that is resumed after a pause or a crash needs ``resume_from_checkpoint=
 new trial. Its checkpoint is one that the Trainer writes, with optimizer, schedule and random generators, but into the
 study's folder: ``output_dir``, ``save_strategy`` and the other arguments of that kind are for the user's own savers.
 Stateful callbacks, such as ``EarlyStoppingCallback``, keep their counts. The number of epochs or steps stays the total.
-A second ``train()`` of the same model is a second phase of the trial: its epochs count on.
+A second ``train()`` of the same model is a second phase of the trial: its epochs continue the count.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from hpo_plugins.integrations._transformers_weights import load_model
 __all__ = ["TrialCallback", "load_model"]
 
 _ENDED = "train_runtime"
-"""Is logged when the training has ended only."""
+"""Is logged when the training run has ended only."""
 
 
 class TrialCallback(transformers.TrainerCallback):
-    """Report every evaluation to a trial or a fold, and end the training when it is to stop.
+    """Report every evaluation to a trial or a fold, and end the training run when it must stop.
 
     Args:
         trial: The trial that the tuner yielded, or a fold of it.
@@ -78,15 +78,15 @@ class TrialCallback(transformers.TrainerCallback):
         self._resumed_at = 0  # the step
         self._best: str | None = None  # the best model so far, in the trial's checkpoint
 
-    # The training.
+    # The training run.
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Look after the checkpoint that the Trainer loads before it calls any other hook."""
+        """Check the checkpoint that the Trainer loads before it calls any other hook."""
         if (trainer := calling_object(transformers.Trainer)) is not None:
             checkpoints.guard(trainer, self._trial)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin a phase of the trial: check that it resumes where it was interrupted, and leave out what is over."""
+        """Begin a phase of the trial: check that it resumes where it was interrupted, and skip a completed one."""
         trainer = calling_object(transformers.Trainer)
         if self._trains and trainer is self._trainer and args.auto_find_batch_size:
             self._begin_again(args, state, control, kwargs["model"])
@@ -123,12 +123,12 @@ class TrialCallback(transformers.TrainerCallback):
             self._follow()
 
     def _begin_phase(self, args: Any, model: Any, *, starts_over: bool = False) -> Phase:
-        """Begin a phase on rank 0, and take note of it on the others.
+        """Begin a phase on rank 0, and register it on the others.
 
         Args:
-            args: The training's arguments.
+            args: The training run's arguments.
             model: The model.
-            starts_over: Whether the trial begins again, without its checkpoint and without what it has reported.
+            starts_over: Whether the trial begins again, without its checkpoint and its reports.
         """
         trial = self._trial
 
@@ -169,7 +169,7 @@ class TrialCallback(transformers.TrainerCallback):
         self._follow()
 
     def _train_nothing(self, control: Any, given: int) -> None:
-        """Let a phase that is over return its model without a step."""
+        """Make a completed phase return its model without a step."""
         control.should_training_stop = True
         trainer, checkpoint = self._trainer, self._phase.checkpoint
         if checkpoint is not None and not given:
@@ -177,7 +177,7 @@ class TrialCallback(transformers.TrainerCallback):
         trainer.get_batch_samples = lambda *_, **__: ([], None)
 
     def _restore(self, control: Any, given: int) -> None:
-        """Restore what the Trainer does not; a training that had ended when it was saved is over."""
+        """Restore the state that the Trainer does not; a training run that was saved after its end is over."""
         trainer, path = self._trainer, Path(str(self._phase.checkpoint))
         checkpoints.check(path, trainer, self._trial.trial_number)
         self._resumed_at = trainer.state.global_step
@@ -189,7 +189,7 @@ class TrialCallback(transformers.TrainerCallback):
             self._data.restore(str(path), checkpoints.read_data(trainer, path, self._trial.trial_number))
 
     def _warn(self, args: Any, state: Any) -> None:
-        """Say at the first start what a resumed training would not restore, and whose checkpoints would be mixed."""
+        """Warn at the first start of state that a resumed run would lose, and of checkpoints that would be mixed."""
         plugin, loader = self._trial.plugin, self._trainer.callback_handler.train_dataloader
         resumes = plugin.can_pause or state.global_step > 0
         if resumes and (lost := training_data.not_restored(loader, within_epochs=_unit(args) == "steps")):
@@ -214,12 +214,12 @@ class TrialCallback(transformers.TrainerCallback):
             setattr(trainer, name, functools.partial(follow, getattr(trainer, name)))
 
     def _leave(self) -> None:
-        """Take back what follows the trainer, also what a training that raised an error has left."""
+        """Remove our hooks from the trainer, including those of a training run that raised an error."""
         for name in ("get_batch_samples", "_evaluate", "_maybe_log_save_evaluate"):
             vars(self._trainer).pop(name, None)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Note where the epoch's order begins."""
+        """Record where the epoch's order begins."""
         if self._data is not None and not self._is_over:
             self._data.begin_epoch()
 
@@ -242,7 +242,7 @@ class TrialCallback(transformers.TrainerCallback):
     # Reports.
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:  # noqa: ARG002
-        """Keep what is logged for the next report."""
+        """Keep logged values for the next report."""
         if self._trains and logs and _ENDED not in logs:
             self._keep(logs)
             self._has_result |= self._is_between_steps and _evaluates(args) is None
@@ -256,7 +256,7 @@ class TrialCallback(transformers.TrainerCallback):
         self._logged |= {name: value for name, value in (metrics or {}).items() if isinstance(value, Real)}
 
     def _evaluate(self, evaluate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as the Trainer does; what an ``evaluate`` of the user's adds to the result counts, too."""
+        """Evaluate as the Trainer does; additions of the user's own ``evaluate`` count, too."""
         before = dict(self._logged)
         metrics = evaluate(*args, **kwargs)
         self._keep(metrics)
@@ -267,7 +267,7 @@ class TrialCallback(transformers.TrainerCallback):
         return metrics
 
     def _between_steps(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Let the Trainer log, evaluate and save; then report, save for the trial, and stop."""
+        """Run the Trainer's logging, evaluation and saves; then report, save for the trial, and stop."""
         self._has_trained, self._is_between_steps, self._has_result = True, True, False
         try:
             act(*args, **kwargs)
@@ -279,7 +279,7 @@ class TrialCallback(transformers.TrainerCallback):
             self._report(trainer.args, trainer.state, trainer.control)
 
     def _report(self, args: Any, state: Any, control: Any) -> None:
-        """Let rank 0 report, and every rank act on the answer."""
+        """Report on rank 0, and apply the answer on every rank."""
         own, logged = _resource(args, state) - self._uncounted, self._logged
         if self._data is not None and self._data.is_stream and _unit(args) == "epoch":
             own = self._data.epochs
@@ -312,19 +312,19 @@ class TrialCallback(transformers.TrainerCallback):
                 state.best_model_checkpoint = self._best  # it was in the checkpoint before
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Keep the best model of the time before a resume: the folder of its step may be another trial's by now."""
+        """Keep the best model from before a resume, since another trial may now own the folder of its step."""
         if self._trains and self._best is not None and (checkpoints.best_step(state) or 0) <= self._resumed_at:
             state.best_model_checkpoint = self._best
 
 
 def _evaluates(args: Any) -> str | None:
-    """Return ``"epoch"`` or ``"steps"``, None if the training does not evaluate."""
+    """Return ``"epoch"`` or ``"steps"``, None if the training run does not evaluate."""
     strategy = _value(args.eval_strategy)
     return None if strategy == "no" else strategy
 
 
 def _unit(args: Any) -> str:
-    """Return what the trial's epochs are: ``"epoch"`` or ``"steps"``."""
+    """Return the unit of the trial's epochs: ``"epoch"`` or ``"steps"``."""
     return _evaluates(args) or _value(args.logging_strategy)
 
 
@@ -333,12 +333,12 @@ def _value(strategy: Any) -> str:
 
 
 def _resource(args: Any, state: Any) -> int:
-    """Return the epochs or steps that a training has done; a last part of an epoch counts as one."""
+    """Return the epochs or steps that a training run has done; a last part of an epoch counts as one."""
     return int(state.global_step) if _unit(args) == "steps" else math.ceil((state.epoch or 0.0) - 1e-6)
 
 
 def _from_rank_zero(args: Any, ask: Callable[[], Any]) -> Any:
-    """Return what rank 0 answers, or raise what it raises, on every rank."""
+    """Return rank 0's answer, or raise its exception, on every rank."""
 
     def broadcast(answer: Any) -> Any:
         if args.world_size == 1:

@@ -53,7 +53,7 @@ class WandbCallback(TunerCallback):
         return f"wandb {self.entity}/{self.project} {self.mode}"
 
     def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
-        """Write a trial; a run that was written for it before is replaced.
+        """Write a trial, and replace its earlier run.
 
         Args:
             tuner: The search.

@@ -8,11 +8,11 @@ recorded beside it). An objective named as Amazon SageMaker does, ``validation:l
 
 A trial that is resumed after a pause or a crash needs no change: its model, its evaluation history and the counters of
 early stopping are restored, other callbacks see the rounds as if nothing had happened, and ``num_boost_round`` stays
-the total. The result is bit-identical to an uninterrupted training, except where XGBoost draws random numbers
+the total. The result is bit-identical to an uninterrupted training run, except where XGBoost draws random numbers
 (``subsample``, ``colsample_*``, ``num_parallel_tree``, and ``dart`` without ``seed_per_iteration``): its generator
 cannot be saved, so the rounds after a resume use new draws.
 
-A second ``train`` with ``xgb_model=`` is a second phase of the trial: its rounds count on.
+A second ``train`` with ``xgb_model=`` is a second phase of the trial: its rounds continue the count.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ __all__ = ["TrialCallback", "load_model"]
 
 _IDENTITY = ("booster", "objective", "num_class", "num_target", "multi_strategy", "num_parallel_tree")
 _NEWER = ("names", "types")
-"""What checkpoints of earlier versions do not tell of their model."""
+"""Model properties that checkpoints of earlier versions lack."""
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "num_parallel_tree")
 _STOPPING = ("stopping_history", "best_scores", "current_rounds", "maximize")
 """The counters of early stopping: public attributes of JSON types."""
 
 
 class TrialCallback(xgboost.callback.TrainingCallback):
-    """Report every boosting round to a trial or a fold, and end the training when it is to stop.
+    """Report every boosting round to a trial or a fold, and end the training run when it must stop.
 
-    Rounds are absolute: a training continued with ``xgb_model=`` counts on from that model's rounds. The table that
+    Rounds are absolute: a training run continued with ``xgb_model=`` counts on from that model's rounds. The table that
     ``cv`` returns contains the rounds since the trial was resumed.
 
     Args:
@@ -85,13 +85,13 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         self._total: int | None = None
         self._phase = Phase(0, 0, 0, is_over=False, restores=False)
         self._stop = False
-        self._is_ended = False  # whether XGBoost or another callback has ended the training after the last round
+        self._is_ended = False  # whether XGBoost or another callback has ended the training run after the last round
         self._left = True  # whether num_boost_round asks for another round
-        self._reported: int | None = None  # the last round of this training, as XGBoost counts
+        self._reported: int | None = None  # the last round of this training run, as XGBoost counts
         self._learning_rate: str | None = None
 
     def before_training(self, model: Any) -> Any:
-        """Begin a phase of the trial: restore what was interrupted, and leave out what is over."""
+        """Begin a phase of the trial: restore an interrupted phase, and skip a completed one."""
         self._start()
         trial, arguments = self._trial, caller_arguments(("train", "cv"), "num_boost_round")
         is_booster = isinstance(model, xgboost.Booster)
@@ -121,7 +121,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
     def _join(self, container: Any) -> None:
         """Take part in every round after all callbacks have, whatever their order, and count on from a checkpoint.
 
-        XGBoost asks no further callback after one that ends the training, and it counts from 0 in each call of
+        XGBoost asks no further callback after one that ends the training run, and it counts from 0 in each call of
         ``train``, so that a schedule of the learning rate would begin again.
         """
         before, after, trained = container.before_iteration, container.after_iteration, self._phase.trained
@@ -169,7 +169,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
         """Report the round.
 
-        The training ends before the next one: callbacks that come later must see this one.
+        The training run ends before the next one: callbacks that come later must see this one.
         """
         self._reported = epoch
         metrics: dict[str, float] = {}
@@ -190,7 +190,7 @@ class TrialCallback(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """Say how the phase has ended, and leave no trace in the model."""
+        """Register the end of the phase, and leave no trace in the model."""
         if not self._phase.is_over:
             plugin = self._trial.plugin
             plugin.state_of_phases[self._phase.number] = json.loads(json.dumps(self._container.history))
@@ -256,14 +256,14 @@ class TrialCallback(xgboost.callback.TrainingCallback):
 
 
 class _State(msgspec.Struct):
-    """What ``state.json`` of a checkpoint contains."""
+    """The content of a checkpoint's ``state.json``."""
 
     model: Any
     log: dict[str, dict[str, list[Any]]]
     learning_rate: float | str | None
     phases: dict[int, dict[str, Any]]
     early_stopping: list[dict[str, Any]]
-    is_ended: bool = False  # checkpoints of earlier versions do not tell
+    is_ended: bool = False  # checkpoints of earlier versions do not contain it
 
 
 def load_model(trial: TrialRecord) -> Any:
@@ -295,7 +295,7 @@ def load_model(trial: TrialRecord) -> Any:
 
 
 def _model(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint and a training must have in common.
+    """Return the properties that a checkpoint and a training run must share.
 
     It is read from the arguments: what a booster says of itself depends on whether it was configured.
     """

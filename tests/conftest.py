@@ -1,4 +1,4 @@
-"""What several test files need: both storages, and a search that is cheap to run."""
+"""Fixtures of several test files: both storages, and a search that is cheap to run."""
 
 import functools
 import logging
@@ -58,7 +58,7 @@ def interrupts_are_heeded():
 
 @pytest.fixture(autouse=True)
 def no_defect_is_swallowed(caplog):
-    """A judge that stumbles is logged as an error, for the training to go on: here, that is a failure."""
+    """A judge that stumbles is logged as an error, and the training run continues: here, that is a failure."""
     yield
     assert not [r for r in caplog.get_records("call") if r.name == "hpo_plugins" and r.levelno >= logging.ERROR]
 
@@ -122,7 +122,7 @@ def postgres_server():
 
 @pytest.fixture(scope="session")
 def postgres():
-    """The URL of a server: the one of HPO_PLUGINS_TEST_POSTGRES, else one that is started here."""
+    """The URL of a server: the one of HPO_PLUGINS_TEST_POSTGRES, otherwise one that is started here."""
     pytest.importorskip("psycopg")
     given = os.environ.get("HPO_PLUGINS_TEST_POSTGRES")
     server = None if given else PostgresServer()

@@ -1,4 +1,4 @@
-"""What tests do to a study behind the tuner's back, named for what it stands for."""
+"""Manipulate a study behind the tuner's back; each name says which event it simulates."""
 
 from hpo_plugins.testing._studies import expire_lease as expire_lease
 from hpo_plugins.testing._studies import is_value_of as is_value_of

@@ -1,6 +1,6 @@
 """The public names with their signatures and defaults: what changes here changes the scripts of users.
 
-``python tests/test_api.py`` writes the file anew; the difference belongs into the changelog.
+``python tests/test_api.py`` rewrites the file; the difference belongs in the changelog.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""What a turn of the loop does, counted rather than timed: it must not depend on the size of the study."""
+"""The work of one loop iteration, counted rather than timed: it must not depend on the size of the study."""
 
 import pytest
 from support import session_of

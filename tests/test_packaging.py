@@ -1,4 +1,4 @@
-"""What is in the wheel is what is in the folders."""
+"""The wheel contains the files of the folders."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""What a turn of the loop costs: acquiring a trial, three reports, and its end, as a study grows.
+"""Measure the cost of one loop iteration as a study grows: acquire a trial, report three epochs, end it.
 
     python -m benchmarks loop-cost [--trials 10 1000 10000] [--turns 50] [--compare OTHER_CHECKOUT]
 

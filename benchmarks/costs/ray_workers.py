@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks ray-workers [--trials 1000] [--workers 4] [--epochs 5] [--milliseconds 20] [--peer]
 
-A training sleeps for an epoch's time, so that two cores are not what limits it, and its workers ask for no CPU: what is
-measured is what handing out, reporting and ending cost. *Busy* is the part of the workers' time that is spent in
-epochs, from the first trial's start to the end of the last. *Memory* is what the driver's resident set grew by. With
-``--peer``, Ray Tune runs the same trainings with ASHA, in the same cluster, after it.
+A training run sleeps for an epoch's time, so that two cores are not what limits it, and its workers ask for no CPU:
+what is measured is what handing out, reporting and ending cost. *Busy* is the part of the workers' time that is spent
+in epochs, from the first trial's start to the end of the last. *Memory* is what the driver's resident set grew by. With
+``--peer``, Ray Tune runs the same training runs with ASHA, in the same cluster, after it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the library costs besides the training: a report inside ``xgboost.train``, the import, loading a large study.
+"""Measure the library's overhead: a report inside ``xgboost.train``, the import, loading a large study.
 
 Usage: python -m benchmarks report-cost [--only reports|imports|load] [--repeats 5] [--rounds 200]
            [--trials 1000,10000] [--epochs 50]
 
-Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants alternate, each training
-between two with an empty callback, and medians over the repeats are shown. Every training runs to its last
-round (checked): it is better than all earlier trials. One core, and SQLite files in the temporary directory.
+Reports are measured beside Optuna's ``XGBoostPruningCallback`` in one run: the variants alternate, each training run
+between two with an empty callback, and medians over the repeats are shown. Every training run reaches its last round
+(checked), because it is better than all earlier trials. One core, and SQLite files in the temporary directory.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Rule(NamedTuple):
 
 
 def rules(rounds: int) -> tuple[Rule, ...]:
-    """Return the rules for trainings of so many rounds."""
+    """Return the rules for training runs of so many rounds."""
     hyperband = {"strategy": hpo.Hyperband(max_resource=rounds)}
     return (
         Rule("none / NopPruner", {}, optuna.pruners.NopPruner()),
@@ -125,7 +125,7 @@ class Timed(xgboost.callback.TrainingCallback):
 
 
 class Training:
-    """One training, always the same, of so many rounds on the breast cancer data."""
+    """One training run, always the same, of so many rounds on the breast cancer data."""
 
     def __init__(self, rounds: int) -> None:
         """Load the data once."""
@@ -136,7 +136,7 @@ class Training:
         self._evals = [(train, "train"), (valid, "validation")]
 
     def seconds(self, inner: xgboost.callback.TrainingCallback | None = None) -> tuple[float, float]:
-        """Return the wall time of the whole training, and that inside the callback."""
+        """Return the wall time of the whole training run, and that inside the callback."""
         callback = Timed(inner or xgboost.callback.TrainingCallback())
         gc.collect()
         start = time.perf_counter()
@@ -149,7 +149,7 @@ class Training:
 
 
 def measure(job: Training, library: Library, stored: bool, rule: Rule, earlier: list[Log]) -> tuple[float, float]:
-    """Return what one report adds to the training's wall time, and what passes inside the callback, in seconds."""
+    """Return what one report adds to the training run's wall time, and what passes inside the callback, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         callback, finish = library(rule, Path(folder, "study.db") if stored else None, earlier)
         before, _ = job.seconds()

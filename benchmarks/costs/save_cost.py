@@ -1,4 +1,4 @@
-"""What a checkpoint costs, written after every epoch here so that there are many to measure, and resuming from it.
+"""Measure the cost of a checkpoint, written after every epoch for many samples, and of resuming from it.
 
 Usage: python -m benchmarks save-cost [--epochs 12]
 

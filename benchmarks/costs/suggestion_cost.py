@@ -1,4 +1,4 @@
-"""What the surrogate costs: CPU per suggestion and per decision, on one core, memory, and what other reports cost.
+"""Measure the surrogate's cost: CPU per suggestion and decision on one core, memory, and other reports.
 
 Usage: python -m benchmarks suggestion-cost [--repeats 9] [--only CASE]
 
@@ -32,7 +32,7 @@ OBJECTIVE = hpo.Minimize("loss")
 
 
 class Case(NamedTuple):
-    """A strategy, the finished trials that it knows, their epochs, the milliseconds wanted, and the running trials."""
+    """A strategy, its finished trials, their epochs, the target in milliseconds, and the running trials."""
 
     strategy: hpo.Bayesian
     trials: int

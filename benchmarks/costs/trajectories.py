@@ -49,7 +49,7 @@ def loss(params, epoch):
 
 
 def train(trial):
-    """Train a trial until it ends or is told to stop."""
+    """Train a trial until it ends or must stop."""
     for epoch in range(trial.start_epoch + 1, EPOCHS + 1):
         if trial.report(epoch, {"loss": loss(trial.params, epoch)}):
             break

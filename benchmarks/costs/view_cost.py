@@ -1,4 +1,4 @@
-"""What the live view costs a search: its CPU time with and without it, in a pseudo-terminal.
+"""Measure the cost of the live view: a search's CPU time with and without it, in a pseudo-terminal.
 
     python -m benchmarks view-cost [--trials 60] [--epochs 81] [--pause 0.002] [--repeat 5]
 

@@ -1,4 +1,4 @@
-"""What is compared, and on what: searches, ours and those of other libraries, and the problems that they are given."""
+"""Interfaces of the compared searches, ours and those of other libraries, and of their problems."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from hpo_plugins.space import Parameter
 
 EVALUATIONS = 50
-"""What a black-box search may spend."""
+"""The budget of a black-box search."""
 
 
 class Task(NamedTuple):
-    """A function to minimise: ``observe(params, rng)`` is what a training reports, ``score(params)`` its mean."""
+    """A function to minimise: ``observe(params, rng)`` is what a training run reports, ``score(params)`` its mean."""
 
     space: Mapping[str, Parameter]
     observe: Callable[[dict[str, Any], np.random.Generator], float]
@@ -30,7 +30,7 @@ class Values(Protocol):
 
 
 class Curve(NamedTuple):
-    """A training, larger is better: what counts, the cumulative seconds, and what is reported, NaN if it diverged."""
+    """A training run, larger is better: true values, cumulative seconds and reported values (NaN if it diverged)."""
 
     score: Values
     seconds: NDArray[np.float64]
@@ -38,15 +38,15 @@ class Curve(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Trainings to search among.
+    """Training runs to search among.
 
     Attributes:
         space: Their configurations.
-        epochs: Of a full training.
-        train: Returns the training of a configuration.
+        epochs: Of a full training run.
+        train: Returns the training run of a configuration.
         best: The best score known, which has regret 0.
         median: The median score of random configurations, which has regret 1.
-        training_seconds: The mean duration of full trainings of random configurations.
+        training_seconds: The mean duration of full training runs of random configurations.
     """
 
     space: Mapping[str, Parameter]
@@ -62,16 +62,16 @@ class Problem(NamedTuple):
 
 
 class Trial(Protocol):
-    """What a multi-fidelity search hands out: a configuration, and the epochs that it has behind it."""
+    """An assignment of a multi-fidelity search: a configuration, and its number of trained epochs."""
 
     params: dict[str, Any]
     start_epoch: int
 
     def report(self, epoch: int, value: float) -> bool:
-        """Take a result, larger is better, and return whether the training ends here."""
+        """Take a result, larger is better, and return whether the training run ends here."""
 
     def end(self) -> None:
-        """Learn that the training has ended."""
+        """Learn that the training run has ended."""
 
 
 Clock = Callable[[], float]

@@ -63,7 +63,7 @@ def publish(name: str, title: str, command: str, body: str, measured: Sequence[S
     Args:
         name: Of the file, without ``.md``.
         title: The page's heading.
-        command: What measured it.
+        command: The command that measured it.
         body: The tables in Markdown; lines without any table are shown as they are.
         measured: Commit, date and machine of each part; none: those of now.
     """
@@ -113,7 +113,7 @@ def put(text: str, name: str, content: str) -> str:
 
 
 def with_headlines(text: str) -> str:
-    """Return the README with its tables made anew from ``benchmarks/results/``."""
+    """Return the README with its tables regenerated from ``benchmarks/results/``."""
     for name in OURS:
         text = put(text, name, headline(name, (RESULTS / f"{name}.md").read_text(encoding="utf-8")))
     return text

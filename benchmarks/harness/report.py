@@ -60,7 +60,7 @@ def tables(found: results.Results, methods: list[str], *, each: bool) -> str:
 
 
 def name_of(suite: str) -> str:
-    """Return under which name a suite's result is kept: ``Real trainings, workers: 1`` is ``real_trainings``."""
+    """Return under which name a suite's result is kept: ``Real training runs, workers: 1`` is ``real_trainings``."""
     return re.sub(r"\W+", "_", suite.lower().removesuffix(", workers: 1")).strip("_")
 
 

@@ -31,9 +31,9 @@ from benchmarks.harness import published
 T = TypeVar("T")
 Array = NDArray[np.float64]
 OURS = ("bayesian", "hyperband", "random")
-"""What the names of this library's methods begin with."""
+"""Prefix of the names of this library's methods."""
 ORACLE = "oracle"
-"""What the names of methods begin with that know what no search can know."""
+"""Prefix of the names of oracles, which use information that no search has."""
 N_BOOTSTRAP = 1000
 
 
@@ -54,9 +54,9 @@ class Results:
     """Runs on the same scale.
 
     Args:
-        suite: What was measured, in words.
+        suite: The measured quantity, in words.
         unit: Of the budget.
-        marks: What of the budget was spent, increasing.
+        marks: Spent parts of the budget, increasing.
         shown: The marks in the table.
         versions: Of the libraries compared.
         runs: The runs.

@@ -18,13 +18,13 @@ N_MARKS = 1000
 
 
 class Trace(NamedTuple):
-    """What a search did.
+    """The course of a search.
 
     Attributes:
         best: The best score at 0.1 %, 0.2 %, ... of the budget, shape ``(N_MARKS,)``.
         asked: How many trials it handed out.
         seconds: CPU seconds of the search itself.
-        utilisation: Which part of the workers' time was spent on trainings.
+        utilisation: Which part of the workers' time was spent on training runs.
     """
 
     best: NDArray[np.float64]
@@ -44,12 +44,13 @@ class Simulation:
     """Workers that train what a search hands out.
 
     Args:
-        problem: What they train.
+        problem: The problem that the workers train.
         searcher: The search.
         seed: Its seed.
         budget: The time after which it is broken off.
-        workers: How many trainings run at once.
-        in_seconds: Whether an epoch lasts as long as the problem says, else 1. One that is resumed does not pay again.
+        workers: Number of simultaneous training runs.
+        in_seconds: Whether an epoch lasts as long as the problem says, otherwise 1. One that is resumed does not pay
+            again.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Who is compared: this library's strategies, the oracles and the other libraries."""
+"""The compared methods: this library's strategies, the oracles and the other libraries."""

@@ -1,9 +1,11 @@
-"""What no search can know, for the limits: how good a configuration will be, known after its first epoch.
+"""Oracles that mark the limits of search: they learn a configuration's final value after its first epoch.
 
 Notation
-    perfect ranking   random draws of one epoch each, as many as a full training costs; then the best of all draws that
+    perfect ranking   random draws of one epoch each, as many as a full training run costs; then the best of all draws
+    that
                       has not been trained is trained in full, and so on: no scheduler without a model can be better
-    known finals      our ``Bayesian`` without epochs is told a configuration's best value after one epoch, which counts
+    known finals      our ``Bayesian`` without epochs receives a configuration's best value after one epoch, which
+    counts
                       at once: what a perfect forecast of curves would allow
 """
 
@@ -22,14 +24,14 @@ from hpo_plugins.space import Space
 from hpo_plugins.space.sobol import draw
 
 MAX_KNOWN = 150
-"""Configurations whose best value is asked for: each is a full training, and more gain little."""
+"""Configurations whose best value is asked for: each is a full training run, and more gain little."""
 
 Steps = Iterator[tuple[float, float]]
 """Costs in epochs, and the score that each brings."""
 
 
 def best_score(problem: Problem, params: dict[str, Any]) -> float:
-    """Return the best score of a full training."""
+    """Return the best score of a full training run."""
     score = problem.train(params).score
     return max(float(score[epoch]) for epoch in range(problem.epochs))
 
@@ -48,7 +50,7 @@ def perfect_ranking(problem: Problem, seed: int) -> Steps:
 
 
 def known_finals(problem: Problem, seed: int) -> Steps:
-    """Yield the steps of a search that is told everything after one epoch."""
+    """Yield the steps of a search that receives final values after one epoch."""
     tuner = hpo.Tuner(problem.space, hpo.Maximize("value"), strategy=hpo.Bayesian(), seed=seed, max_trials=MAX_KNOWN)
     for trial in tuner:
         score = best_score(problem, trial.params)

@@ -17,7 +17,7 @@ from hpo_plugins.storage.memory import MemoryStorage
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.trial import Trial
 
-logging.getLogger("hpo_plugins").setLevel(logging.ERROR)  # that trainings diverge is meant
+logging.getLogger("hpo_plugins").setLevel(logging.ERROR)  # that training runs diverge is meant
 OBJECTIVE = hpo.Maximize("value")
 
 
@@ -41,7 +41,7 @@ class OurTrial:
 
 
 def ours(strategy: Callable[[int], Any]) -> Searcher:
-    """Return a study with the strategy that is made for the epochs of a full training."""
+    """Return a study with the strategy that is made for the epochs of a full training run."""
 
     def start(problem: Problem, seed: int, clock: Clock) -> Ask:
         config = StudyConfig(Space(problem.space), OBJECTIVE, strategy(problem.epochs), None, seed)

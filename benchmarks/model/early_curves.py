@@ -1,10 +1,10 @@
-"""How well the surrogate foretells the ends of curves when a search begins, and all or most trainings are short.
+"""Measure the surrogate's predictions of final values early in a search, when most training runs are short.
 
 Usage: python -m benchmarks early-curves [real|lcbench ...] [--seeds 4]
 
 Random configurations are trained as far as successive halving goes: all for two epochs, the best 1 / 1.6 of them up to
 the next epoch of the surrogate's grid, and so on; the last one is trained in full, or not. The surrogate predicts the
-best value of every full training: of these trainings ("own"), and of others ("new"). Scores are those of
+best value of every full training run: of these training runs ("own"), and of others ("new"). Scores are those of
 ``quality.py``, which has records of searches instead. Nothing is trained or searched, so a change of the surrogate
 is judged in seconds.
 """
@@ -35,7 +35,7 @@ N_RANDOM = 200
 
 
 class Curves(NamedTuple):
-    """Full trainings of random configurations: ``points`` of shape ``(n, d)``, and ``values``, ``(n, epochs)``."""
+    """Full training runs of random configurations: ``points`` of shape ``(n, d)``, and ``values``, ``(n, epochs)``."""
 
     problem: Problem
     points: NDArray[np.float64]
@@ -58,7 +58,7 @@ def curves(family: str) -> Iterator[Curves]:
 
 
 def halved(values: NDArray[np.float64], *, one_in_full: bool) -> NDArray[np.intp]:
-    """Return how many epochs each training gets, shape ``(n,)``, from their values, shape ``(n, epochs)``."""
+    """Return how many epochs each training run gets, shape ``(n,)``, from their values, shape ``(n, epochs)``."""
     grid = epoch_grid(values.shape[1])
     epochs, left = np.full(len(values), grid[0]), np.arange(len(values))
     for reached, following in itertools.pairwise(grid):
@@ -70,7 +70,7 @@ def halved(values: NDArray[np.float64], *, one_in_full: bool) -> NDArray[np.intp
 
 
 def score(found: Curves, trials: int, seed: int, *, one_in_full: bool) -> list[float]:
-    """Return the scores of own and new trainings."""
+    """Return the scores of own and new training runs."""
     problem, points, values = found
     space, order = Space(problem.space), np.random.default_rng(seed).permutation(len(points))
     own, new = order[:trials], order[trials : trials + N_NEW]

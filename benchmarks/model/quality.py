@@ -1,14 +1,14 @@
-"""How well the surrogate foretells the ends of curves: changes of the model are developed with this, without searches.
+"""Measure the surrogate's predictions of final values, to develop changes of the model without searches.
 
 Usage: python -m benchmarks quality record FILE.json       (once: partial curves, as searches leave them)
        python -m benchmarks quality FILE.json [suite ...]  (fits the model to them)
 
 A record is a search that was broken off: its configurations, and how far each was trained. The surrogate is conditioned
-on these partial curves, and predicts the best value of every full training: of the trainings themselves that are not
-complete ("own"), and of random configurations ("new"). Printed, as means over the records with standard errors:
+on these partial curves, and predicts the best value of every full training run: of the training runs themselves that
+are not complete ("own"), and of random configurations ("new"). Printed, as means over the records with standard errors:
 
-nlpd     negative log predictive density of the regret, of trainings that end with a regret below 1; less is better; a
-         hundredth of the density is uniform on regrets from 0 to 2, or one failure would hide everything else
+nlpd     negative log predictive density of the regret, of training runs that end with a regret below 1; less is better;
+         a hundredth of the density is uniform on regrets from 0 to 2, or one failure would hide everything else
 rank     rank correlation of predictions and ends
 best     the same within the best quarter of the ends
 z        median over records of the root mean square of (end - mean) / deviation: 1 if the deviations are right
@@ -41,7 +41,7 @@ from hpo_plugins.space import Space
 SUITES = ("real", "plain", "crossing", "noise")
 RECORDED_WITH = ("bayesian, pause", "hyperband, random")
 PARTS = (0.1, 0.3)
-"""Parts of the budget of 20 full trainings after which searches are broken off."""
+"""Parts of the budget of 20 full training runs after which searches are broken off."""
 SEEDS = (0, 1)
 N_NEW = 100
 SCORES = ("nlpd", "rank", "best", "z")
@@ -59,7 +59,7 @@ def problems(suite: str) -> dict[str, Problem]:
 
 
 def recorded(problem: Problem, method: str, part: float, seed: int) -> list[dict[str, Any]]:
-    """Return the trainings of a search that is broken off: ``params``, and the values ``reported`` so far."""
+    """Return the training runs of a search that is broken off: ``params``, and the values ``reported`` so far."""
     trained: dict[str, dict[str, Any]] = {}
 
     def noting(searcher: Searcher) -> Searcher:
@@ -124,7 +124,7 @@ def history_of(space: Space, last: int, trials: list[dict[str, Any]]) -> History
 
 
 def scores(model: Model, points: Array, known: list[float], case: dict[str, Any]) -> list[float]:
-    """Return nlpd, rank, best and z of the predictions of the ends of trainings.
+    """Return nlpd, rank, best and z of the predictions of the ends of training runs.
 
     The process predicts on the model's scale; densities are changed to those of regrets by the scale's slope.
     """

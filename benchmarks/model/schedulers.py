@@ -1,10 +1,10 @@
-"""Rules of successive halving, replayed on recorded trainings: which one finds good configurations with few epochs?
+"""Rules of successive halving, replayed on recorded training runs: which one finds good configurations with few epochs?
 
 Usage: python -m benchmarks schedulers [--orders 40]
 
 ``HPO_PLUGINS_REAL_CURVES`` and ``HPO_PLUGINS_BENCHMARK_DATA`` name the folders of real curves (``real_tasks.py``) and
-of LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full trainings
-are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be told.
+of LCBench (``lcbench.py``). Configurations come in random order, one worker trains, and the epochs of 20 full training
+runs are spent. Nothing is trained, so hundreds of searches take seconds, and differences of .01 can be distinguished.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ N_LCBENCH = 400
 
 
 class Recorded(NamedTuple):
-    """Full trainings of one task: the best value so far by epoch, shape ``(n, R)``; NaN from where one diverged."""
+    """Full training runs of one task: the best value so far by epoch, shape ``(n, R)``; NaN from where one diverged."""
 
     values: NDArray[np.float64]
     limit: float
@@ -46,7 +46,7 @@ class Spent(Exception):
 
 
 class Replay:
-    """Trainings of one task in one order; counts epochs, and notes when the best value improved."""
+    """Training runs of one task in one order; counts epochs, and notes when the best value improved."""
 
     def __init__(self, task: Recorded, order: NDArray[np.intp]) -> None:
         """Train nothing yet."""
@@ -56,7 +56,7 @@ class Replay:
         self._spent, self._best = 0, [(0, -math.inf)]
 
     def train(self, number: int, start: int, end: int) -> float:
-        """Return the value of a training at an epoch, ``-inf`` if it has diverged.
+        """Return the value of a training run at an epoch, ``-inf`` if it has diverged.
 
         Raises:
             Spent: The budget is spent.
@@ -80,22 +80,22 @@ class Replay:
 
 
 def rungs(least: int, last: int) -> list[int]:
-    """Return the epochs below ``last`` at which trainings are compared."""
+    """Return the epochs below ``last`` at which training runs are compared."""
     return list(itertools.takewhile(lambda epoch: epoch < last, (least * ETA**k for k in itertools.count())))
 
 
 def sizes(n_rungs: int) -> list[int]:
-    """Return how many trainings of a round start in each bracket."""
+    """Return how many training runs of a round start in each bracket."""
     return [math.ceil((n_rungs + 1) / (s + 1) * ETA**s) for s in range(n_rungs, -1, -1)]
 
 
 def in_order(n_rungs: int) -> Iterator[int]:
-    """Yield the bracket of each training: one bracket after the other."""
+    """Yield the bracket of each training run: one bracket after the other."""
     return itertools.cycle([bracket for bracket, size in enumerate(sizes(n_rungs)) for _ in range(size)])
 
 
 def in_turn(n_rungs: int) -> Iterator[int]:
-    """Yield the bracket of each training: always the one that is furthest below its share."""
+    """Yield the bracket of each training run: always the one that is furthest below its share."""
     shares = sizes(n_rungs)
     total, dealt = sum(shares), [0] * len(shares)
     for number in itertools.count(1):
@@ -115,7 +115,7 @@ def in_one(n_rungs: int) -> Iterator[int]:  # noqa: ARG001
 
 
 def in_full(replay: Replay) -> None:
-    """Stop no training."""
+    """Stop no training run."""
     for number in range(len(replay.values)):
         replay.train(number, 0, replay.last)
 
@@ -134,10 +134,10 @@ def stopping(
     *,
     first_must_say: bool = False,
 ) -> None:
-    """Stop each training at the first rung of its bracket at which it is not among the best third.
+    """Stop each training run at the first rung of its bracket at which it is not among the best third.
 
     Args:
-        replay: The trainings.
+        replay: The training runs.
         brackets: Assigns them to brackets.
         n_compared: At how many rungs the first to come do not continue before there are three.
         least: The first rung.
@@ -164,7 +164,7 @@ def stopping(
 
 
 def synchronous(replay: Replay) -> None:
-    """Train the brackets one after the other, all trainings of one up to a rung before any continues."""
+    """Train the brackets one after the other, all training runs of one up to a rung before any continues."""
     epochs = [*rungs(1, replay.last), replay.last]
     numbers = iter(range(len(replay.values)))
     for bracket in itertools.cycle(range(len(epochs))):
@@ -195,7 +195,7 @@ RULES: dict[str, Callable[[Replay], None]] = {
 
 
 def recorded() -> dict[str, list[Recorded]]:
-    """Return the recorded trainings, by family."""
+    """Return the recorded training runs, by family."""
     real = []
     for name in real_tasks.names():
         task = real_tasks.RealTask(name)
@@ -215,7 +215,7 @@ def recorded() -> dict[str, list[Recorded]]:
 
 
 def mean_regrets(rule: Callable[[Replay], None], task: Recorded, orders: int) -> NDArray[np.float64]:
-    """Return the mean over random orders of the regrets; recorded trainings are used again if they do not suffice."""
+    """Return the mean regret over random orders; recorded training runs are reused if there are too few."""
     found = []
     for seed in range(orders):
         rng = np.random.default_rng(seed)

@@ -1,14 +1,14 @@
-"""How well ``hpo.simulate`` foretells real searches: LCBench, after a pilot study of 20 trials.
+"""Measure the predictions of ``hpo.simulate`` for real searches: LCBench, after a pilot study of 20 trials.
 
 Usage: python -m benchmarks simulation [--instances dev|ID,ID] [--repeats 5] [--trials 20]
 
 For each data set, the pilot is a search with Hyperband. Each strategy is then simulated on tasks drawn from the pilot,
-and run on the data set itself, both for the epochs of ten full trainings. Printed are, at 25, 50 and 100 % of them:
+and run on the data set itself, both for the epochs of ten full training runs. Printed are, at 25, 50 and 100 % of them:
 
 bias    mean of (simulated - real) normalised regret: below 0, simulations promise too much
 error   mean of its absolute value, over data sets and strategies
 order   mean over data sets of the rank correlation of the strategies' simulated and real values
-epochs  simulated / real epochs per trial, the geometric mean: how early trainings are stopped
+epochs  simulated / real epochs per trial, the geometric mean: how early training runs are stopped
 """
 
 from __future__ import annotations

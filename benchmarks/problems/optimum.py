@@ -21,7 +21,7 @@ def optimum(instance: str, *, diverging: bool = False) -> dict[str, float]:
 
     Args:
         instance: The instance.
-        diverging: Whether no training counts that diverges under the condition of that name.
+        diverging: Whether no training run counts that diverges under the condition of that name.
     """
     space = Space(SPACE)
     rng = np.random.default_rng(0)

@@ -1,7 +1,7 @@
-"""Real trainings as problems: XGBoost, networks and a GRU that are trained while a strategy searches.
+"""Real training runs as problems: XGBoost, networks and a GRU that are trained while a strategy searches.
 
 The tasks are not part of this project: ``HPO_PLUGINS_REAL_CURVES`` names the folder with ``tasks.py`` (real learning
-curves with a cost model, so that simulated time is reproducible). Trainings are kept in ``REAL_CURVES_CACHE``.
+curves with a cost model, so that simulated time is reproducible). Training runs are kept in ``REAL_CURVES_CACHE``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def names() -> tuple[str, ...]:
 
 
 class _Values:
-    """The values of a training, which is trained as far as it is asked for."""
+    """The values of a training run, which is trained as far as it is asked for."""
 
     def __init__(self, values: Any, sign: float, diverged: float) -> None:
         self._values, self._sign, self._diverged = values, sign, diverged
@@ -64,7 +64,7 @@ class RealTask:
 
     @functools.cached_property
     def recorded(self) -> dict[str, Any]:
-        """What was trained in advance: ``U`` the configurations in the unit cube, ``val`` and ``sec`` by epoch."""
+        """Recorded training runs: ``U`` the configurations in the unit cube, ``val`` and ``sec`` by epoch."""
         found: dict[str, Any] = self.real.recorded()
         return found
 

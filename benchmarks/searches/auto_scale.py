@@ -1,4 +1,4 @@
-"""What ``scale="auto"`` gains over a linear scale, and what it costs, by the number of decades of the range.
+"""Measure gains and losses of ``scale="auto"`` over a linear scale, by the number of decades of the range.
 
     python -m benchmarks auto-scale
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks auto-scale lcbench
@@ -9,7 +9,7 @@ momenta). The figure is the mean regret of the best of T trials, where 1 is the 
 uniformly in the function's own coordinates.
 
 Second table: LCBench's learning curves, every range declared "auto", or every range "linear", searched by ``Random``;
-regret of the best of T full trainings in % accuracy. Two of its ranges have three decades or more.
+regret of the best of T full training runs in % accuracy. Two of its ranges have three decades or more.
 """
 
 from __future__ import annotations

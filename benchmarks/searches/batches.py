@@ -1,21 +1,21 @@
-"""How trainings that run at once should count in the choice of the next: 4, 16 or 64 workers, single values.
+"""How training runs that run at once should count in the choice of the next: 4, 16 or 64 workers, single values.
 
 Usage: python -m benchmarks batches [--workers 4,16,64] [--seeds 2] [--rounds 6] [--processes 2] [method ...]
 
 Methods:
-    believer    running trainings have their predicted values as results (what the library does)
+    believer    running training runs have their predicted values as results (what the library does)
     nothing     they do not count; only their exact configurations are not suggested again
     best        they have the best value so far as their results (constant liar, Ginsbourger et al. 2010)
     worst       they have the worst value so far
     fantasies   expected improvement, averaged over eight joint draws of their results (Snoek et al. 2012)
-    penalties   expected improvement times the probability that no running training's ball of exclusion holds the point
-                (local penalisation, Gonzalez et al. 2016)
+    penalties   expected improvement times the probability that no running training run's ball of exclusion holds the
+                point (local penalisation, Gonzalez et al. 2016)
     Thompson    the best candidate of one function drawn from the surrogate
     random      random search
 
-The tasks are those of ``black_box.py``. A training lasts a random time, which differs threefold and more, so workers
-ask one by one; each has the time of ``--rounds`` mean trainings. *Distance* is how far a suggestion is from the nearest
-configuration that runs, as a share of the cube's diagonal; *busy* is the workers' utilisation.
+The tasks are those of ``black_box.py``. A training run lasts a random time, which differs threefold and more, so
+workers ask one by one; each has the time of ``--rounds`` mean training runs. *Distance* is how far a suggestion is from
+the nearest configuration that runs, as a share of the cube's diagonal; *busy* is the workers' utilisation.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Array = NDArray[np.float64]
 
 
 class Proposal(NamedTuple):
-    """What a variant chooses from: the surrogate, the inputs that run, and the best loss known or expected."""
+    """The input of a variant: the surrogate, the running inputs, and the best loss known or expected."""
 
     model: Model
     running: Array
@@ -64,14 +64,14 @@ class Proposal(NamedTuple):
         )
 
     def told(self, values: Array) -> Posterior:
-        """Return the posterior if the trainings that run had these results."""
+        """Return the posterior if the training runs that run had these results."""
         p = self.model.posterior
         y = np.concatenate([p.residual, values])
         return Posterior(p.layout, p.theta, np.vstack([p.x, self.running]), y, p.mean, p.factor)
 
 
 class Several(AcquisitionOptimizer):
-    """The search for configurations, whose result is ranked by something else than one posterior's improvement."""
+    """The search for configurations, ranked by a criterion other than one posterior's improvement."""
 
     def __init__(self, base: AcquisitionOptimizer, value: Callable[[Array], Array]) -> None:
         """Take the other optimizer's candidates and climbs."""

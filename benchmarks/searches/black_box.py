@@ -1,4 +1,4 @@
-"""Regret against evaluations for trainings with a single value: 50 evaluations, one worker.
+"""Regret against evaluations for training runs with a single value: 50 evaluations, one worker.
 
 Usage: python -m benchmarks black-box [--seeds 10] [--tasks dev|tables|NAME,NAME] [--json FILE] [method ...]
 

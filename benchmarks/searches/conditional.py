@@ -4,7 +4,7 @@ Usage: python -m benchmarks conditional [--seeds 10] [--tasks 12,1501,54,181] [-
 
 The space of ``rbv2_xgboost`` as its authors define it: ``gblinear`` has no tree parameters, and only ``dart`` has
 ``rate_drop`` and ``skip_drop``. The same strategies search it with ``when=`` and *flat*: there all parameters are
-part of every configuration, and the training ignores those that its booster does not have.
+part of every configuration, and the training run ignores those that its booster does not have.
 
 Normalised regret = (best so far - best known) / (median of random - best known); the mean over seeds and tasks.
 """

@@ -1,9 +1,9 @@
-"""What ``Converged()`` saves, and what it loses, on LCBench.
+"""Measure the savings and losses of ``Converged()`` on LCBench.
 
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks converged [--seeds 3]
 
-A trial is one full training; 100 are allowed. The mean number of trials until the criterion ends the search, and the
-normalised regret then and after all 100: 0 for the best accuracy that any search found, 1 for the median of random.
+A trial is one full training run; 100 are allowed. The mean number of trials until the criterion ends the search, and
+the normalised regret then and after all 100: 0 for the best accuracy that any search found, 1 for the median of random.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STRATEGIES = {"Random": hpo.Random, "Bayesian": hpo.Bayesian}
 
 
 def error(instance: str, params: dict[str, Any]) -> float:
-    """Return the validation error in % of a full training."""
+    """Return the validation error in % of a full training run."""
     return 100.0 - float(lcbench.curves(instance, [params], LAST)[0, 0, 1])
 
 

@@ -1,4 +1,4 @@
-"""Scrambled Sobol draws against independent ones: the regret of the best of n full trainings on LCBench.
+"""Scrambled Sobol draws against independent ones: the regret of the best of n full training runs on LCBench.
 
 Usage: python -m benchmarks draws [--seeds 30]
 
@@ -35,7 +35,7 @@ def plain(space: Space, seed: int, count: int) -> list[Params]:
 
 
 def regrets(draws: Draws, instance: str, seed: int) -> NDArray[np.float64]:
-    """Return the normalised regret of the best of the first n trainings, for each n of ``TRAININGS``."""
+    """Return the normalised regret of the best of the first n training runs, for each n of ``TRAININGS``."""
     known = KNOWN[instance]
     accuracies = curves(instance, draws(Space(SPACE), seed, max(TRAININGS)))[:, :, 1].max(axis=1)
     best = np.maximum.accumulate(accuracies)[np.array(TRAININGS) - 1]

@@ -2,18 +2,18 @@
 
 Usage: python -m benchmarks edges [--seeds 10] [--processes 2] [--json FILE] [case ...]
 
-The function is a bowl whose curves fall as a power of the epoch; the budget is that of 20 full trainings of 27 epochs,
-one worker. Printed per case: the normalised regret at the end, mean over seeds, and how much worse than random it is in
-standard errors of the difference.
+The function is a bowl whose curves fall as a power of the epoch; the budget is that of 20 full training runs of 27
+epochs, one worker. Printed per case: the normalised regret at the end, mean over seeds, and how much worse than random
+it is in standard errors of the difference.
 
 constant     every report is the same number; scored is the bowl that nobody sees
-two values   reports are 1 in a fiftieth of the space, else 0
-NaN          trainings of half of the space diverge after some epochs; the optimum is at the border
+two values   reports are 1 in a fiftieth of the space, otherwise 0
+NaN          training runs of half of the space diverge after some epochs; the optimum is at the border
 one          a single parameter
 thirty       thirty parameters, of which three matter
 categories   a parameter of 200 categories, of which ten are good, and two numbers
-first        the first training reports what no other quite reaches; all are scored by the bowl
-many         1,000 trials' worth of budget: 1,000 full trainings of 3 epochs
+first        the first training run reports what no other quite reaches; all are scored by the bowl
+many         1,000 trials' worth of budget: 1,000 full training runs of 3 epochs
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Case(NamedTuple):
-    """A search space, the bowl over its unit cube, what of a training's scores is reported, and the budget."""
+    """A search space, the bowl over its unit cube, what of a training run's scores is reported, and the budget."""
 
     space: dict[str, Any]
     depth: Callable[[Array], float]
@@ -69,7 +69,7 @@ def half_nan(point: Array, score: Array, number: int) -> Array:  # noqa: ARG001
 
 
 def first_is_best(point: Array, score: Array, number: int) -> Array:  # noqa: ARG001
-    """Let the first training report what no other quite reaches."""
+    """Let the first training run report what no other quite reaches."""
     return np.maximum(score, 0.02 - 0.5 / np.arange(1, len(score) + 1)) if number == 0 else score
 
 
@@ -95,7 +95,7 @@ CASES = {
 
 
 def problem_of(case: Case) -> Problem:
-    """Return the case as a problem; every training is numbered in the order in which it is first asked for."""
+    """Return the case as a problem; every training run is numbered in the order in which it is first asked for."""
     space, numbers_of = Space(case.space), dict[str, int]()
     falls = np.arange(1, case.epochs + 1)
 

@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks many-workers [--trials 100000] [--workers 1,8,64,512,1000] [--strategy random]
 
-Trainings are made-up curves of 27 epochs, whose epochs take a second times a factor of 1 to 4 that depends on the
+Training runs are made-up curves of 27 epochs, whose epochs take a second times a factor of 1 to 4 that depends on the
 configuration. *Utilisation* is the share of the workers' time in which they train, until the search ends; the tail, in
-which the last trainings end one after another, counts against it. *Speed-up* is the time of one worker with the same
-number of trials, divided by that of all. CPU is what a turn (acquire, reports, end) costs this process.
+which the last training runs end one after another, counts against it. *Speed-up* is the time of one worker with the
+same number of trials, divided by that of all. CPU is what a turn (acquire, reports, end) costs this process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Regret against cost where trainings report epochs: LCBench's surrogates, or real trainings.
+"""Regret against cost where training runs report epochs: LCBench's surrogates, or real training runs.
 
 Usage: python -m benchmarks lcbench|real [--problems dev|NAME,NAME] [--seeds 10] [--workers 1]
            [--processes 2] [--json FILE] [method ...]
@@ -6,9 +6,10 @@ Usage: python -m benchmarks lcbench|real [--problems dev|NAME,NAME] [--seeds 10]
 Ours, every installed peer (``peers/``) and the oracles (``oracles.py``) are compared; ``--json`` keeps the runs, for
 ``report.py``.
 
-The budget is that of 20 mean full trainings, or of 5 for each of several workers: in epochs for LCBench with one
-worker, else in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real trainings,
-says. The strategies see this time pass. A training that is resumed does not pay again; one that diverges ends.
+The budget is that of 20 mean full training runs, or of 5 for each of several workers: in epochs for LCBench with one
+worker, otherwise in simulated seconds: an epoch lasts as long as the surrogate, or the cost model of the real training
+runs, says. The strategies see this time pass. A training run that is resumed does not pay again; one that diverges
+ends.
 
 Normalised regret = (best known - best so far) / (best known - median of random), at most 2.
 """
@@ -26,7 +27,7 @@ from benchmarks.problems import lcbench, real_tasks
 
 TRAININGS = 20
 PER_WORKER = 5
-"""Mean full trainings of which each of several workers has the time."""
+"""Mean full training runs of which each of several workers has the time."""
 FRACTIONS = [0.1, 0.25, 0.5, 1.0]
 MARKS = [round(0.01 * k, 2) for k in range(1, 101)]
 NAMES = {"lcbench": "LCBench", "real": "Real trainings"}

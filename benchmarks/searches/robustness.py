@@ -1,4 +1,4 @@
-"""How strategies cope with difficult trainings: LCBench, one worker, the budget of 20 full trainings.
+"""How strategies cope with difficult training runs: LCBench, one worker, the budget of 20 full training runs.
 
 Usage: python -m benchmarks robustness [--seeds 10] [--problems dev|ID,ID] [--json FILE] [condition ...]
        python -m benchmarks robustness --read FILE.json ...

@@ -1,11 +1,11 @@
-"""What a warm start saves when the parent is related, and what it costs when it is not.
+"""Measure the savings of a warm start from a related parent, and its cost from an unrelated one.
 
     HPO_PLUGINS_BENCHMARK_DATA=... python -m benchmarks warm-start [--seeds 5] [--trials 40] [--kinds none,related]
 
-A trial is one full training of LCBench, chosen by ``Bayesian``. The parent is a search of as many trials:
+A trial is one full training run of LCBench, chosen by ``Bayesian``. The parent is a search of as many trials:
 
     none        there is no parent
-    identical   the same training, declared identical
+    identical   the same training run, declared identical
     close       the same data, trained for half the epochs
     related     the same network on other data, the next of the list
     unrelated   as related, its results dealt to its configurations at random

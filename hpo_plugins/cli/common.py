@@ -1,4 +1,4 @@
-"""What several commands need."""
+"""Helpers of several commands."""
 
 from __future__ import annotations
 

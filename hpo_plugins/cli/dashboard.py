@@ -1,4 +1,4 @@
-"""The dashboard: the report, made anew whenever the study has changed, on an address of this machine.
+"""The dashboard: serve the report, refreshed whenever the study changes, on an address of this machine.
 
 Only the page itself is served, only to who knows the token in its URL, and nothing can be changed through it. A request
 can be anything, and a client can stay silent: each gets an HTTP status within seconds, and none more than one thread.
@@ -32,11 +32,11 @@ logger = logging.getLogger("hpo_plugins")
 
 REFRESH_SECONDS = 15
 SILENT_SECONDS = 10.0
-"""How long a client may send or take nothing."""
+"""Seconds that a client may send or take nothing."""
 REQUEST_SECONDS = 20.0
-"""How long a client may take to send its whole request."""
+"""Seconds that a client may take to send its whole request."""
 MAX_CONNECTIONS = 32
-"""How many are answered at the same time; further ones are told to come again."""
+"""Maximum number of simultaneous requests; further ones are asked to retry."""
 CHUNK = 1 << 16
 """Bytes that a client must take within ``SILENT_SECONDS``."""
 
@@ -56,7 +56,7 @@ def serve(look: Callable[[], StudyView], host: str, port: int, say: Callable[[st
     """
     server = new_server(look, host, port, root)
     try:
-        server.page()  # what prevents a page is said here, rather than in a browser
+        server.page()  # report errors of the page here rather than in a browser
         say(f"{url_of(server)}\nCtrl-C ends the dashboard.")
         server.serve_forever()
     except KeyboardInterrupt:
@@ -136,7 +136,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self._free.release()
 
     def has_read(self, request: Any) -> None:
-        """Note that a request was read as a whole: sending the answer may take longer."""
+        """Record that a request was read as a whole; sending the answer may take longer."""
         self._reading.pop(request, None)
 
     def service_actions(self) -> None:

@@ -1,6 +1,7 @@
 """The commands of ``hpo-plugins``.
 
-Every command takes the path or URL of a storage, as ``Tuner(storage=)`` does, and works while trainings write to it.
+Every command takes the path or URL of a storage, as ``Tuner(storage=)`` does, and works while training runs write to
+it.
 """
 
 from __future__ import annotations

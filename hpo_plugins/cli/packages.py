@@ -8,7 +8,7 @@ import re
 _DEVELOPMENT = {"benchmark", "dev", "docs", "examples", "test", "testing"}
 """Extras that users do not need."""
 _INDIRECT = ("torch",)
-"""What frameworks bring along, and results depend on."""
+"""Dependencies of frameworks that affect results."""
 
 
 def packages() -> list[str]:

@@ -1,1 +1,1 @@
-"""Who trains what, safely for any number of processes: leases on trials, their acquisition and their end."""
+"""Distribute trials among any number of processes: acquire a trial, hold a lease on it, end it."""

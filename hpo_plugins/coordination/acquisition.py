@@ -1,4 +1,4 @@
-"""The acquisition of trials, while other processes acquire and report, too."""
+"""Acquire trials while other processes acquire and report, too."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from hpo_plugins.coordination.trial_lease import TrialLease
 logger = logging.getLogger("hpo_plugins")
 
 _MAX_REFUSED = 2
-"""After so many refusals in a row, a process decides while no other one writes: each acquisition makes the decisions of
-all others that are under way void, and of 32 processes some would not be lucky for minutes."""
+"""Refusals in a row after which a process decides in exclusive mode, where no other process writes. Each acquisition
+invalidates all decisions that other processes are making, so some of many processes could be refused for minutes.
+"""
 _MAX_EXCLUSIVE = 0.02
-"""Seconds that a decision may take for that: the others' reports wait for it."""
+"""Maximum decision time (s) for exclusive mode, which blocks other processes' writes."""
 _MAX_PAUSE = 0.2
 
 
 class _Refused:
-    """Another process was faster."""
+    """Another process has acquired a trial first."""
 
 
 _REFUSED = _Refused()
@@ -47,9 +48,9 @@ class Acquisition:
 
         Raises:
             CheckpointError: The storage names a checkpoint outside of the study's folder; nothing was changed.
-            MetricNotFound: The trainings end without ever reporting the objective's metric.
+            MetricNotFound: The training runs end without reporting the objective's metric.
             StorageError: The storage cannot be reached.
-            SystemExit: This process was told to end, and this is its main thread.
+            SystemExit: This process received a termination signal, and this is its main thread.
         """
         session, refused = self.session, 0
         if end_if_told():
@@ -64,12 +65,12 @@ class Acquisition:
                     return self._lease(found)
             if found is None:
                 return None
-            # Another process has acquired a trial in the meantime: decide again, and not all at once.
+            # Another process has acquired a trial in the meantime. Decide again, after a random delay.
             refused += 1
             time.sleep(random.random() * min(self._decision_seconds, _MAX_PAUSE))  # noqa: S311
 
     def _acquire(self) -> int | _Refused | None:
-        """Return the trial that was acquired, None if there is none to train now, or that another one was faster."""
+        """Return the acquired trial, None if there is none to train now, or a sign that another process was faster."""
         session = self.session
         history = session.refresh()
         if session.is_full():

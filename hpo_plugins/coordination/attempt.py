@@ -1,6 +1,6 @@
-"""One attempt at one trial: the right to train it, and to write what was trained.
+"""One attempt at one trial: the right to train it and to write its results.
 
-What this process has of an attempt (``Holding``):
+States of an attempt in this process (``Holding``):
 
     OVER ----- acquired, visited -----> HELD <---- trained on, or tried again ---- DEFERRED
       ^                                  | |                                          ^
@@ -8,7 +8,8 @@ What this process has of an attempt (``Holding``):
       +-- ended, released, superseded ---+
                                          +-- its loop was left before it was trained --> GIVEN_BACK
 
-An attempt is lost when another worker acquires the trial: writes are then refused, and the training is told to stop.
+An attempt is lost when another worker acquires the trial. The storage then refuses writes, and the training run is
+stopped.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class AttemptBase(ABC):
-    """One attempt at one trial, as its trainings see it.
+    """One attempt at one trial, as its training runs see it.
 
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
-        journal: Its reports, and what was decided.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
+        journal: Its reports and decisions.
         is_visiting: Whether another process has acquired the trial.
 
     Attributes:
@@ -45,7 +46,7 @@ class AttemptBase(ABC):
         params: Its configuration.
         definition: Its training definition, None if the study has only one.
         objective: The objective by which the trial is judged.
-        visits: How often this process has begun to visit it.
+        visits: Number of times that this process has begun to visit it.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class AttemptBase(ABC):
 
     @abstractmethod
     def check_held(self, what: str) -> bool:
-        """Return whether a report or another step of a training counts here; warn otherwise."""
+        """Return whether a report or another step of a training run is accepted here; warn otherwise."""
 
     @abstractmethod
     def check_fold(self, *, is_fold: bool) -> None:
-        """Raise InvalidReport if the trial has folds and a training is not one of them, or the other way round."""
+        """Raise InvalidReport if the trial has folds and a training run is not one of them, or vice versa."""
 
     @abstractmethod
     def update(self, **fields: Any) -> bool:
@@ -89,22 +90,22 @@ class AttemptBase(ABC):
 
 
 class Attempt(AttemptBase):
-    """One attempt at one trial, as this process makes it or visits it.
+    """One attempt at one trial, in the process that makes it or in a visitor.
 
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
         is_visiting: Whether another process has acquired the trial.
 
     Attributes:
-        holding: What this process has of it.
+        holding: The state of the attempt in this process.
     """
 
     journal: Journal
 
     def __init__(self, session: StudySession, row: TrialRow, resume_from: str | None, *, is_visiting: bool) -> None:
-        """Hold nothing yet."""
+        """Start without the lease."""
         journal = Journal(session, row.number, row.attempts, secrets.token_hex(4) if is_visiting else "")
         super().__init__(session, row, resume_from, journal, is_visiting=is_visiting)
         self.holding = Holding.OVER
@@ -115,10 +116,10 @@ class Attempt(AttemptBase):
         return self.holding is Holding.HELD
 
     def check_held(self, what: str) -> bool:
-        """Return whether this process holds the lease, or takes it as a visitor; warn otherwise.
+        """Return whether this process holds the lease or can visit it; warn otherwise.
 
         Raises:
-            InvalidReport: The loop that yielded the trial was left before it was trained.
+            InvalidReport: The loop that yielded the trial was left before the trial was trained.
         """
         if self.holding is Holding.HELD:
             return True
@@ -135,7 +136,7 @@ class Attempt(AttemptBase):
         return True
 
     def _visit(self) -> bool:
-        """Hold a trial that another process has acquired; that process renews the lease."""
+        """Visit a trial that another process has acquired; that process renews the lease."""
         if self.number in self.session.leases:
             return False
         row = self.session.refresh()[self.number].row
@@ -153,7 +154,7 @@ class Attempt(AttemptBase):
     # The end of the attempt.
 
     def release(self) -> None:
-        """Give the trial back: the next worker that asks continues it, and no failed attempt is counted."""
+        """Release the trial: the next free worker continues it, and no failed attempt is counted."""
         with self.session.lock, self.deferring(self.release):
             if self.is_held():
                 self.journal.flush()
@@ -161,14 +162,14 @@ class Attempt(AttemptBase):
                 self.close()
 
     def release_quietly(self) -> None:
-        """Give the trial back while another error is under way: a failure to do so is logged."""
+        """Release the trial while another error propagates; log a failure to release it."""
         try:
             self.release()
         except StorageError as error:
             logger.warning("trial %d could not be released: %s", self.number, error)
 
     def give_back(self) -> None:
-        """Release the trial because its loop was left before it was trained; training it later is an error."""
+        """Release an untrained trial after its loop exited; later reports raise InvalidReport."""
         self.release()
         self.holding = Holding.GIVEN_BACK
 
@@ -178,9 +179,9 @@ class Attempt(AttemptBase):
 
     @contextlib.contextmanager
     def deferring(self, end: Callable[[], object]) -> Iterator[None]:
-        """Defer an end that cannot be written: this process tries again before its next trial.
+        """Defer an end that cannot be written; this process tries again before its next trial.
 
-        The lease is not renewed meanwhile: what cannot be written must not keep other workers waiting for ever.
+        The lease is not renewed meanwhile, so that other workers need not wait for a write that may never succeed.
         """
         try:
             yield
@@ -191,27 +192,27 @@ class Attempt(AttemptBase):
             raise
 
     def end_deferred(self) -> None:
-        """Write the end that could not be written before."""
+        """Write the deferred end."""
         self.resume_deferred()
         self._deferred_end()
 
     def resume_deferred(self) -> None:
-        """Hold the trial again whose end could not be written, to end it or to continue its training."""
+        """Hold a trial with a deferred end again, to end it or to continue its training."""
         if self.holding is Holding.DEFERRED:
             self.holding = Holding.HELD
 
     def close(self) -> None:
-        """Hold the trial no longer."""
+        """Release the lease locally."""
         self.holding = Holding.OVER
         if self.session.leases.get(self.number) is self:
             del self.session.leases[self.number]
         self.session.answered.notify_all()
 
     def before_fork(self) -> None:
-        """Let a forked child report to the trial."""
+        """Prepare a forked child to report to the trial."""
 
     def check_fold(self, *, is_fold: bool) -> None:
-        """Raise InvalidReport if the trial has folds and a training is not one of them, or the other way round."""
+        """Raise InvalidReport if the trial has folds and a training run is not one of them, or vice versa."""
         history = self.session.history
         folds = history[self.number].row.folds
         if folds is None and history.n_folds is not None:

@@ -1,4 +1,4 @@
-"""How a trial ends or is paused: its final decision, what is written, and which checkpoints are no longer needed."""
+"""End or pause a trial: decide its final state, write it, and delete checkpoints that are no longer needed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hpo_plugins.strategies import Decision
 logger = logging.getLogger("hpo_plugins")
 
 MAX_SILENT_TRIALS = 5
-"""A search ends with an error if this many trials, its first ones, all end without a report."""
+"""Number of first trials that must all end without a report before the search aborts with an error."""
 
 
 def final_decision(
     session: StudySession, number: int, why_incomplete: str | None = None, *, is_complete: bool = False
 ) -> Decision:
-    """Return how a trial ends whose training is over: as decided while it ran, by itself, or without a result.
+    """Return the final state of a finished trial.
 
     Args:
         session: The study, up to date.
         number: The trial.
-        why_incomplete: Why the attempt did not train what it was to train, None if it did.
-        is_complete: Whether the training has ended by itself, so that there is nothing to pause.
+        why_incomplete: Why the attempt did not reach its first epoch to train, None if it did.
+        is_complete: Whether the training run has ended by itself, so that it cannot be paused.
     """
     trial = session.history[number]
     if trial.is_mixed:
@@ -51,7 +51,7 @@ def final_decision(
 
 
 def _never_reported(session: StudySession, number: int) -> MetricNotFound:
-    """Return the error that a whole training never reported the objective."""
+    """Return the error for a complete training run without the objective."""
     trial = session.history[number]
     names = {name for metrics in trial.metrics.values() for name in metrics}
     hint = (
@@ -67,8 +67,8 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
 
     Args:
         session: The study.
-        row: The trial; its attempt must be the current one, else nothing is written.
-        decision: The state that it takes, and why.
+        row: The trial. Nothing is written unless its attempt is the current one.
+        decision: Its new state and the reason.
     """
     if decision.state is TrialState.PAUSED:
         _pause(session, row, decision)
@@ -113,7 +113,7 @@ def _pause(session: StudySession, row: TrialRow, decision: Decision) -> None:
 
 
 def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
-    """Delete the checkpoints that nobody needs after a trial has ended; the best trial's is kept."""
+    """Delete checkpoints that are unused after a trial has ended; keep the best trial's."""
     history, checkpoints = session.history, session.checkpoints
     if checkpoints.policy == "keep":
         return
@@ -129,15 +129,15 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
 
 
 class SilenceGuard:
-    """Ends a search whose first trainings never report the objective: the training probably cannot report it."""
+    """Aborts a search whose first trials report nothing: the user's code probably cannot report."""
 
     def __init__(self) -> None:
-        """Create it at the start of a search."""
+        """Start counting, at the start of a search."""
         self._silent_trials: int | None = 0
         self._error: MetricNotFound | None = None
 
     def disarm(self) -> None:
-        """Note that the training reports, or fails on purpose: from now on, any trial may be silent."""
+        """Note a report or an intended failure; from now on, any trial may end without a report."""
         self._silent_trials = None
 
     def check(self, session: StudySession, number: int) -> None:
@@ -152,7 +152,7 @@ class SilenceGuard:
             return
         if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):
             error = _never_reported(session, number)
-            if error.metric not in error.reported:  # else it was not finite
+            if error.metric not in error.reported:  # otherwise it was not finite
                 self._error = error
         self.disarm()
 
@@ -168,6 +168,6 @@ class SilenceGuard:
             )
 
     def raise_error(self) -> None:
-        """Raise MetricNotFound if a whole training never reported the objective, and none before it did."""
+        """Raise MetricNotFound if a complete training run and all before it lacked the objective."""
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""The thread by which a process shows that it is alive."""
+"""The background thread that renews a process's leases."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 class Heartbeat:
-    """A daemon thread that calls a method at regular intervals for as long as the method's object lives.
+    """A daemon thread that calls a method at regular intervals while the method's object lives.
 
-    It also beats while there is nothing to renew: a thread that ended itself then could miss the next acquisition.
+    It continues while there is nothing to renew, because a thread that ended itself could miss the next acquisition.
 
     Args:
-        beat: A bound method; its object is referenced weakly.
+        beat: A bound method. The thread keeps only a weak reference to its object.
         interval: Seconds between two calls.
     """
 

@@ -1,4 +1,4 @@
-"""What one attempt has reported and what was decided of it, kept until the storage has it."""
+"""The reports of one attempt and the decisions on it, kept until they are stored."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class JournalBase(ABC):
-    """What was decided of one attempt, and where its reports go.
+    """The decisions on one attempt, and the receiver of its reports.
 
     Attributes:
-        must_stop: Whether the trial is to stop.
+        must_stop: Whether the trial must stop.
         decision: The state that the trial takes when the attempt ends, None while undecided.
-        complete_folds: The folds that are complete, whose trainings are to stop.
+        complete_folds: The complete folds; their training runs must stop.
         is_refused: Whether a report was refused, so that the trial ends FAILED.
         is_lost: Whether another worker has acquired the trial.
-        is_interrupted: Whether the training was told to stop because this process was told to end.
+        is_interrupted: Whether the training run must stop because this process received a termination signal.
     """
 
     def __init__(self) -> None:
@@ -38,11 +38,11 @@ class JournalBase(ABC):
         self.is_interrupted = False
 
     def stops(self, fold: int | None) -> bool:
-        """Return whether the training of a fold, or that of a trial without folds, is to stop."""
+        """Return whether the training run of a fold, or of a trial without folds, must stop."""
         return self.must_stop or fold in self.complete_folds
 
     def interrupt(self) -> None:
-        """Stop the training, undecided: the trial is released for another worker."""
+        """Stop the training run, undecided: the trial is released for another worker."""
         if not self.must_stop:
             self.must_stop = self.is_interrupted = True
 
@@ -50,7 +50,7 @@ class JournalBase(ABC):
     def report(
         self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
     ) -> None:
-        """Record a report, and learn what was decided.
+        """Record a report, and read the decision.
 
         Args:
             fold: The fold, None if there are none.
@@ -66,13 +66,13 @@ class JournalBase(ABC):
 
 
 class Journal(JournalBase):
-    """The reports of one attempt, the judgement of each, and the decision.
+    """The reports of one attempt, their judgements and the decision.
 
     Args:
         session: The study, as this process knows it.
         number: The trial.
         attempt: Which attempt at it.
-        writer: Identifies this process if it is not the one that has acquired the trial, else empty.
+        writer: Identifies this process if another one has acquired the trial, otherwise empty.
     """
 
     def __init__(self, session: StudySession, number: int, attempt: int, writer: str) -> None:
@@ -86,7 +86,7 @@ class Journal(JournalBase):
         self._unwritten_decision: Decision | None = None
 
     def lose(self) -> None:
-        """Stop the training: another worker has acquired the trial."""
+        """Stop the training run: another worker has acquired the trial."""
         logger.warning("trial %d was taken over by another worker, and stops here", self._number)
         self._unwritten.clear()
         self.must_stop = self.is_lost = True
@@ -100,15 +100,15 @@ class Journal(JournalBase):
         self._unwritten.append((row, value))
         try:
             self.flush()
-        except StorageError as error:  # a training of hours must not end for this
+        except StorageError as error:  # an outage must not end hours of training
             level = logging.WARNING if len(self._unwritten) == 1 else logging.DEBUG
             logger.log(level, "trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
 
     def flush(self, *, is_patient: bool = False) -> None:
-        """Write the reports that are waiting, oldest first, and judge each epoch; then a decision that is waiting.
+        """Write pending reports, oldest first, and judge each epoch; then write a pending decision.
 
         Args:
-            is_patient: Whether to wait for as long as any write does if the storage cannot be reached.
+            is_patient: Whether to retry with the usual patience if the storage cannot be reached.
         """
         while self._unwritten:
             report, value = self._unwritten[0]
@@ -125,10 +125,10 @@ class Journal(JournalBase):
         self._write_decision()
 
     def _learn_from_others(self, report: ReportRow) -> None:
-        """Learn what other processes have written for the trial.
+        """Read what other processes have written for the trial.
 
         Raises:
-            InvalidReport: Another training reports the same epochs.
+            InvalidReport: Another training run reports the same epochs.
         """
         trial = self._session.history[self._number]
         if trial.folds[report.fold].is_mixed:
@@ -159,7 +159,7 @@ class Journal(JournalBase):
             self.decide(decision)
 
     def decide(self, decision: Decision) -> None:
-        """Stop the training, and write what becomes of the trial when the attempt ends.
+        """Stop the training run, and write the trial's state after the attempt.
 
         If the storage fails, the decision is written before the attempt ends.
         """
@@ -177,7 +177,7 @@ class Journal(JournalBase):
                 self._write_decision()
 
     def cannot_pause(self, reason: str) -> None:
-        """Stop a trial for good that was to be paused."""
+        """Stop a trial permanently instead of pausing it."""
         if self.decision is TrialState.PAUSED:
             with contextlib.suppress(StorageError):  # then it is paused without a checkpoint
                 self.decide(Decision(TrialState.STOPPED, f"it was to be paused, but {reason}"))

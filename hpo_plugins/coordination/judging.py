@@ -1,4 +1,4 @@
-"""What becomes of a training after an epoch, and of a trial after a fold."""
+"""Judge a training run after an epoch, and a trial after a fold."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger("hpo_plugins")
 
 
 def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decision | None:
-    """Return the decision after an epoch, None if the training continues.
+    """Return the decision after an epoch, None if the training run continues.
 
-    COMPLETED in a trial with folds concerns the fold only.
+    In a trial with folds, COMPLETED means that the fold is complete.
 
     Args:
         session: The study, which includes the report.
@@ -43,7 +43,7 @@ def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decis
 
 
 def judge_fold(session: StudySession, number: int, fold: int) -> Decision | None:
-    """Return the decision after a fold has ended, None if the next one is to be trained."""
+    """Return the decision after a fold has ended, None if the next fold should be trained."""
     history = session.history.up_to_fold(fold)
     for rule in session.config.stopping_rules:
         decision = _ask(rule, rule.on_fold_end, history, number, fold)
@@ -55,7 +55,7 @@ def judge_fold(session: StudySession, number: int, fold: int) -> Decision | None
 def _ask(
     rule: StoppingRule, question: Callable[[History, int, int], Decision | None], history: History, number: int, at: int
 ) -> Decision | None:
-    """Return a rule's decision; a defect of the rule must not end a training of hours."""
+    """Return a rule's decision; an exception in the rule must not end hours of training."""
     try:
         return question(history, number, at)
     except Exception:

@@ -1,4 +1,4 @@
-"""Which running trials nobody trains any more, as far as a process can know."""
+"""Find running trials whose worker has died or stopped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hpo_plugins.records import TrialRow
 
 
 class LeaseWatch:
-    """Tells whether the worker of a running trial, in another process, does not train it any more.
+    """Detects running trials of other processes that are no longer trained.
 
-    A lease that has expired may be that of a living worker: a clock was set, a laptop slept, the storage was away. On
-    this machine, whether its process lives can be seen; then the lease counts only if it stays expired while it is
-    watched. Over machines, the storage's clock decides.
+    An expired lease may belong to a living worker: a clock was set, a laptop slept, or the storage was unreachable. If
+    the worker's process is alive on this machine, its lease is void only if it stays expired while it is watched. For
+    workers of other machines, the storage's clock decides.
 
     Args:
         seconds: How long a lease lasts.
@@ -23,7 +23,7 @@ class LeaseWatch:
     def __init__(self, seconds: float) -> None:
         """Watch nothing yet."""
         self._seconds = seconds
-        self._expired: dict[int, tuple[float, float]] = {}  # trial: lease_until, and since when it is seen unchanged
+        self._expired: dict[int, tuple[float, float]] = {}  # trial: lease_until, and when its last change was seen
 
     def is_abandoned(self, row: TrialRow, now: float, reachable_since: float) -> bool:
         """Return whether a running trial's worker has released it, is dead, or has let the lease expire.
@@ -39,7 +39,7 @@ class LeaseWatch:
             return False
         if is_alive(row.worker):
             return self._is_unchanged(row)
-        return time.monotonic() - reachable_since > self._seconds  # during an outage nobody could renew a lease
+        return time.monotonic() - reachable_since > self._seconds  # during an outage no worker could renew a lease
 
     def _is_unchanged(self, row: TrialRow) -> bool:
         """Return whether an expired lease was not renewed while it was watched for as long as a lease lasts."""

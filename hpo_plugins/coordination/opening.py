@@ -32,26 +32,26 @@ def open_study(
     terms: LeaseTerms,
     clock: Callable[[], float] = time.perf_counter,
 ) -> StudySession:
-    """Return a session of a study, which is created if it is new.
+    """Return a session of a study; create the study if it is new.
 
-    Of a stored study, the copies of its parents' trials are used, and its notes unless others are given; the limits
-    are replaced by the given ones.
+    A stored study keeps its copies of its parents' trials, and its notes unless others are given. The given limits
+    replace its limits.
 
     Args:
         config: The study's definition.
         name: Its name.
         target: Its storage.
-        keeps_seed: Whether a stored study keeps its seed, since the user gave none.
+        keeps_seed: Whether a stored study keeps its seed because the user gave none.
         checkpoint_dir: The folder for checkpoints, None for the storage's own.
         policy: Which checkpoints are written and kept.
         terms: How leases are handled.
-        clock: Tells how long trainings take, in seconds.
+        clock: Measures the duration of training runs, in seconds.
 
     Raises:
         StudyMismatch: The stored study was defined differently.
         StorageError: The storage cannot be opened.
     """
-    exit_on_signals()  # also where the first trial is asked for in a thread, which may not set a handler
+    exit_on_signals()  # here, since a thread that asks for the first trial cannot set a handler
     storage = open_storage(target)
     definition = to_json(config)
     root = _root(storage, name, checkpoint_dir)
@@ -60,7 +60,7 @@ def open_study(
     store = storage.open(name, definition)
     if store.definition is not definition:
         stored_config = config_from_storage(store.definition, name, target)
-        stored = to_json(stored_config)  # arguments that are newer than the study have their defaults
+        stored = to_json(stored_config)  # arguments that are newer than the study take their defaults
         config = evolve(
             config,
             seed=stored["seed"] if keeps_seed else config.seed,
@@ -85,7 +85,7 @@ def load_study(
     Args:
         target: Its storage.
         name: Its name; None if the storage holds only one study.
-        checkpoint_dir: The folder for checkpoints, if the study was given one.
+        checkpoint_dir: The folder for checkpoints, None for the storage's own.
 
     Raises:
         StudyNotFound: There is no such study, or ``name`` is None and there are several.
@@ -110,7 +110,7 @@ def load_study(
 
 
 def existing_storage(target: Target) -> Storage:
-    """Return a storage, without creating its file.
+    """Return a storage; do not create its file.
 
     Raises:
         StudyNotFound: There is no such file.

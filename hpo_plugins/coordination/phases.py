@@ -1,10 +1,10 @@
-"""Phases: the successive calls of a framework's ``fit`` that together are one training.
+"""Phases: the successive calls of a framework's ``fit`` that form one training run.
 
-Epochs count on over the phases. When a training resumes, its script makes the same calls again: phases that were over
-train nothing, the one that was interrupted continues from the checkpoint, and later ones are as they would have been.
+Epochs are counted across the phases. When a training run resumes, its script makes the same calls again. Finished
+phases train nothing, the interrupted phase continues from the checkpoint, and later phases run as usual.
 
-A phase that begins while the training must stop trains nothing. It is counted only if the phase before was complete:
-otherwise the training resumes within that one.
+A phase that begins while the training run must stop trains nothing. It is counted only if the phase before it was
+complete. Otherwise the training run resumes within the phase before it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Phase:
-    """One phase of a training, as ``Trial.begin_phase`` returns it.
+    """One phase of a training run, as ``Trial.begin_phase`` returns it.
 
     Attributes:
         number: Its number in the attempt, from 0.
         begin: The trial's epoch after which it began.
-        start: The trial's epoch after which it trains now: later than ``begin`` if it resumes from a checkpoint.
-        is_over: Whether it trains nothing: it was over before the training was interrupted, or the trial must stop.
-        restores: Whether it begins with the checkpoint's state.
-        checkpoint: Path of that checkpoint, in the phase that it belongs to and in those before; else None.
+        start: The trial's epoch after which it trains now, later than ``begin`` if it resumes from a checkpoint.
+        is_over: Whether it trains nothing, because it ended before the interruption or the trial must stop.
+        restores: Whether it restores the checkpoint's state.
+        checkpoint: Path of that checkpoint in its own phase and in earlier phases, otherwise None.
     """
 
     number: int
@@ -35,22 +35,22 @@ class Phase:
 
     @property
     def trained(self) -> int:
-        """Epochs of this phase that are trained already."""
+        """Number of epochs of this phase that are already trained."""
         return self.start - self.begin
 
 
 @dataclass
 class Phases:
-    """The phases of one training in one attempt.
+    """The phases of one training run in one attempt.
 
     Args:
         saved: The epoch of the checkpoint that the attempt resumes from, 0 without one.
-        earlier: The epochs after which the phases of the attempts before began.
+        earlier: The epochs after which the phases of earlier attempts began.
 
     Attributes:
         begins: The epochs after which this attempt's phases began.
-        is_complete: Whether the last of them has trained all its epochs, or was ended by the framework or the user.
-        is_waiting: Whether a phase was not begun because the training must stop.
+        is_complete: Whether the last phase has trained all its epochs, or the framework or the user has ended it.
+        is_waiting: Whether a phase was skipped because the training run must stop.
     """
 
     saved: int = 0
@@ -61,7 +61,7 @@ class Phases:
 
     @property
     def interrupted(self) -> int | None:
-        """The number of the phase that the checkpoint belongs to, None if there is no checkpoint."""
+        """The number of the checkpoint's phase, None without a checkpoint."""
         if not self.saved:
             return None
         return max((number for number, begin in enumerate(self.earlier) if begin < self.saved), default=0)
@@ -73,7 +73,7 @@ class Phases:
 
     @property
     def known(self) -> tuple[int, ...]:
-        """The begins to store: those of this attempt, and of earlier ones up to the checkpoint."""
+        """The begins to store: those of this attempt, and those of earlier attempts up to the checkpoint."""
         n_saved = sum(begin <= self.saved for begin in self.earlier) if self.saved else 0
         return (*self.begins, *self.earlier[len(self.begins) : n_saved])
 
@@ -82,7 +82,7 @@ class Phases:
 
         Args:
             epoch: The epoch after which it begins, if it was not known before.
-            must_stop: Whether the training is to stop.
+            must_stop: Whether the training run is to stop.
         """
         number, interrupted = len(self.begins), self.interrupted
         if must_stop and number:

@@ -1,7 +1,7 @@
-"""The configurations that users want to be tried before those of the strategy, complete or partial.
+"""Enqueued configurations, complete or partial; they are tried before those of the strategy.
 
-They are numbered: those of the study's definition, then those that were enqueued. A trial that tries one keeps its
-number, and acquisitions take place one after the other, so that each is handed out once over all processes.
+They are numbered: first those of the study's definition, then those of ``Tuner.enqueue``. A trial stores the number of
+its point. Acquisitions are serialized, so that each point is assigned once over all processes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hpo_plugins.space.sobol import draw
 from hpo_plugins.study.initial_configurations import checked_configuration
 
 _MAX_DRAWS = 1_000
-"""Random completions of a partial configuration that are looked at before it is taken to have been tried completely."""
+"""Number of random completions of a partial configuration to check before it counts as fully tried."""
 
 
 class Point(NamedTuple):
-    """A configuration to try next, and which point it is."""
+    """A configuration to try next, and the number of its point."""
 
     params: Params
     number: int
@@ -32,7 +32,7 @@ class Point(NamedTuple):
 def next_point(session: StudySession) -> Point | None:
     """Return the first point that no trial has tried, None if there is none.
 
-    Those whose configurations have all been tried in the meantime are passed over, with a warning.
+    Points whose configurations have all been tried in the meantime are skipped with a warning.
     """
     history = session.history
     for index, given in enumerate(history.given_points):
@@ -67,7 +67,7 @@ def enqueue(session: StudySession, given: Mapping[str, Any]) -> None:
 
 
 def _untried(session: StudySession, given: Params, index: int) -> Params | None:
-    """Return the given configuration completed by the strategy, or at random if a trial has that one already."""
+    """Return the given configuration completed by the strategy, or at random if a trial already has the result."""
     history, config = session.history, session.config
     space = config.space
     if space.is_complete(given):
@@ -84,5 +84,5 @@ def _completions(space: Space, given: Params, suggestion: Params, seed: list[int
     rng = np.random.default_rng(seed)
     draws = (draw(space, seed[0], number) for number in range(min(space.size or _MAX_DRAWS, _MAX_DRAWS)))
     for suggested in chain([suggestion], draws):
-        absent = [name not in suggested for name in space]  # inactive in what is suggested, but perhaps not here
+        absent = [name not in suggested for name in space]  # inactive in the suggestion, but perhaps active here
         yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(suggested)))

@@ -1,14 +1,14 @@
-"""What the system does to this process, and what becomes of its sessions then: forks, exits, SIGTERM and SIGHUP.
+"""Handle forks, exits, SIGTERM and SIGHUP of this process for its sessions.
 
-A forked child has copies of locks, connections and leases, none of which it may use. On Linux, ``multiprocessing``
+A forked child has copies of locks, connections and leases and must use none of them. On Linux, ``multiprocessing``
 forks by default up to Python 3.13, as PyTorch's ``DataLoader`` does for its workers.
 
-SIGTERM gives trials back, as Ctrl-C does: Slurm, Kubernetes and spot machines send it before they kill; SIGHUP comes
-when a terminal is closed. By default Python ends at once, without its exit handlers. Unless something else handles
-these signals, they therefore raise SystemExit in the main thread: the loop that is left by it releases its trial, and
-the exit handlers release all others. Python drops an exception that is raised in a destructor or in a callback of the
-garbage collector, of a weak reference or of ctypes; then it is raised again. In other threads, training runs stop at
-their next report, and their trials are released.
+SIGTERM releases trials, as Ctrl-C does. Slurm, Kubernetes and spot machines send it before they kill a process; a
+terminal sends SIGHUP when it closes. By default Python ends at once and skips its exit handlers. Unless something else
+handles these signals, this module makes them raise SystemExit in the main thread. The loop that this exception leaves
+releases its trial, and the exit handlers release all others. Python drops an exception that is raised in a destructor
+or in a callback of the garbage collector, of a weak reference or of ctypes. The handler then raises it again. In other
+threads, training runs stop at their next report, and their trials are released.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class ForkAware(Protocol):
-    """Something that a forked child must not use as it is."""
+    """An object that a forked child must not use unchanged."""
 
     def before_fork(self) -> None:
-        """Prepare, in the parent, what the child needs."""
+        """Prepare the fork in the parent."""
 
     def after_fork(self) -> None:
-        """Become usable in the child; other threads of the parent may have held any lock."""
+        """Make the object usable in the child; other threads of the parent may have held any lock."""
 
 
 _aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
 def watch_forks(aware: ForkAware) -> None:
-    """Call the object's methods around each fork of this process, for as long as it lives."""
+    """Call the object's methods around each fork of this process, while the object lives."""
     _aware.add(aware)
 
 
 _before = threading.local()
-"""The signals that each forking thread had blocked before its fork."""
+"""The signals that each forking thread blocked before its fork."""
 
 
 def _before_fork() -> None:
-    # A signal for the child must find the child's own handler: what is raised in the hooks of a fork is dropped.
+    # A signal for the child must meet the child's own handler, because Python drops exceptions of fork hooks.
     _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for aware in list(_aware):
-        with contextlib.suppress(OSError):  # the child says what it cannot reach when it needs it
+        with contextlib.suppress(OSError):  # the child raises an error when it needs what it cannot reach
             aware.before_fork()
 
 
@@ -69,8 +69,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork() -> None:
-    _end.__init__()  # type: ignore[misc]  # the child was told nothing
-    for number in _SIGNALS:  # a loader of data dies of it, as its parent's library expects
+    _end.__init__()  # type: ignore[misc]  # the child received nothing
+    for number in _SIGNALS:  # a data loader dies of it, as its parent's library expects
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
@@ -86,7 +86,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
 
 
 class Holder(Protocol):
-    """Something that holds leases."""
+    """An object that holds leases."""
 
     def release_all(self) -> None:
         """Release them all."""
@@ -122,15 +122,15 @@ _AGAIN_SECONDS = 0.01
 
 
 class Terminated(SystemExit):
-    """This process was told to end."""
+    """This process received a termination signal."""
 
 
 class _End:
-    """Whether this process was told to end, and how.
+    """The termination signal of this process, if any.
 
     Attributes:
-        number: The signal, None before.
-        is_told_again: Whether the next signal is the same one, sent again from here.
+        number: The signal, None before it arrives.
+        is_told_again: Whether this module has sent the same signal again.
         is_dropped: Whether Python has dropped the exception, so that the same signal raises it again.
     """
 
@@ -141,11 +141,11 @@ class _End:
 
 
 _end = _End()
-_looked_in: int | None = None  # the process whose handlers were looked at: that takes longer than the rest of a turn
+_looked_in: int | None = None  # the process whose handlers were checked; a check is slow
 
 
 def exit_on_signals() -> None:
-    """Let SIGTERM and SIGHUP raise SystemExit in this process, unless the user or a library handles them already."""
+    """Make SIGTERM and SIGHUP raise SystemExit in this process, unless the user or a library handles them."""
     global _looked_in  # noqa: PLW0603 - one handler per process
     if _looked_in == os.getpid() or threading.current_thread() is not threading.main_thread():
         return
@@ -156,15 +156,15 @@ def exit_on_signals() -> None:
 
 
 def is_terminating() -> bool:
-    """Return whether this process was told to end by a signal."""
+    """Return whether this process received a termination signal."""
     return _end.number is not None
 
 
 def end_if_told() -> bool:
-    """Return whether this process was told to end; in its main thread, end it.
+    """Return whether this process received a termination signal; in its main thread, end it.
 
     Raises:
-        SystemExit: It was, and this is the main thread, in which the exception of the signal has been dropped.
+        SystemExit: It did, and this is the main thread, where Python has dropped the signal's exception.
     """
     if _end.number is None:
         return False
@@ -206,7 +206,7 @@ def _watch_dropped() -> None:
 
 
 def _raise_again() -> None:
-    time.sleep(_AGAIN_SECONDS)  # until the main thread has left what drops exceptions
+    time.sleep(_AGAIN_SECONDS)  # until the main thread has left the code that drops exceptions
     if _end.number is not None and _end.is_dropped:
         _end.is_told_again = True
         _thread.interrupt_main(signal.Signals(_end.number))

@@ -1,4 +1,4 @@
-"""When a training is saved, and how: its checkpoint is complete before the study knows of it."""
+"""Save a training run: its checkpoint is complete before the study refers to it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class Saver:
-    """Saves one training of an attempt.
+    """Saves one training run of an attempt.
 
     Args:
         attempt: The attempt.
-        fold: The fold that is trained, None if there are none.
+        fold: The fold, None in a trial without folds.
     """
 
     def __init__(self, attempt: Attempt, fold: int | None) -> None:
-        """Start the clock by which running trainings are saved."""
+        """Start the clock that times saves."""
         self._attempt = attempt
         self._fold = fold
         self._timer = SaveTimer()
@@ -32,7 +32,7 @@ class Saver:
         self._saves_running = session.checkpoints.policy != "pauses" and session.store.outlives_process
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether the training should be saved now; see ``Trial.save_is_due``.
+        """Return whether the training run should be saved now; see ``Trial.save_is_due``.
 
         Args:
             epoch: The epoch that was reported last.
@@ -59,13 +59,13 @@ class Saver:
         """Write a checkpoint, and return whether the study has it; see ``Trial.save``.
 
         Args:
-            epoch: The epoch that it is of.
-            write: Writes it to the path that it is called with.
-            suffix: What the path ends with.
+            epoch: The epoch of the checkpoint.
+            write: Called with a path, writes the checkpoint there.
+            suffix: Ending of the path.
         """
         attempt, started = self._attempt, time.perf_counter()
         session, number = attempt.session, attempt.number
-        try:  # without the lock: writing may take long, and leases are renewed meanwhile
+        try:  # without the lock, since writing may take long and leases must be renewed meanwhile
             path = session.checkpoints.write(number, attempt.attempt, epoch, write, suffix)
         except OSError as error:
             self._fail(epoch, error)
@@ -73,7 +73,7 @@ class Saver:
         with session.lock:
             try:
                 attempt.journal.flush()  # a checkpoint must not be ahead of the reports
-                # A loss of the worker counts towards ``retries`` only if nothing new was saved since the one before.
+                # The death of a worker counts towards ``retries`` only if nothing was saved since the last death.
                 progress = replace(session.history[number].row.progress, checkpoint=path, start_epoch=epoch)
                 if self._is_best(epoch):
                     progress = replace(progress, best_checkpoint=path, best_checkpoint_epoch=epoch)
@@ -91,9 +91,9 @@ class Saver:
             return is_saved
 
     def _is_best(self, epoch: int) -> bool:
-        """Return whether an epoch is the best of the study so far, and such epochs are kept.
+        """Return whether an epoch is the best of the study so far and the policy keeps best epochs.
 
-        The models of folds are several, so a trial with folds has no best one.
+        A trial with folds has several models, so it has no best checkpoint.
         """
         session, number = self._attempt.session, self._attempt.number
         if not self._keeps_best or session.history.incumbent() != number:
@@ -101,7 +101,7 @@ class Saver:
         return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
 
     def _fail(self, epoch: int, error: Exception) -> None:
-        """Let the training continue without a new checkpoint; one that was to be paused is stopped for good."""
+        """Continue the training run without a new checkpoint; stop it permanently if it should have been paused."""
         logger.warning("trial %d: epoch %d could not be saved: %s", self._attempt.number, epoch, error)
         self._timer.saved(0.0)
         self._attempt.journal.cannot_pause(f"its checkpoint could not be written: {error}")

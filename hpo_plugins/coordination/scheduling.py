@@ -1,6 +1,6 @@
-"""Which trial a free worker trains next: an abandoned one, a user's own, a new one, or a paused one to be resumed.
+"""Choose the next trial of a free worker: an abandoned, enqueued, new or paused one.
 
-An assignment is decided on one view of the study; the storage refuses it if that view is outdated.
+A worker decides on one view of the study; the storage refuses the assignment if that view is outdated.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class StaleView(Exception):
-    """A decision was based on a view of the study that is outdated: decide again."""
+    """A decision was based on an outdated view of the study and must be made again."""
 
 
 def next_assignment(session: StudySession) -> Assignment | None:
-    """Return what a free worker trains next, or None if there is nothing to train now.
+    """Return the next assignment of a free worker, or None if there is nothing to train now.
 
-    Trials that need no more training are ended on the way.
+    It also ends trials that need no more training.
 
     Raises:
         StaleView: Another process was faster; refresh the session and ask again.
@@ -37,7 +37,7 @@ def next_assignment(session: StudySession) -> Assignment | None:
 
 
 def is_acquired(session: StudySession, assignment: Assignment) -> bool:
-    """Return whether an assignment was refused only because it had been written before a connection was lost."""
+    """Return whether an assignment was refused only because it was already written before a lost connection."""
     history = session.refresh()
     if assignment.number >= len(history) or session.holds(assignment.number):
         return False
@@ -46,7 +46,7 @@ def is_acquired(session: StudySession, assignment: Assignment) -> bool:
 
 
 def _abandoned(session: StudySession) -> Assignment | None:
-    """Return the first trial that nobody trains any more, after ending those that need no more training."""
+    """Return the first abandoned trial, after ending those that need no more training."""
     history, retries = session.history, session.terms.retries
     for number in history.running:
         row = history[number].row
@@ -68,7 +68,7 @@ def _abandoned(session: StudySession) -> Assignment | None:
 
 
 def _suggested(session: StudySession) -> Assignment | None:
-    """Return a configuration that the user has given, or what the strategy suggests: a new trial or a paused one."""
+    """Return an enqueued configuration, or the strategy's suggestion: a new trial or a paused one."""
     config, history = session.config, session.history
     if session.termination_reason() is None:
         may_start = session.limit_reason() is None
@@ -97,7 +97,7 @@ def _new_trial(session: StudySession, params: Params, point: int | None = None) 
 
 
 def _end_paused(session: StudySession) -> None:
-    """End the paused trials if no other trial is left whose results could make one worth resuming."""
+    """End the paused trials if no running trial is left whose results could make the strategy resume one."""
     history = session.history
     paused = history.paused
     if len(paused) == len(history.unfinished):
@@ -106,7 +106,7 @@ def _end_paused(session: StudySession) -> None:
 
 
 def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int) -> Assignment:
-    """Return the assignment to resume or retry a trial, from a checkpoint that is there."""
+    """Return the assignment to resume or retry a trial from a checkpoint that exists."""
     row = _with_checkpoint(session, row)
     return Assignment(
         row.number,
@@ -119,11 +119,11 @@ def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int)
 
 
 def _with_checkpoint(session: StudySession, row: TrialRow) -> TrialRow:
-    """Return a trial's row after it was set back to a checkpoint that is there, if its own is missing.
+    """Return a trial's row, set back to a checkpoint that exists if its own is missing.
 
     Raises:
         StaleView: Another process has saved the trial again, and deleted this checkpoint.
-        CheckpointError: The storage says that it lies outside of the study's folder.
+        CheckpointError: The stored path lies outside of the study's folder.
     """
     number, progress, checkpoints = row.number, row.progress, session.checkpoints
     if progress.checkpoint is None or checkpoints.find(number, progress.checkpoint) is not None:

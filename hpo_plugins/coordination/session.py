@@ -1,4 +1,4 @@
-"""What one process knows of a study: its history, up to date with the storage, and its leases."""
+"""One process's view of a study: its history, up to date with the storage, and its leases."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class Holding(Enum):
-    """What this process has of an attempt; ``coordination/attempt.py`` draws how one becomes another."""
+    """The state of an attempt in this process; ``coordination/attempt.py`` draws the transitions."""
 
     HELD = "held"
-    """It trains the trial, or visits the process that does."""
+    """This process trains the trial, or visits the process that does."""
     DEFERRED = "deferred"
-    """The end of the attempt could not be written; it is tried again before the next acquisition."""
+    """The end of the attempt could not be written; it is retried before the next acquisition."""
     GIVEN_BACK = "given back"
-    """The loop that had yielded the trial was left before it was trained."""
+    """The loop that yielded the trial was left before the trial was trained."""
     OVER = "over"
     """The attempt was ended, released or lost here, or was never held."""
 
 
 class Lease(Protocol):
-    """The right to train one attempt at one trial, as a session keeps it."""
+    """The session's view of a lease: the right to train one attempt at one trial."""
 
     number: int
     attempt: int
     holding: Holding
 
     def release(self) -> None:
-        """Give the trial back."""
+        """Release the trial."""
 
     def release_quietly(self) -> None:
-        """Give the trial back, and raise nothing."""
+        """Release the trial, and raise nothing."""
 
     def end_deferred(self) -> None:
-        """Write the end that could not be written before."""
+        """Write the deferred end."""
 
     def before_fork(self) -> None:
-        """Let a forked child report to the trial."""
+        """Prepare a forked child to report to the trial."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class LeaseTerms:
     """How leases are handled; the same in every process of one ``Tuner``.
 
     Args:
-        retries: How often a trial is retried after its worker died or it raised one of ``retry_on``.
+        retries: Maximum number of retries of a trial after its worker died or it raised one of ``retry_on``.
         retry_on: Exceptions of the user's code after which a trial is retried.
-        seconds: A worker that has not renewed its leases for this long loses them.
+        seconds: Lifetime of a lease that its worker does not renew.
     """
 
     retries: int = 3
@@ -88,25 +88,25 @@ class LeaseTerms:
 class StudySession:
     """One process's view of a study, and its leases.
 
-    Every decision is made on the history as the storage has it, and written before it takes effect. The storage
-    guarantees what must hold between processes (``storage/protocol.py``); ``lock`` separates the threads of this one.
+    Every decision uses the stored history, and is written before it takes effect. The storage guarantees the invariants
+    between processes (``storage/protocol.py``); ``lock`` separates the threads of this process.
 
     Args:
         config: The study's definition.
         store: The study in its storage.
         checkpoints: The checkpoint files of its trials.
         terms: How leases are handled.
-        worker: This worker's name; by default one that tells where it runs.
-        storage: Kept alive with the session: a study in memory ends with its storage.
-        clock: Tells how long trainings take, in seconds.
+        worker: This worker's name; by default it identifies the machine and the process.
+        storage: Kept alive with the session, since a study in memory ends with its storage.
+        clock: Measures the duration of training runs, in seconds.
 
     Attributes:
         leases: The attempts that are held or deferred here, by trial number.
-        passed_over: Enqueued configurations, by number, that were skipped because a trial has them already.
-        is_shared: Whether another process has written to the study, as far as this one has seen.
-        lock: Held by whoever decides.
-        answered: Notified when a report was answered, a fold has ended or an attempt is over.
-        clock: Tells how long trainings take, in seconds.
+        passed_over: Numbers of enqueued configurations that were skipped because a trial already has them.
+        is_shared: Whether this process has seen a write of another process to the study.
+        lock: Held while a thread decides.
+        answered: Notified after each answered report, ended fold and ended attempt.
+        clock: Measures the duration of training runs, in seconds.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class StudySession:
         storage: Storage | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Read nothing yet: the first question brings the history up to date."""
+        """Read nothing yet; the first call of ``refresh`` loads the history."""
         self.config = config
         self.store = store
         self.checkpoints = checkpoints
@@ -188,17 +188,17 @@ class StudySession:
             return self.history
 
     def exclusively(self, work: Callable[[], T]) -> T:
-        """Return ``work()`` while no other process writes to the study; what it writes takes place as a whole."""
+        """Return ``work()``, run as one transaction while no other process can write."""
         try:
             return self.store.exclusively(work)
         except BaseException:
-            self._is_consistent = False  # the history may contain what was not written after all
+            self._is_consistent = False  # the history may contain writes that were rolled back
             raise
 
     def apply(self, written: Written | None, *, is_acquisition: bool = False) -> bool:
-        """Apply a write of this process to the history, and return whether it took place.
+        """Apply a write of this process to the history, and return whether the storage accepted it.
 
-        The storage is only read if another process has written in between.
+        It reads the storage only if another process has written in between.
         """
         if written is None:
             return False
@@ -213,7 +213,7 @@ class StudySession:
         return True
 
     def apply_report(self, report: ReportRow, revision: int) -> None:
-        """Apply a report of this process: the history contains it when it is asked for, as not every one is judged."""
+        """Apply a report of this process; the history takes it in on the next read, if it is ever needed."""
         if not self._is_next(revision):
             self.refresh()
             return
@@ -224,7 +224,7 @@ class StudySession:
         return self._is_consistent and revision == self._history.revision + 1
 
     def warn_once(self, subject: str, message: str) -> None:
-        """Log a warning, unless this process has warned of the subject in this study before."""
+        """Log a warning once per subject in this study and process."""
         if subject not in self._warned:
             self._warned.add(subject)
             logger.warning(message)
@@ -237,7 +237,7 @@ class StudySession:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process is to start no more trials."""
+        """Whether this process must start no more trials."""
         return self._is_stopped or is_terminating()
 
     def stop(self) -> None:
@@ -245,13 +245,13 @@ class StudySession:
         self._is_stopped = True
 
     def is_done(self) -> bool:
-        """Return whether the search is over: no trial to start, and none unfinished anywhere."""
+        """Return whether the search is over: no trial is left to start, and none is unfinished anywhere."""
         with self.lock:
             history = self.refresh()
             return self.completion_reason() is not None and (self.is_stopping or not history.unfinished)
 
     def completion_reason(self) -> str | None:
-        """Return why no new trial will be started, in words, or None while there will be one."""
+        """Return in words why no new trial will be started, or None if one may be."""
         if self._is_stopped:
             return "stop() was called"
         if is_terminating():
@@ -259,11 +259,11 @@ class StudySession:
         return self.termination_reason() or self.limit_reason()
 
     def termination_reason(self) -> str | None:
-        """Return the termination criterion that is met, or that ``max_runtime`` has passed, or None."""
+        """Return in words the met termination criterion or the passed ``max_runtime``, or None."""
         return self.config.termination_reason(self.history, self._runtime())
 
     def limit_reason(self) -> str | None:
-        """Return that all trials have been started, in words, or None."""
+        """Return in words that all trials have been started, or None."""
         limit = self.config.trial_limit
         if limit is None or len(self.history) < limit:
             return None
@@ -272,23 +272,23 @@ class StudySession:
         return f"max_trials={limit} have been started"
 
     def timeout_reason(self) -> str | None:
-        """Return that ``max_runtime`` has passed, in words, or None."""
+        """Return in words that ``max_runtime`` has passed, or None."""
         return None if self.config.max_runtime is None else self.config.timeout_reason(self._runtime())
 
     def _runtime(self) -> float:
-        """Return for how many seconds the study has been worked on; time passes while a lease is held here."""
+        """Return the study's runtime in seconds; it grows while this process holds a lease."""
         return self.history.runtime + (self.clock() - self._read_at if self.held() else 0.0)
 
     # Leases.
 
     def hold(self, lease: Lease) -> None:
-        """Keep a lease: renew it while this process lives, and release it when the process exits."""
+        """Register a lease: renew it while this process lives, and release it when the process exits."""
         exit_on_signals()
         if self.store.outlives_process:
             release_at_exit(self)
             self._heartbeat.start()
         self._acquired.lease = lease
-        if (before := self.leases.get(lease.number)) is not None:  # of an attempt that was lost
+        if (before := self.leases.get(lease.number)) is not None:  # lease of a lost attempt
             before.holding = Holding.OVER
         self.leases[lease.number] = lease
         lease.holding = Holding.HELD
@@ -303,17 +303,17 @@ class StudySession:
         return lease is not None and lease.holding is Holding.HELD
 
     def begin_acquisition(self) -> None:
-        """Note that this thread acquires a trial, which an interrupt may keep from ever reaching the user."""
+        """Note that this thread acquires a trial; an interrupt may prevent that it reaches the user."""
         self._acquired.lease = None
 
     def abandon_acquisition(self) -> None:
-        """Release what this thread has acquired since ``begin_acquisition``, and raise nothing."""
+        """Release the trials that this thread has acquired since ``begin_acquisition``, and raise nothing."""
         lease, self._acquired.lease = getattr(self._acquired, "lease", None), None
         if lease is not None:
             lease.release_quietly()
 
     def write_ends(self) -> None:
-        """Write the ends of trials that could not be written before.
+        """Write the deferred ends of trials.
 
         Raises:
             StorageError: They still cannot be written.
@@ -323,11 +323,11 @@ class StudySession:
                 lease.end_deferred()
 
     def lease_seconds(self) -> float:
-        """Return how long a lease of this process lasts."""
+        """Return the lifetime of this process's leases in seconds."""
         return self.terms.seconds if self.store.outlives_process else math.inf
 
     def running(self) -> list[int]:
-        """Return the trials that are being trained: here, or by a worker whose lease has not expired."""
+        """Return the trials in training: here, or by a worker whose lease has not expired."""
         return [number for number in self.history.running if not self.is_abandoned(self.history[number].row)]
 
     def is_full(self) -> bool:
@@ -336,17 +336,17 @@ class StudySession:
         return limit is not None and len(self.running()) >= limit
 
     def is_abandoned(self, row: TrialRow) -> bool:
-        """Return whether nobody trains a running trial any more: its worker has released it, or is dead."""
+        """Return whether a running trial is abandoned: its worker has released it or is dead."""
         if self.holds(row.number):
             return False
         if row.lease_until is not None and row.worker == self.worker:  # interrupted between acquisition and lease
             return True
-        if row.lease_until is not None and is_here(row.worker):  # an earlier tuner's: a notebook's cell was run again
+        if row.lease_until is not None and is_here(row.worker):  # an earlier tuner's: a notebook cell was rerun
             return not _is_held_here(row)
         return self._watch.is_abandoned(row, self.history.now, self.store.reachable_since)
 
     def restart(self, number: int) -> None:
-        """Let an unfinished trial be trained from the start; see ``Tuner.restart``.
+        """Reset an unfinished trial to its start; see ``Tuner.restart``.
 
         It counts as another attempt, so that a worker that still trains the trial loses its lease.
         """
@@ -368,7 +368,7 @@ class StudySession:
                 self.checkpoints.clear(number)
 
     def mark_dead(self, worker: str) -> None:
-        """Let other workers acquire the trials of a worker that is known to be dead, without waiting for its leases."""
+        """Make the trials of a dead worker available at once, without waiting for its leases to expire."""
         with self.lock:
             history = self.refresh()
             for number in history.running:
@@ -396,17 +396,17 @@ class StudySession:
     # Other processes.
 
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> StudySession:
-        """Return a session for a worker of that name, which reaches the study and its files in other ways."""
+        """Return a session for a worker of that name with its own access to the study and its files."""
         return StudySession(self.config, store, checkpoints, self.terms, worker=worker)
 
     def before_fork(self) -> None:
-        """Let a forked child reach the study, and this process's leases."""
+        """Prepare a forked child to reach the study and this process's leases."""
         self.store.before_fork()
         for lease in self.held():
             lease.before_fork()
 
     def after_fork(self) -> None:
-        """Become another worker in a forked child, with nothing held."""
+        """Become another worker in a forked child, without leases."""
         self.store = self.store.after_fork()
         self.worker = worker_name()
         _sessions[self.worker] = self
@@ -419,7 +419,7 @@ class StudySession:
         self._heartbeat = Heartbeat(self._renew, self.terms.seconds / 4)
 
     def for_visitor(self) -> StudySession:
-        """Return a session for a process that reports to a trial of this one."""
+        """Return a session for a process that reports to a trial of this process."""
         return StudySession(self.config, self.store, self.checkpoints, self.terms)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -432,7 +432,7 @@ _sessions: weakref.WeakValueDictionary[str, StudySession] = weakref.WeakValueDic
 
 
 def _is_held_here(row: TrialRow) -> bool:
-    """Return whether another session of this process holds a trial, or may be about to."""
+    """Return whether another session of this process holds a trial or may be acquiring it."""
     session = _sessions.get(row.worker)
     if session is None:
         return False

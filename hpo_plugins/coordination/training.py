@@ -1,6 +1,6 @@
-"""One training within an attempt: the trial's only one, or that of one of its folds.
+"""One training run within an attempt: of the trial, or of one of its folds.
 
-It counts epochs, phases and checkpoints; what concerns the trial as a whole is with its lease.
+It counts epochs, phases and checkpoints; the lease handles the trial as a whole.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ logger = logging.getLogger("hpo_plugins")
 
 
 class Training:
-    """One training of an attempt.
+    """One training run of an attempt.
 
     Args:
         lease: The attempt.
-        fold: The fold that is trained, None if there are none.
-        start_epoch: The epoch that it resumes from, 0 if it starts afresh.
-        phases: The epochs after which its phases began in the attempts before.
-        is_done: Whether it was over before this attempt.
+        fold: The fold, None in a trial without folds.
+        start_epoch: The epoch that it resumes from, 0 for a fresh start.
+        phases: The epochs after which its phases began in earlier attempts.
+        is_done: Whether it ended before this attempt.
 
     Attributes:
-        epoch: The last epoch that was reported.
-        stopped_at: The epoch whose report was answered with stop, None before.
+        epoch: The last reported epoch.
+        stopped_at: The epoch whose report was answered with stop, None if none was.
         answered: The last epoch whose report was answered in this process.
-        may_have_been_left: Whether the user's code has asked whether to stop after a phase was over.
-        state_of_phases: What callbacks keep of each phase for later checkpoints, by its number.
+        may_have_been_left: Whether the user's code has asked whether to stop after a phase ended.
+        state_of_phases: Data of callbacks for later checkpoints, by phase number.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Training:
         *,
         is_done: bool = False,
     ) -> None:
-        """Start the training's clock."""
+        """Start the training run's clock."""
         self.lease = lease
         self.fold = fold
         self.start_epoch = start_epoch
@@ -60,11 +60,11 @@ class Training:
         self.answered = 0
         self.state_of_phases: dict[int, Any] = {}
         self._phases = Phases(0 if is_done else start_epoch, phases)
-        self._is_checked = False  # whether it may report to the trial, which has folds or has none
+        self._is_checked = False  # whether its kind, fold or not, was checked against the trial
         self._may_begin = True
         self._weights: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()  # of the last phase
-        self._begun_at = 0  # the epoch from which the phase trains: it has nothing to save yet
-        self._others_epoch = 0  # the last one that another process has reported in this attempt
+        self._begun_at = 0  # the epoch from which the phase trains; it has nothing to save yet
+        self._others_epoch = 0  # the last epoch that another process has reported in this attempt
         self._has_objective = start_epoch > 0
         self.may_have_been_left = False  # the user's code has asked whether to stop after a phase
         self._saver = Saver(lease, fold) if isinstance(lease, Attempt) else None  # a rank that follows saves nothing
@@ -78,28 +78,28 @@ class Training:
 
     @property
     def must_stop(self) -> bool:
-        """Whether it is to stop."""
+        """Whether it must stop."""
         return self.is_done or self.lease.journal.stops(self.fold)
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         trial = f"trial {self.lease.number}"
         return trial if self.fold is None else f"fold {self.fold} of {trial}"
 
     @property
     def resume_from(self) -> str | None:
-        """Path of the checkpoint to resume from now: None if there is none, and in the phases before and after."""
+        """Path of the checkpoint to resume from now; None without one, and in earlier and later phases."""
         phases, path = self._phases, self.lease.resume_from
         return path if phases.is_resuming and phases.interrupted == len(phases.begins) and not self.is_done else None
 
     @property
     def is_resuming(self) -> bool:
-        """Whether the phase that was interrupted has not begun yet in this attempt."""
+        """Whether the interrupted phase has not begun yet in this attempt."""
         return self._phases.is_resuming and self.lease.resume_from is not None
 
     def _catch_up(self) -> None:
-        """Follow what another process has trained in this attempt, if this one has begun to visit it."""
+        """Take over the progress of other processes in this attempt, if this process has begun to visit it."""
         if self._visits == self.lease.visits:
             return
         self._visits = self.lease.visits
@@ -116,7 +116,7 @@ class Training:
         """Begin a phase; see ``Trial.begin_phase``."""
         weights = list(weights)
         with self.lease.session.lock:
-            if not self.lease.check_held("training"):  # one that another worker has taken over trains nothing
+            if not self.lease.check_held("training"):  # a trial that another worker has taken over trains nothing
                 return Phase(0, first, first, is_over=self.lease.journal.is_lost, restores=False)
             self._catch_up()
             number = len(self._phases.begins)
@@ -133,7 +133,7 @@ class Training:
             phase.checkpoint = path
             self._begun_at = phase.start
             self.epoch = max(self.epoch, phase.start)
-            is_at_once = self.lease.is_visiting and self.is_fold  # with other folds: the row is of one only
+            is_at_once = self.lease.is_visiting and self.is_fold  # with other folds; the row describes one of them only
             if (number or phase.begin or self.lease.is_visiting) and not is_at_once:
                 self._update_progress(phases=self._phases.known)
             return phase
@@ -143,33 +143,33 @@ class Training:
         self.lease.update(progress=replace(progress, phases=phases), phase=len(self._phases.begins))
 
     def _check_same_model(self, weights: list[object], *, continues: bool) -> None:
-        """Raise InvalidReport if another phase begins with a model that does not continue the phase before."""
+        """Raise InvalidReport if a phase begins with a model that does not continue the phase before."""
         is_same = continues or self._may_begin or any(self._weights.get(id(each)) is each for each in weights)
         if self._phases.begins and not is_same and not self._phases.is_resuming:
             raise InvalidReport(self._begins_anew())
 
     def follow_phase(self, phase: Phase) -> None:
-        """Take note of a phase; see ``Trial.follow_phase``."""
+        """Register a phase of another rank; see ``Trial.follow_phase``."""
         self._phases.begins.append(phase.begin)
 
     def end_phase(self, *, is_complete: bool) -> None:
-        """Note how a phase ended; see ``Trial.end_phase``."""
+        """Register the end of a phase; see ``Trial.end_phase``."""
         self._phases.is_complete = is_complete
 
     @property
     def is_complete(self) -> bool:
-        """Whether the training has ended by itself, whatever was decided: no phase of it is left."""
+        """Whether the training run has ended by itself, with no phase left, whatever the decision."""
         phases = self._phases
         return bool(phases.begins) and phases.is_complete and not phases.is_waiting and not self.may_have_been_left
 
     def should_stop(self) -> bool:
-        """Answer the user's code; a phase that it leaves out for this answer is not known here."""
+        """Answer the user's code whether to stop; a phase that it then skips is unknown here."""
         stops = self.must_stop
         self.may_have_been_left |= stops and self._phases.is_complete
         return stops
 
     def next_phase(self) -> None:
-        """Let the next phase train any model; see ``Trial.next_phase``."""
+        """Allow any model in the next phase; see ``Trial.next_phase``."""
         self._may_begin = True
 
     def _begins_anew(self) -> str:
@@ -226,7 +226,7 @@ class Training:
             return stops
 
     def _check_unit(self, number: int) -> None:
-        """Warn if the first report is beyond the last epoch: the training then counts in another unit."""
+        """Warn if the first report is beyond the last epoch; the run probably counts in another unit."""
         resource = self.lease.session.config.strategy.max_resource
         if not self.start_epoch and resource is not None and number > resource:
             self.lease.session.warn_once(
@@ -241,7 +241,7 @@ class Training:
         """Return the epoch of a report as an int.
 
         Raises:
-            InvalidReport: It is not a whole number from 1 on, or is before the last one.
+            InvalidReport: It is not a whole number from 1 on, or precedes the last report.
         """
         try:
             number = epoch.__index__()
@@ -263,7 +263,7 @@ class Training:
     # Checkpoints.
 
     def is_save_due(self) -> bool:
-        """Return whether the training should be saved now; see ``Trial.save_is_due``."""
+        """Return whether the training run should be saved now; see ``Trial.save_is_due``."""
         if self._saver is None or self.is_done:
             return False
         with self.lease.session.lock:
@@ -297,7 +297,7 @@ class Training:
                 self.lease.update(progress=Progress(fold=progress.fold), phase=0)
 
     def why_incomplete(self) -> str | None:
-        """Return why this attempt did not reach the epoch that it was to resume from, None if it did."""
+        """Return why this attempt did not reach the epoch of its checkpoint, None if it did."""
         if not self.is_resuming or not self._phases.begins:
             return None
         return (

@@ -1,4 +1,4 @@
-"""The folds of one attempt at a trial: each is a training of its own, and the trial is judged by their mean."""
+"""The folds of one attempt at a trial: each is its own training run, and their mean judges the trial."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hpo_plugins.records import Progress, TrialState
 
 
 class FoldTrainings:
-    """The trainings of a trial's folds in this process.
+    """The training runs of a trial's folds in this process.
 
     Args:
         lease: The attempt.
 
     Attributes:
-        trainings: The folds that were asked for in this process.
+        trainings: The folds that this process has asked for.
         current: The last of them, None without folds.
     """
 
@@ -27,7 +27,7 @@ class FoldTrainings:
         self._attempt = lease
 
     def training(self, index: int) -> Training:
-        """Return the training of a fold."""
+        """Return the training run of a fold."""
         if index not in self.trainings:
             row = self._attempt.row
             if index < row.progress.fold:
@@ -50,7 +50,7 @@ class TrialFolds(FoldTrainings):
         lease: The attempt.
 
     Attributes:
-        ended: The folds that have ended here.
+        ended: The folds that this process has ended.
     """
 
     def __init__(self, lease: Attempt) -> None:
@@ -60,10 +60,10 @@ class TrialFolds(FoldTrainings):
         self._lease = lease
 
     def declare(self, n: int) -> None:
-        """Train the trial in this many folds.
+        """Declare this number of folds.
 
         Raises:
-            InvalidArgument: The trial, or another one of the study, is trained in another number of folds.
+            InvalidArgument: The trial, or another trial of the study, has another number of folds.
         """
         lease = self._lease
         with lease.session.lock:
@@ -83,9 +83,9 @@ class TrialFolds(FoldTrainings):
                 lease.update(folds=n)
 
     def end(self, index: int) -> None:
-        """End a fold whose training is over, and judge the trial by the folds so far.
+        """End a fold after its training run, and judge the trial by the folds so far.
 
-        A fold that has not reported is left open: it may be training in another process.
+        A fold without reports stays open, since another process may train it.
         """
         lease = self._lease
         with lease.session.lock:
@@ -121,7 +121,7 @@ class TrialFolds(FoldTrainings):
             lease.journal.decide(decision)
 
     def end_all(self) -> None:
-        """End the folds that are left, in their order, at the end of the attempt."""
+        """End the remaining folds, in order, at the end of the attempt."""
         trial = self._lease.session.history[self._lease.number]
         if trial.row.folds is not None:
             for index in range(len(trial.folds)):

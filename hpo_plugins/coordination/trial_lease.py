@@ -1,4 +1,4 @@
-"""What a worker holds of the trial that it trains: the attempt, its trainings, and how it ends."""
+"""A worker's lease on a trial: the attempt, its training runs and its end."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ logger = logging.getLogger("hpo_plugins")
 class TrialLease(Attempt):
     """The right to train one attempt at one trial.
 
-    In another process, it becomes the lease of a visitor: that process, such as a rank, reports to the same trial
-    while the one that has acquired it keeps the lease alive.
+    In another process, it becomes a visitor's lease. That process, such as a rank, reports to the same trial, while the
+    process that has acquired the trial renews the lease.
 
     Args:
         session: The study, as this process knows it.
         row: The trial as it was acquired.
-        resume_from: Path of the checkpoint to resume from, else None.
+        resume_from: Path of the checkpoint to resume from, otherwise None.
         silence: Counts trials that end without a report; None for visitors.
 
     Attributes:
-        training: Its training without folds.
-        folds: Its trainings in folds.
+        training: Its training run without folds.
+        folds: Its training runs in folds.
     """
 
     def __init__(
         self, session: StudySession, row: TrialRow, resume_from: str | None, *, silence: SilenceGuard | None = None
     ) -> None:
-        """Prepare its trainings."""
+        """Create its training runs."""
         super().__init__(session, row, resume_from, is_visiting=silence is None)
         self._silence = silence
         self.training = Training(self, None, row.progress.start_epoch, row.progress.phases)
@@ -48,7 +48,7 @@ class TrialLease(Attempt):
     # For ranks that follow this one.
 
     def wait_for_answer(self, fold: int | None, epoch: int) -> bool:
-        """Return the answer to a report of this process, once it has reported that epoch; True if the attempt is over.
+        """Return the answer to this process's report of that epoch, once it is made; True if the attempt is over.
 
         Args:
             fold: The fold, None without folds.
@@ -67,24 +67,24 @@ class TrialLease(Attempt):
             return training.stopped_at is not None and training.stopped_at <= epoch
 
     def wait_for_fold_end(self, fold: int) -> bool:
-        """Return whether the trial is trained on no further fold, once this process has ended that one."""
+        """Return whether the trial trains no further fold, once this process has ended that one."""
         with self.session.answered:
             self.session.answered.wait_for(lambda: not self.is_held() or fold in self.folds.ended)
             return self.journal.must_stop or fold not in self.folds.ended
 
     @functools.cached_property
     def ticket(self) -> Ticket:
-        """What another process of this machine needs to report to the trial."""
+        """The ticket by which another process of this machine reports to the trial."""
         return Ticket.of(self)
 
     def before_fork(self) -> None:
-        """Let a forked child report to the trial: the address must be known before."""
+        """Prepare a forked child to report to the trial; it must know the address before the fork."""
         _ = self.ticket
 
     def end(self) -> None:
-        """End the trial as it was decided; see ``Trial.end``.
+        """End the trial as decided; see ``Trial.end``.
 
-        A training run that was stopped because this process was told to end goes on elsewhere.
+        Another worker continues a training run that a termination signal has stopped.
         """
         if self.journal.is_interrupted:
             self.release()
@@ -104,13 +104,13 @@ class TrialLease(Attempt):
                 self._silence.check(self.session, self.number)
 
     def fail(self, error: BaseException | str) -> bool:
-        """End the trial with an error, or release it if the error is to be retried; return whether it was released."""
+        """End the trial with an error, or release it if the error is retried; return whether it was released."""
         if isinstance(error, CheckpointError | WorkerError):
             self.release()
             return False
         terms = self.session.terms
         text = str(error) if not isinstance(error, BaseException) else f"{type(error).__name__}: {error}"
-        text = text.replace("\0", "").encode(errors="backslashreplace").decode()  # what every storage can keep
+        text = text.replace("\0", "").encode(errors="backslashreplace").decode()  # text that every storage can keep
         with self.session.lock, self.deferring(functools.partial(self.fail, error)):
             self.resume_deferred()
             if (row := self._current_row()) is None:
@@ -130,7 +130,7 @@ class TrialLease(Attempt):
             return False
 
     def _current_row(self) -> TrialRow | None:
-        """Write what is waiting and return the trial's row, None if this attempt is no longer the current one."""
+        """Write pending reports and return the trial's row, None if this attempt is no longer current."""
         if not self.is_held():
             return None
         self.journal.flush(is_patient=True)

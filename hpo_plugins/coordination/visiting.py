@@ -1,7 +1,7 @@
-"""Trials that cross to other processes of the machine: a pickled trial is the address of the process that trains it.
+"""Share trials with other processes of the machine: a pickled trial is the address of its process.
 
-So neither the storage's address nor a password is pickled, nothing is opened before it is needed, and a model that was
-dumped with a callback in it loads anywhere.
+The pickle contains neither the storage's address nor a password. Connections are opened on first use, so a model that
+was dumped together with a callback loads anywhere.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from hpo_plugins.storage.proxy import Address, connect, serve
 
 
 class Ticket:
-    """What another process needs to visit a lease of this one.
+    """A ticket by which another process visits a lease of this process.
 
     Args:
-        address: Where the process that holds the lease can be asked, as plain values.
+        address: Address of the process that holds the lease, as plain values.
         token: Identifies the lease.
     """
 
     def __init__(self, address: tuple[Any, str, int], token: str) -> None:
-        """Ask nothing yet."""
+        """Open no connection yet."""
         self.address = address
         self.token = token
 
@@ -69,7 +69,7 @@ class _Host:
         return token
 
     def lease(self, token: str) -> object:
-        """Return the lease; being pickled, it becomes a visitor's."""
+        """Return the lease; pickling turns it into a visitor's lease."""
         return self._leases.get(token)
 
 

@@ -1,1 +1,1 @@
-"""How trials are trained: in the user's loop, in local processes, or as ranks of one distributed training."""
+"""Run trials: in the user's loop, in local processes, or as ranks of one distributed training run."""

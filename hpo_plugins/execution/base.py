@@ -1,4 +1,4 @@
-"""What an executor is, and what it may ask of the search that it executes."""
+"""The protocols of an executor and of the search that it executes."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class Search(Protocol):
         """Train trials in this process until the search is over."""
 
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> Search:
-        """Return the search for a worker of that name, which reaches the study and its files in other ways."""
+        """Return the search for a worker of that name with its own access to the study and its files."""
 
     def mark_dead(self, worker: str) -> None:
-        """Let other workers acquire the trials of a worker that is known to be dead."""
+        """Make the trials of a dead worker available to other workers."""
 
     def look(self) -> None:
-        """Let the observers see what is new; to be called from time to time while workers train."""
+        """Update the observers; executors call it from time to time while workers train."""
 
 
 class Observer(Protocol):
-    """Watches the loops of one process, such as to show progress; its methods raise nothing."""
+    """Observes the loops of one process, such as to show progress; its methods raise nothing."""
 
     def begin(self) -> None:
         """Note that a loop begins."""
 
     def look(self) -> None:
-        """See what is new: called between trainings, and while workers train."""
+        """Update; called between training runs and while workers train."""
 
     def end(self) -> None:
         """Note that it has ended."""
@@ -76,7 +76,7 @@ class Loop(Protocol):
     session: StudySession
 
     def __iter__(self) -> Iterator[Trial]:
-        """Yield trials until the search is over, each after the training of the one before."""
+        """Yield trials until the search is over, each after the training run of the one before."""
 
     def run(self, train: Train, workers: int | Executor) -> None:
         """Train until the search is over."""
@@ -88,7 +88,7 @@ class Loop(Protocol):
         """Release the trial of an ``acquire`` that was interrupted."""
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Add a configuration that is to be tried before the strategy's next one."""
+        """Enqueue a configuration, to be tried before the strategy's next one."""
 
     def stop(self) -> None:
         """Start no more trials in this process."""

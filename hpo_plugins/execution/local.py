@@ -31,7 +31,7 @@ _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
 )  # fmt: skip
-"""Read by numerical libraries when they are loaded; PyTorch and XGBoost use the first."""
+"""Environment variables that numerical libraries read when they are loaded; PyTorch and XGBoost use the first."""
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 
@@ -47,7 +47,7 @@ class LocalWorkers:
     """Workers on this machine, with its cores divided among them.
 
     Args:
-        number: How many processes.
+        number: Number of processes.
     """
 
     def __init__(self, number: int) -> None:
@@ -86,7 +86,7 @@ class LocalWorkers:
         return _Worker(process, ours)
 
     def _supervise(self, search: Search, payload: bytes) -> None:
-        """Replace workers that die, and tell all to stop after an error, until the last has ended."""
+        """Replace workers that die, and stop all after an error, until the last has ended."""
         is_stopping = False
         while self._workers:
             waiting = [worker.pipe for worker in self._workers] + [worker.process.sentinel for worker in self._workers]
@@ -165,7 +165,7 @@ def _pickle(search: Search, train: Train) -> bytes:
 
 @contextlib.contextmanager
 def _share_of_cores(workers: int) -> Iterator[None]:
-    """Make processes that are started here use their share of the cores, unless the user has set a number."""
+    """Limit new processes to their share of the cores, unless the user has set a number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = [name for name in _THREAD_VARIABLES if name not in os.environ]
     os.environ.update(dict.fromkeys(given, str(max(1, cores // workers))))
@@ -180,7 +180,7 @@ def _share_of_cores(workers: int) -> Iterator[None]:
 
 
 def _main(payload: bytes, pipe: Any) -> None:
-    """Train until the search is over; send None at the start, and the error if one ends the training."""
+    """Train until the search is over; send None at the start, and the error if one ends the training run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
     exit_on_signals()
     try:
@@ -208,7 +208,8 @@ def _listen(pipe: Any, search: Search) -> None:
             search.stop()
     if not is_terminating():  # a second signal would end the process before it has released its trial
         signal.raise_signal(signal.SIGTERM)
-    # Code that catches every exception cannot keep the process alive; its trial is acquired like that of any dead one.
+    # Code that catches every exception cannot keep the process alive; another worker acquires its trial like that of
+    # any dead worker.
     time.sleep(_GRACE_SECONDS / 2)
     os._exit(128 + signal.SIGTERM)
 

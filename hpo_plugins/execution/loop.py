@@ -36,7 +36,7 @@ class TrialLoop:
         key: Identifies the study among those of the user's script, for further ranks.
 
     Attributes:
-        observers: Watch the loops of this process, such as to show progress; they stay when the loop is pickled.
+        observers: Observers of the loops of this process, such as to show progress; a pickled loop leaves them behind.
     """
 
     def __init__(self, session: StudySession, key: str) -> None:
@@ -51,7 +51,7 @@ class TrialLoop:
     # For the user.
 
     def __iter__(self) -> Iterator[Trial]:
-        """Yield trials until the search is over, each after the training of the one before."""
+        """Yield trials until the search is over, each after the training run of the one before."""
         frame, handled = sys._getframe(1), sys.exc_info()[1]
         session = self.session
         is_left = False
@@ -66,7 +66,7 @@ class TrialLoop:
                         yield self._publish(lease)
                     except GeneratorExit:
                         RANK_ZERO.end(self._published)
-                        is_left = True  # nothing may be called while the exit of the loop is watched
+                        is_left = True  # call nothing while the exit of the loop is observed
                         if sys.is_finalizing():  # the interpreter's exit handlers have released the lease
                             return
                         if _caller() is frame:
@@ -134,7 +134,7 @@ class TrialLoop:
         return self.session.is_stopping
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Add a configuration that is to be tried before the strategy's next one."""
+        """Enqueue a configuration, to be tried before the strategy's next one."""
         enqueue(self.session, params)
 
     def stop(self) -> None:
@@ -165,11 +165,11 @@ class TrialLoop:
             RANK_ZERO.end(self._published)
 
     def for_worker(self, store: StudyStore, checkpoints: Checkpoints, worker: str) -> TrialLoop:
-        """Return the search for a worker of that name, which reaches the study and its files in other ways."""
+        """Return the search for a worker of that name with its own access to the study and its files."""
         return TrialLoop(self.session.for_worker(store, checkpoints, worker), self._key)
 
     def mark_dead(self, worker: str) -> None:
-        """Let other workers acquire the trials of a worker that is known to be dead."""
+        """Make the trials of a dead worker available to other workers."""
         self.session.mark_dead(worker)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -177,7 +177,7 @@ class TrialLoop:
         return TrialLoop, (self.session, self._key)
 
     def look(self) -> None:
-        """Let the observers see what is new."""
+        """Update the observers."""
         for observer in self.observers:
             observer.look()
 

@@ -1,8 +1,8 @@
 """Find out how a ``for`` loop was left: by ``break`` or ``return``, or by which exception.
 
-When a loop is left, Python only closes its generator, without telling it about an exception that is propagating. But
-a failed trial must be distinguished from a finished one. So once the loop has been left, and never before, a trace
-function observes the next steps of the frame that contains the loop:
+When a loop is left, Python only closes its generator, and hides an exception that is propagating. But a failed trial
+must be distinguished from a finished one. Therefore, once the loop has been left and never before, a trace function
+observes the next steps of the frame that contains the loop:
 
 * Two instructions of the frame are executed without an exception: the loop was left by ``break`` or ``return``. (One
   is not enough: the first instruction of an exception handler is what makes the exception visible.)
@@ -10,8 +10,8 @@ function observes the next steps of the frame that contains the loop:
 * The frame ends without executing an instruction: an exception is propagating to the caller, which is observed next.
   If there is no caller, the exception goes to ``sys.excepthook``.
 
-Nothing is traced while trainings run. A trace function that was set before, such as a debugger's or a coverage tool's,
-is restored at once.
+Nothing is traced during training. A trace function that was set before, such as a debugger's or a coverage
+tool's, is restored at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def watch(frame: FrameType, handled: BaseException | None, settle: Settle) -> No
         settle: Called once; for an exception that nobody handles, just before the interpreter prints it.
     """
     while _is_closed_from_outside(frame) and frame.f_back is not None:
-        frame = frame.f_back  # a generator around the loop is itself being closed, by its own user's loop
+        frame = frame.f_back  # the user's loop over an enclosing generator closes that generator
     _Watch(frame, handled, settle).begin()
 
 

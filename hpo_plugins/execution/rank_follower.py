@@ -1,6 +1,7 @@
 """The loop of a further rank: it trains the trials that rank 0 of the same script has acquired.
 
-Such a rank writes nothing. It runs the same training as rank 0, reports what rank 0 reports, and gets the same answers.
+Such a rank writes nothing. It runs the same training run as rank 0, reports what rank 0 reports, and gets the same
+answers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class RankFollower:
         session: Rank 0's study.
         key: Identifies the study among those of the user's script.
         rank_zero: A proxy of rank 0's ``RankZero``.
-        first: The index of the trial to begin with.
+        first: Index of the first trial to follow.
     """
 
     def __init__(self, session: StudySession, key: str, rank_zero: Any, first: int) -> None:
@@ -83,7 +84,7 @@ class RankFollower:
         self.session.stop()
 
     def history(self) -> History:
-        """Return the history, as last known once rank 0 has ended."""
+        """Return the history; after rank 0 has ended, its last known state."""
         try:
             return self.session.refresh()
         except StorageError:
@@ -140,11 +141,11 @@ class FollowingLease(AttemptBase):
         return False
 
     def check_held(self, what: str) -> bool:  # noqa: ARG002
-        """Return True: rank 0 sees to what is ignored."""
+        """Return True: rank 0 decides which reports are ignored."""
         return True
 
     def check_fold(self, *, is_fold: bool) -> None:
-        """Do nothing: rank 0 checks the same training."""
+        """Do nothing: rank 0 checks the same training run."""
 
     def update(self, **fields: Any) -> bool:  # noqa: ARG002
         """Write nothing."""
@@ -196,13 +197,13 @@ class _RankZeroFolds(FoldTrainings):
         """Do nothing: rank 0 declares the same folds."""
 
     def end(self, index: int) -> None:
-        """Learn whether rank 0 trains another fold."""
+        """Ask whether rank 0 trains another fold."""
         if self._rank_zero.stops_after_fold(index):
             self._attempt.journal.must_stop = True
 
 
 def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms) -> RankFollower | None:
-    """Return the loop of a further rank, None in a process that is not one.
+    """Return the loop of a further rank, None in any other process.
 
     Args:
         config: The study's definition, as given on this rank.

@@ -2,7 +2,7 @@
 
 Distributed training starts processes in four ways, and each must reach the same study:
 
-* ``spawn`` pickles what it needs and ``fork`` copies it: a trial crosses by itself.
+* ``spawn`` pickles the trial and ``fork`` copies it, so it needs no further help.
 * A framework runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
   its environment, and trains the trials that rank 0 has acquired, in the same order.
 * A launcher (torchrun, ``accelerate launch``) starts all ranks at the same time, with ``RANK`` and ``WORLD_SIZE`` set.
@@ -34,7 +34,7 @@ _JOB_VARIABLES = (
     "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID",
     "SLURM_STEP_ID",
 )  # fmt: skip
-"""What all ranks of one job have in common, and two jobs have not."""
+"""Environment variables that all ranks of one job share and that differ between jobs."""
 _WAIT_SECONDS = 300.0
 _JOIN_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -54,9 +54,9 @@ class PublishedTrials:
         """Create it without trials, for the study in this store."""
         self.store = store
         self.trials: list[Published | None] = []  # None is the end of a loop
-        self.n_dropped = 0  # trials before those, which no rank will ask for
-        self.n_joined = 0  # how many ranks have asked for the study
-        self.n_left = 0  # how often one of them has left a loop
+        self.n_dropped = 0  # number of earlier trials that no rank will ask for
+        self.n_joined = 0  # number of ranks that have asked for the study
+        self.n_left = 0  # number of times that a rank has left a loop
 
     def at(self, index: int) -> Published | None:
         """Return the trial at an index, None for the end of a loop."""
@@ -64,7 +64,7 @@ class PublishedTrials:
 
 
 class RankZero:
-    """What this process publishes to further ranks: the trials of its loops, by study."""
+    """The trials of this process's loops, by study, published to further ranks."""
 
     def __init__(self) -> None:
         """Create it without studies."""
@@ -83,8 +83,8 @@ class RankZero:
     def publish(self, published: PublishedTrials, trial: Published | None) -> None:
         """Publish the trial whose training begins now, or None for the end of a loop.
 
-        A rank that a framework starts joins at this trial. So trials before it are kept only if a rank has joined or a
-        launcher has started some: else they would pile up in a long search (docs/decisions/0025).
+        A rank that a framework starts joins at this trial. Earlier trials are kept only if a rank has joined or a
+        launcher has started ranks. Otherwise they would accumulate in a long search (docs/decisions/0025).
         """
         with self._changed:
             if not published.n_joined and not is_launched():
@@ -94,7 +94,7 @@ class RankZero:
             self._changed.notify_all()
 
     def end(self, published: PublishedTrials) -> None:
-        """Publish the end of a loop, and wait for ranks that a launcher has started: they need this process's study."""
+        """Publish the end of a loop, and wait for ranks of a launcher, since they need this process's study."""
         self.publish(published, None)
         if is_launched() and os.environ["RANK"] == "0":
             n_others, n_loops = int(os.environ["WORLD_SIZE"]) - 1, published.trials.count(None)
@@ -138,7 +138,7 @@ class RankZero:
         return lease is None or lease.wait_for_answer(fold, epoch)
 
     def stops_after_fold(self, study: str, index: int, fold: int) -> bool:
-        """Return whether the trial is trained on no further fold, once rank 0 has ended this one."""
+        """Return whether rank 0 trains no further fold, once it has ended this one."""
         lease = self._lease(study, index)
         return lease is None or lease.wait_for_fold_end(fold)
 
@@ -149,7 +149,7 @@ class RankZero:
 
 
 RANK_ZERO = RankZero()
-"""What this process publishes."""
+"""The data that this process publishes."""
 
 
 def is_launched() -> bool:
@@ -158,13 +158,13 @@ def is_launched() -> bool:
 
 
 def publish_address() -> None:
-    """Let processes that are started from here as further ranks find this one."""
+    """Make this process findable for its child processes that are further ranks."""
     socket, key, index = serve(RANK_ZERO)
     os.environ[_ADDRESS_VARIABLE] = json.dumps([os.getpid(), socket, key.hex(), index])
 
 
 def find_rank_zero() -> Any | None:
-    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, else None.
+    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, otherwise None.
 
     Raises:
         WorkerError: The ranks run on several machines, or rank 0 does not search.

@@ -1,6 +1,6 @@
-"""The names that strategies, rules, storages and callbacks of other packages are made of; see docs/extending.md.
+"""The stable names for strategies, rules, storages and callbacks of other packages; see docs/extending.md.
 
-What is listed here, and the methods that its docstrings name, stays as it is until a major version.
+The names listed here, and the methods that their docstrings name, change in major versions only.
 """
 
 from hpo_plugins.errors import MissingDependency

@@ -1,4 +1,4 @@
-"""The read model: what strategies see of a study."""
+"""The read model of a study: the input of strategies."""
 
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History

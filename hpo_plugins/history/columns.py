@@ -1,4 +1,4 @@
-"""A number of every trial, and every trial's configuration, as columns."""
+"""Columns with one number per trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def column(history: History, key: Hashable, number_of: Callable[[TrialHistory], 
 
     Args:
         history: The study.
-        key: Identifies what the number is.
+        key: Identifies the quantity.
         number_of: Returns the number of a trial, None if it has none. It must depend on nothing but the trial.
     """
     return history.derived(("column", key), lambda: _Column(history, number_of)).numbers.copy()

@@ -1,4 +1,4 @@
-"""The configurations of all trials: which ones there are, and where they are in the unit cube."""
+"""The configurations of all trials, as a set and as points of the unit cube."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Configurations:
     """
 
     def __init__(self, space: Space, trials: Sequence[TrialHistory]) -> None:
-        """Know none yet."""
+        """Start empty."""
         self._space = space
         self._trials = trials
         self._keys: set[str] = set()
@@ -27,7 +27,7 @@ class Configurations:
         self._n_known = 0
 
     def update(self, changed: Iterable[int]) -> None:  # noqa: ARG002 - a trial keeps its configuration
-        """Take up the trials that are new."""
+        """Add the new trials."""
         new = self._trials[self._n_known :]
         known = self._n_known + len(new)
         if len(self._points) < known:

@@ -37,7 +37,7 @@ class Curve:
         return len(self.epochs)
 
     def put(self, epoch: int, loss: float, seconds: float) -> None:
-        """Add an epoch, or replace it if it is there."""
+        """Add an epoch, or replace it if it exists."""
         if not self.epochs or epoch > self.epochs[-1]:
             self.epochs.append(epoch)
             self.losses.append(loss)
@@ -93,7 +93,7 @@ class Curve:
         return (self._best if at == "best" else self.losses)[count - 1]
 
     def epoch_that_counts(self, *, at: Literal["best", "last"]) -> int | None:
-        """Return the epoch whose loss ``loss(at=at)`` is, the earliest of equals; None if there is none."""
+        """Return the earliest epoch with the loss ``loss(at=at)``, None if there is none."""
         if not self.epochs:
             return None
         return self.epochs[-1] if at == "last" else self.epochs[self.losses.index(self._best[-1])]

@@ -1,4 +1,4 @@
-"""Data derived from a history, kept up to date: only trials that have changed are looked at again.
+"""Data derived from a history, updated incrementally for changed trials.
 
 Without it, each decision would scan all trials (docs/decisions/0016).
 """
@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 
 
 class Derived(Protocol):
-    """Something that is computed from the trials of one history."""
+    """Data that are computed from the trials of one history."""
 
     def update(self, changed: Iterable[int]) -> None:
-        """Look at trials again whose rows or reports have changed, by their numbers; new trials are among them."""
+        """Update the trials of these numbers, whose rows or reports are new or have changed."""
 
 
 D = TypeVar("D", bound=Derived)
@@ -24,7 +24,7 @@ D = TypeVar("D", bound=Derived)
 
 @dataclass(slots=True)
 class _Known:
-    """Something derived, and how much of the log it has followed: changes with and without repeats in a row."""
+    """Derived data and their position in the log of changes, counted with and without repeats in a row."""
 
     derived: Derived
     n_changes: int = -1
@@ -49,11 +49,11 @@ class DerivedData:
             changes.append(number)
 
     def get(self, key: Hashable, make: Callable[[], D]) -> D:
-        """Return what is known by a key, up to date.
+        """Return the data of a key, up to date.
 
         Args:
-            key: Identifies what it is.
-            make: Makes it without trials.
+            key: Identifies the data.
+            make: Creates the data without trials.
         """
         with self._lock:
             known = self._known.get(key)

@@ -34,20 +34,20 @@ class History(Sequence[TrialHistory]):
         max_trials: The maximum number of trials, None for no limit.
         checkpoint_root: The folder that stored checkpoint paths are relative to.
         parents: The trials of earlier studies (``warm_start``).
-        points: The configurations that are to be tried first (``points_to_evaluate``).
+        points: The configurations to try first (``points_to_evaluate``).
         last_fold: Makes it a view of the first folds only, up to this one; see ``up_to_fold``.
 
     Attributes:
         revision: The storage's revision up to which changes were applied.
-        acquisitions: How often a trial was acquired by a worker.
+        acquisitions: Number of acquisitions by workers.
         now: The storage's clock when the storage was last read, in seconds since 1970.
-        runtime: Seconds for which the study has been worked on, up to ``now``.
+        runtime: The study's runtime in seconds, up to ``now``.
         given_points: The user's own configurations, complete or partial: those to be tried first, then enqueued ones.
-        evaluated_points: Which of them a trial has.
+        evaluated_points: Numbers of those that a trial has.
         unfinished: Numbers of the trials that are running or paused.
         with_checkpoint: Numbers of the trials that have a checkpoint.
         last_fold: The last fold that counts, None for all.
-        n_folds: In how many folds trials are trained, None if in none.
+        n_folds: Number of folds of each trial, None without folds.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class History(Sequence[TrialHistory]):
     # Changes.
 
     def apply(self, changes: Changes) -> None:
-        """Apply what has changed in the storage; applying a change twice changes nothing.
+        """Apply the storage's changes; applying a change twice has no further effect.
 
         Raises:
-            InvalidArgument: What is stored contradicts itself or the space.
+            InvalidArgument: The stored data contradict themselves or the space.
         """
         for row in sorted(changes.trials, key=lambda row: row.number):
             self._check_trial(row)
@@ -211,7 +211,7 @@ class History(Sequence[TrialHistory]):
         return None if trial.row.state is TrialState.FAILED else trial.curve.loss(at=self.objective.at)
 
     def _rank(self, number: int) -> tuple[int, float] | None:
-        """Return what the incumbent has the smallest of: a mean over fewer folds is not compared with one over all."""
+        """Return the incumbent's sort key; a mean over fewer folds ranks below a mean over all."""
         loss = self.loss(number)
         missing = self._trials[number].missing_folds if self.last_fold is None else 0
         return None if loss is None else (missing, loss)
@@ -222,10 +222,10 @@ class History(Sequence[TrialHistory]):
     def incumbent(self, *, final: bool = False) -> int | None:
         """Return the number of the trial with the smallest loss, the earliest of equals, None if there is none.
 
-        Among trials with folds, it is one of those of which the most folds have ended.
+        Among trials with folds, it is one of those with the most completed folds.
 
         Args:
-            final: Whether only trials that have ended count.
+            final: Whether to count only trials that have ended.
         """
         rank = self._final_rank if final else self._rank
         return self.derived(("incumbent", final), lambda: Incumbent(rank)).get()
@@ -236,15 +236,15 @@ class History(Sequence[TrialHistory]):
         """Return all trials in the order of a number, which is computed for trials that have changed only.
 
         Args:
-            key: Identifies what trials are ranked by.
+            key: Identifies the quantity.
             number_of: Returns the number of a trial, None if the trial does not count. It must depend on nothing but
                 the trial's row and reports.
-            others: Returns what is ranked beside the trials; called once.
+            others: Returns further numbers to rank with the trials; called once.
         """
         return self.derived(("ranking", key), lambda: Ranking(number_of, others()))
 
     def derived(self, key: Hashable, make: Callable[[], D]) -> D:
-        """Return what is derived from the trials and known by a key, up to date.
+        """Return the derived data of a key, up to date.
 
         Args:
             key: Identifies what it is.
@@ -275,11 +275,11 @@ class History(Sequence[TrialHistory]):
         return self.derived("records", lambda: _Records(self)).get(number)
 
     def up_to_fold(self, fold: int) -> History:
-        """Return this history as strategies judge a training in a fold: each trial by the mean of its first folds.
+        """Return this history as strategies judge a training run in a fold: each trial by the mean of its first folds.
 
-        What is compared are the same folds of every trial: of those that have not reached ``fold``, nothing is known
-        there. Parents' trials have other folds or none, so they only guide the search. Without folds, this is the
-        history itself.
+        It compares the same folds of every trial; trials that have not reached ``fold`` have no results. Parents'
+        trials have other folds or none, so they only guide the search. Without folds, the method returns the history
+        itself.
 
         Args:
             fold: The last fold that counts.

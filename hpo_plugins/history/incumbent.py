@@ -1,4 +1,4 @@
-"""The best trial so far, without a search through all trials whenever it is asked for."""
+"""The best trial so far, updated incrementally."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Incumbent:
     (``at="last"``), and a trial may fail.
 
     Args:
-        rank: Returns what trials are compared by, such as ``(missing folds, loss)``; None if a trial does not count.
+        rank: Returns a trial's sort key, such as ``(missing folds, loss)``; None if the trial does not count.
     """
 
     def __init__(self, rank: Callable[[int], tuple[int, float] | None]) -> None:

@@ -1,7 +1,6 @@
 """Order statistics over trials, kept up to date as trials change.
 
-What a trial is ranked by, such as its loss at a rung, is computed when the trial has changed rather than for every
-trial whenever another one is judged (docs/decisions/0016).
+Ranks are updated only for changed trials (docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ class Ranking:
     """Numbers of trials, in ascending order.
 
     Args:
-        number_of: Returns what a trial is ranked by, by the trial's number; None if the trial does not count.
-        others: Numbers of what is not a trial of this study.
+        number_of: Returns the rank value of the trial with a number; None if the trial does not count.
+        others: Rank values of other studies' trials.
     """
 
     def __init__(self, number_of: Callable[[int], float | None], others: Iterable[float] = ()) -> None:
@@ -51,7 +50,7 @@ class Ranking:
         return None if math.isnan(number) else number
 
     def rank(self, number: float) -> int:
-        """Return 1 plus how many are smaller."""
+        """Return 1 plus the count of smaller numbers."""
         return 1 + bisect_left(self._sorted, number)
 
     def without(self, trials: Iterable[int]) -> array[float]:

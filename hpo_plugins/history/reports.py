@@ -1,4 +1,4 @@
-"""What one training has reported: a trial's only one, or that of one of its folds."""
+"""The reports of one training run: of a trial, or of one of its folds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hpo_plugins.records import EpochSeconds, Metrics, ReportRow, decode_metrics
 
 
 class Reports:
-    """The epochs that one training has reported, over all attempts.
+    """The epochs that one training run has reported, over all attempts.
 
     Attributes:
         curve: Its losses by epoch.
-        epochs: The epochs that were reported, ascending, with or without the objective's metric.
-        is_mixed: Whether two trainings have reported the same epochs in the newest attempt.
+        epochs: The reported epochs, ascending, with or without the objective's metric.
+        is_mixed: Whether two training runs have reported the same epochs in the newest attempt.
         version: Grows with each report.
     """
 
@@ -75,7 +75,7 @@ class Reports:
         self.version += 1
 
     def _follow(self, report: ReportRow) -> None:
-        """Note how far the newest attempt has come, and whether a second training reports what was reported."""
+        """Record the newest attempt's last epoch, and whether a second training run repeats its epochs."""
         if report.attempt > self._attempt:
             self._attempt, self._newest_epoch, self._writer, self.is_mixed = report.attempt, 0, report.writer, False
         if report.attempt == self._attempt:
@@ -92,7 +92,8 @@ def mean_curve(curves: Sequence[Curve], n_ended: int, *, needs_all: bool) -> Cur
     Args:
         curves: The curves of the folds, in their order; at least one.
         n_ended: How many of them have ended, from the first.
-        needs_all: Whether an epoch that a fold has not reached has no mean; else it is the mean of the other folds.
+        needs_all: Whether an epoch that a fold has not reached has no mean; otherwise it has the mean of the other
+            folds.
     """
     mean = Curve()
     for epoch in sorted(set().union(*(curve.epochs for curve in curves))):
@@ -111,7 +112,7 @@ def mean_curve(curves: Sequence[Curve], n_ended: int, *, needs_all: bool) -> Cur
 def mean_metrics(folds: Sequence[Reports], n_ended: int) -> dict[int, dict[str, float]]:
     """Return each metric's mean and standard deviation (``<name>-std``) over the folds, by epoch.
 
-    Folds that have ended count with what they reported last, as in ``mean_curve``.
+    Ended folds count with their last report, as in ``mean_curve``.
     """
     result: dict[int, dict[str, float]] = {}
     for epoch in sorted(set().union(*(fold.epochs for fold in folds))):

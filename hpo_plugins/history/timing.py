@@ -1,4 +1,4 @@
-"""How long a trial has trained, without the time to build its model and to load its checkpoint."""
+"""The training time of a trial, without the time to build its model and to load its checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AttemptTimer:
         attempt: Which attempt of the trial.
         first_epoch: The epoch of its first report.
         first_seconds: The time of its first report.
-        epochs: How many epochs the first report stands for.
+        epochs: Number of epochs that the first report covers.
         base: Seconds that earlier attempts trained up to the epoch that this one started from.
         pace: Seconds per epoch, None while unknown.
         startup: Seconds of start-up, None while unknown.
@@ -100,6 +100,6 @@ class TrainingTimes:
         self.trained[index] = timer.trained(seconds)
         if was_final or not timer.is_final:
             return None
-        first = bisect_left(self._epochs, timer.first_epoch)  # only now is it known how much of it was start-up
+        first = bisect_left(self._epochs, timer.first_epoch)  # the second report reveals its share of start-up
         self.trained[first] = timer.trained(timer.first_seconds)
         return timer.first_epoch, self.trained[first]

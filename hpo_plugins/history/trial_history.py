@@ -14,12 +14,12 @@ from hpo_plugins.space import FloatArray
 class TrialHistory:
     """One trial: its row, its configuration and everything that it has reported.
 
-    A trial without folds has one training, which is its fold 0.
+    A trial without folds has one training run, which is its fold 0.
 
     Attributes:
         row: The trial as stored.
         point: Its configuration in the unit cube, shape ``(d,)``.
-        folds: What its trainings have reported, by fold, up to the last one that began.
+        folds: The reports of its training runs, by fold, up to the last fold that began.
     """
 
     __slots__ = ("_last_fold", "_mean", "_mean_of", "folds", "point", "row")
@@ -68,7 +68,7 @@ class TrialHistory:
 
     @property
     def missing_folds(self) -> int:
-        """How many of its folds have not ended."""
+        """Number of its folds that have not ended."""
         return 0 if self.row.folds is None else self.row.folds - self.row.progress.fold
 
     @property
@@ -83,7 +83,7 @@ class TrialHistory:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether two trainings have reported the same epochs of it in the current attempt."""
+        """Whether two training runs have reported the same epochs of it in the current attempt."""
         return any(fold.is_mixed and fold.last_epoch(self.row.attempts) for fold in self.folds)
 
     @property
@@ -93,7 +93,7 @@ class TrialHistory:
 
     @property
     def trained_epochs(self) -> int:
-        """The epochs that were trained, over all folds."""
+        """Number of trained epochs, over all folds."""
         return sum(fold.epochs[-1] for fold in self.folds if fold.epochs)
 
     @property
@@ -121,7 +121,7 @@ class TrialHistory:
 
     @property
     def startup_seconds(self) -> float | None:
-        """Seconds that the newest reporting attempt took before it trained, such as to build the model or to load it.
+        """Seconds of start-up of the newest reporting attempt, such as to build the model or to load it.
 
         None while unknown: before the second report of the first attempt.
         """

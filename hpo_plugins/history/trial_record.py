@@ -1,4 +1,4 @@
-"""The frozen record of a trial: what users see of it."""
+"""The frozen record of a trial, for users."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _path(root: Path, checkpoint: str | None) -> str | None:
 
 
 def _best_checkpoint(row: TrialRow, best_epoch: int | None) -> str | None:
-    """Return the checkpoint of the epoch that a trial's value is of, None if there is none or it is of folds."""
+    """Return the checkpoint of the epoch of a trial's value; None without one, and for trials with folds."""
     if row.folds is not None or best_epoch is None:
         return None
     if row.progress.best_checkpoint_epoch == best_epoch:

@@ -1,4 +1,4 @@
-"""Random draws, without those that were tried already."""
+"""Random draws that no trial has tried."""
 
 from __future__ import annotations
 

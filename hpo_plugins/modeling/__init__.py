@@ -1,4 +1,4 @@
-"""From the history of a study to suggestions: what is observed, what the surrogate learns, and where epochs go.
+"""From the history of a study to suggestions: observations, the surrogate, and the choice of the next epochs.
 
 Submodules are loaded when they are first used, as attributes of this package: they need scipy, which takes half a
 second to import, and which ``import hpo_plugins`` must not load.

@@ -1,11 +1,11 @@
-"""What epochs cost, if they do not all take the same time.
+"""The cost of epochs that take different times.
 
 Notation
     seconds per epoch   the time that an epoch of a trial's training takes
     cost                of an option: its epochs, weighted by their time, plus start-up; in mean epochs
 
-The epochs of a larger network take longer, and so does the start of a training that loads a checkpoint. Both are
-measured while trainings run (``history/timing.py``). For new configurations, the time of an epoch is predicted by ridge
+The epochs of a larger network take longer, and so does the start of a training run that loads a checkpoint. Both are
+measured during training (``history/timing.py``). For new configurations, the time of an epoch is predicted by ridge
 regression of its logarithm on the encoded configuration, since times differ by factors.
 """
 
@@ -22,9 +22,9 @@ from hpo_plugins.history.columns import column
 from hpo_plugins.space import FloatArray
 
 Cost = Literal["auto", "epochs", "seconds"]
-"""What an epoch costs; ``"auto"``: the seconds that it takes if they differ between trials, else 1."""
+"""What an epoch costs; ``"auto"``: the seconds that it takes if they differ between trials, otherwise 1."""
 MIN_SECONDS_PER_EPOCH = 0.001
-"""Below this mean, what passes between two reports is mostly not training."""
+"""Below this mean, most time between two reports is overhead."""
 MIN_RATIO = 1.5
 """Times differ if those of the slowest tenth are this many times those of the fastest tenth."""
 RIDGE = 1.0
@@ -48,7 +48,7 @@ def counts_seconds(cost: Cost, seconds: dict[int, float]) -> bool:
     """Return whether an epoch costs the seconds that it takes.
 
     Args:
-        cost: What was chosen.
+        cost: The user's choice.
         seconds: Seconds per epoch by trial.
     """
     if cost != "auto" or not seconds:
@@ -58,7 +58,7 @@ def counts_seconds(cost: Cost, seconds: dict[int, float]) -> bool:
 
 
 def startup_epochs(history: History, seconds: dict[int, float]) -> int:
-    """Return what starting a training takes: the median so far, in mean epochs.
+    """Return the start-up time of a training run: the median so far, in mean epochs.
 
     It is rounded to 0, 1, 2, 4, 8, ... epochs, so that the same search on the same machine makes the same decisions.
 

@@ -1,10 +1,10 @@
-"""Where the next epochs go: to a new configuration, to a paused training, or to the one that is running.
+"""Allocate the next epochs to a new configuration, to a paused training run, or to the running one.
 
 Notation
     option    train one configuration from its current epoch to a later epoch of the grid
-    value     how much the best loss is expected to fall: because of what is learned (knowledge gradient at the last
-              epoch), or directly, if the training reaches its end (expected improvement)
-    cost      the epochs that it takes, see ``epoch_cost``
+    value     expected decrease of the best loss: by information (knowledge gradient at the last epoch), or directly, if
+              the training run reaches its end (expected improvement)
+    cost      the number of epochs, see ``epoch_cost``
 
 The option with the largest value per epoch is taken: a cost-aware acquisition function.
 
@@ -37,21 +37,19 @@ from hpo_plugins.surrogate.acquisition import (
 )
 
 N_REPRESENTATIVES = 30
-"""Configurations among which the best at the last epoch is sought; stopped ones are not among them."""
+"""Number of configurations among which the best at the last epoch is sought, without stopped ones."""
 MAX_REACHABLE = 200
-"""Trials that they are chosen from, those with the smallest losses so far; it bounds the time of a decision
-(docs/decisions/0016)."""
+"""Number of trials that they are chosen from, by smallest loss; it bounds decision time (docs/decisions/0016)."""
 MAX_RESUMABLE = 100
-"""Paused trainings that are considered, those of the best predicted final value; it bounds the time of a decision
-(docs/decisions/0019)."""
+"""Maximum number of paused runs considered, by predicted final value; it bounds decision time (docs/decisions/0019)."""
 N_CANDIDATES = 12
-"""New configurations that are considered."""
+"""Number of new configurations considered."""
 MIN_WIN_PROBABILITY = 0.01
-"""If nothing new may start, a training with a smaller probability to become the best is not trained further."""
+"""If nothing new may start, a training run with a smaller probability to become the best is not trained further."""
 
 
 class Training(NamedTuple):
-    """Something that can be trained: a trial by its number, or a new configuration (``number`` None)."""
+    """A candidate for training: a trial by its number, or a new configuration (``number`` None)."""
 
     number: int | None
     point: FloatArray
@@ -59,14 +57,14 @@ class Training(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The training that the next epochs are spent on, and its probability to become the best."""
+    """The training run that receives the next epochs, and its probability to become the best."""
 
     training: Training
     win_probability: float
 
 
 def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: bool) -> list[Training]:
-    """Return what a free worker, or the one that trains trial ``own``, can continue with.
+    """Return the options of a free worker, or of the worker that trains trial ``own``.
 
     Args:
         model: The surrogate.
@@ -87,7 +85,7 @@ def trainings(model: Model, own: int | None, *, may_start: bool, may_resume: boo
 
 
 def _resumable(model: Model) -> list[int]:
-    """Return the numbers of the paused trainings that are considered, ascending."""
+    """Return the numbers of the considered paused training runs, ascending."""
     paused = model.history.paused
     if len(paused) > MAX_RESUMABLE:
         expected = model.posterior.predict_mean(model.inputs(model.points[paused], model.last or 1))
@@ -98,7 +96,7 @@ def _resumable(model: Model) -> list[int]:
 def _candidates(model: Model, own: int | None) -> FloatArray:
     """Return new configurations to consider, shape ``(k, d)``: the best ones, and a spread of others.
 
-    While a training is judged, they are the candidates from before it ran, so that no epoch costs a new search.
+    While a training run is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
     if own is None:
         found = propose(model, model.running(), model.points).points
@@ -115,13 +113,13 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
 def choose(
     model: Model, options: list[Training], own: int | None, *, cost: Cost, switching_factor: float = 1.0
 ) -> Choice | None:
-    """Return the training whose next epochs have the largest value each, None if there is none.
+    """Return the training run whose next epochs have the largest value each, None if there is none.
 
     Trials that run elsewhere count with their predicted losses at the last epoch.
 
     Args:
         model: The surrogate, which must model curves.
-        options: What can be trained.
+        options: The candidates.
         own: The trial that the worker trains, which needs no start-up; None for a free worker.
         cost: What an epoch costs.
         switching_factor: How many times more than the own training another one must be worth to be chosen.
@@ -153,7 +151,7 @@ def choose(
 
 
 class _Costs(NamedTuple):
-    """What each option costs, in mean epochs, shape ``(n_options,)``: its start-up, and one epoch of it."""
+    """The cost of each option in mean epochs, shape ``(n_options,)``: start-up, and one epoch."""
 
     startup: FloatArray
     epoch: FloatArray

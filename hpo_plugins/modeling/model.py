@@ -1,11 +1,11 @@
-"""The surrogate of a study: a Gaussian process that is fitted to its history, and what it expects.
+"""The surrogate of a study: a Gaussian process that is fitted to its history, and its predictions.
 
 It is a function of the history; the seed matters only through the random draws of the initial design. Caches change
-nothing but time: a process that takes over a study computes the same.
+only the time it takes; a process that takes over a study computes the same values.
 
 Notation
-    R       the last epoch of a full training, ``last``; None if only final values are modelled
-    final   observed before the trainings that are running (see ``Observations``)
+    R       the last epoch of a full training run, ``last``; None if only final values are modelled
+    final   observed before the training runs that are running (see ``Observations``)
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from hpo_plugins.surrogate.hyperparameters import Layout
 from hpo_plugins.surrogate.prior_mean import PriorMean
 
 MAX_FIT = 100
-"""Observations that hyperparameters are fitted to; more make every iteration expensive and change little."""
+"""Maximum number of observations for fitting; more make every iteration expensive and change little."""
 MAX_CONDITION = 400
-"""Observations that the process is conditioned on."""
+"""Maximum number of observations that the process is conditioned on."""
 MAX_ITER = 30
 """Iterations of the search for hyperparameters."""
 
 
 class Fit(NamedTuple):
-    """What is learned from the final observations.
+    """The parameters that are learned from the final observations.
 
     Attributes:
         layout: Which hyperparameters there are.
@@ -64,7 +64,7 @@ class Fit(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What is expected of a trial at the last epoch.
+    """The prediction for a trial at the last epoch.
 
     Attributes:
         value: The expected value of the objective.
@@ -85,8 +85,8 @@ class Model:
     Args:
         history: The study.
         last: R, or None.
-        observed: What the process is conditioned on.
-        fitted: What was learned from the final observations.
+        observed: The observations that the process is conditioned on.
+        fitted: The parameters learned from the final observations.
         encoder: Encodes configurations as inputs.
         points: The snapped configurations of all trials, identical parents' included, shape ``(n_trials, d)``.
 
@@ -104,7 +104,7 @@ class Model:
         encoder: InputEncoder,
         points: FloatArray,
     ) -> None:
-        """Compute nothing expensive yet."""
+        """Defer expensive computations."""
         self.history = history
         self.last = last
         self.observed = observed
@@ -123,7 +123,7 @@ class Model:
 
     @property
     def data_key(self) -> Hashable:
-        """Everything that it depends on."""
+        """All inputs that it depends on."""
         return _data_key(self.history, self.last, self.observed, self.points)
 
     @property
@@ -133,7 +133,7 @@ class Model:
 
     @property
     def knows_nothing(self) -> bool:
-        """Whether all losses are equal, and those of more than two trials: two may be trainings that learn nothing."""
+        """Whether more than two trials have losses and all are equal: two equal ones may both have learned nothing."""
         return bool(np.ptp(self.y) == 0) and len(np.unique(self.observed.trial)) > 2
 
     @property
@@ -176,14 +176,14 @@ class Model:
         return tuple(number for number in self.history.running if number != but)
 
     def without_running(self) -> Model:
-        """Return the surrogate as it was before the trainings that are running."""
+        """Return the surrogate without the observations of running training runs."""
         final = _final(self.observed)
         if final is self.observed:
             return self
         return Model(self.history, self.last, final, self._fit, self.encoder, self.points)
 
     def forecast(self, number: int) -> Forecast:
-        """Return what is expected of a trial at the last epoch."""
+        """Return the prediction for a trial at the last epoch."""
         prediction = self.posterior.predict(self.inputs(self.points[[number]], self.last or 1))
         value_of, inverse = self.history.objective.loss, self.scale.inverse
         mean, deviation = float(prediction.mean[0]), float(prediction.deviation[0])
@@ -213,7 +213,7 @@ def _improvable(trial: TrialHistory) -> bool:
 
 
 def _data_key(history: History, last: int | None, observed: Observations, points: FloatArray) -> Hashable:
-    """Return everything that the surrogate depends on."""
+    """Return all inputs that the surrogate depends on."""
     columns = (observed.trial, observed.epoch, observed.loss, points[observed.trial])
     return (history.space, last, history.parents_digest, *(column.tobytes() for column in columns))
 
@@ -221,11 +221,11 @@ def _data_key(history: History, last: int | None, observed: Observations, points
 def fit_model(
     history: History, last: int | None, scale_of: Callable[[FloatArray], Scale] = LogScale.of
 ) -> Model | None:
-    """Return the surrogate of a study given everything known, None if too little is.
+    """Return the surrogate of a study given all results, None if there are too few.
 
     Args:
         history: The study.
-        last: R if curves are modelled, else None.
+        last: R if curves are modelled, otherwise None.
         scale_of: Returns the scale for the losses observed.
     """
     observed = observe(history, last)
@@ -238,12 +238,12 @@ def fit_model(
 
 
 def refit_without_parts(history: History, last: int | None, parts: int) -> list[Model]:
-    """Return surrogates that were each fitted without one part of the trials: how they differ shows how sure one is.
+    """Return surrogates that are each fitted without one part of the trials; their differences measure uncertainty.
 
     Args:
         history: The study.
-        last: R if curves are modelled, else None.
-        parts: In how many parts to divide the trials.
+        last: R if curves are modelled, otherwise None.
+        parts: Number of parts into which to divide the trials.
     """
     observed, encoder = observe(history, last), InputEncoder(history.space)
     if not encoder.columns:

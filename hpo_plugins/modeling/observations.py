@@ -1,7 +1,7 @@
-"""From the history to the arrays that the surrogate learns from.
+"""Convert the history to the arrays for the surrogate.
 
 Notation
-    R              the last epoch of a full training; 1 if only final values are modelled
+    R              the last epoch of a full training run; 1 if only final values are modelled
     grid           the epochs at which curves are read: geometric, from 2 to R
     log-fidelity   ``log(epoch) / log(R)``: an epoch as a coordinate in [0, 1]
 """
@@ -21,12 +21,13 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
 FIRST_EPOCH = 2
-"""The grid's first epoch. The first epoch of a training says little about its end, and it jumps as no later part of the
-curve does (docs/decisions/0009)."""
+"""The grid's first epoch. The first epoch says little about a run's end, and curves change most after it
+(docs/decisions/0009).
+"""
 GRID_FACTOR = 1.6
 """The ratio of neighbouring epochs of the grid."""
 PART = 64
-"""Trials whose observations are made together; those of unchanged parts are kept (docs/decisions/0016)."""
+"""Number of trials per part; observations of unchanged parts are kept (docs/decisions/0016)."""
 
 
 class Observation(NamedTuple):
@@ -45,8 +46,8 @@ class Observations(NamedTuple):
         trial: The number of the trial.
         epoch: The epoch; R for a final value.
         loss: The loss according to the objective; NaN for a trial that failed.
-        is_final: Whether it precedes the trainings that are running: hyperparameters are learned from these only, so
-            that they change when a training ends and not with every epoch.
+        is_final: Whether it precedes the training runs that are running: hyperparameters are learned from these only,
+            so that they change when a training run ends and not with every epoch.
     """
 
     trial: NDArray[np.intp]
@@ -67,7 +68,7 @@ class Observations(NamedTuple):
 
     @property
     def is_newest(self) -> NDArray[np.bool_]:
-        """Whether each is its trial's last one."""
+        """Whether each observation is its trial's last one."""
         return np.append(self.trial[1:] != self.trial[:-1], True)[: len(self.trial)]
 
     def append(self, others: Observations) -> Observations:
@@ -104,7 +105,7 @@ def known_points(history: History) -> FloatArray:
 
 
 def observe(history: History, last: int | None) -> Observations:
-    """Return everything that is known: the trials' losses, then those of identical parents' trials.
+    """Return all known losses: the trials', then those of identical parents' trials.
 
     Args:
         history: The study.
@@ -131,7 +132,7 @@ def observe_curves(history: History, last: int) -> Observations:
 
 
 class _Curves:
-    """The observations of curves, kept in parts: only those of trials that have changed are made again.
+    """The observations of curves, kept in parts; only parts with changed trials are rebuilt.
 
     Args:
         history: The study.
@@ -144,7 +145,7 @@ class _Curves:
         self._parts: list[Observations] = []
 
     def update(self, changed: Iterable[int]) -> None:
-        """Make the parts again that contain trials that have changed."""
+        """Rebuild the parts that contain changed trials."""
         history = self._history
         for part in sorted({number // PART for number in changed}):
             trials = [history[number] for number in range(part * PART, min((part + 1) * PART, len(history)))]
@@ -213,8 +214,8 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observa
         return
     newest = curve.epochs[-1]
     final_epoch = trial.row.progress.start_epoch if trial.state is TrialState.RUNNING else newest
-    completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself: its value is the one at R
-    # Of a training that has ended before the grid begins, nothing else is known.
+    completed = trial.state is TrialState.COMPLETED  # perhaps early, by itself; its value counts at R
+    # A training run that ends before the grid begins has no other observation.
     first = epoch_grid(last)[0] if trial.state is TrialState.RUNNING else min(epoch_grid(last)[0], newest)
     # If not every epoch is reported, a report stands for its own epoch only.
     epochs = (*epoch_grid(last), final_epoch, newest)
@@ -227,7 +228,7 @@ def _curve(history: History, trial: TrialHistory, last: int) -> Iterator[Observa
 
 
 def _value(history: History, trial: TrialHistory) -> float | None:
-    """Return the loss of a trial that has ended, NaN if its training failed, None if only its workers did."""
+    """Return the loss of an ended trial, NaN if its training run failed, None if only its workers failed."""
     if trial.state is TrialState.FAILED:
         return None if trial.row.failed_attempts else math.nan
     return history.loss(trial.row.number)

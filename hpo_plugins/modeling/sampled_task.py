@@ -1,8 +1,8 @@
-"""A task drawn from a study's surrogate: what trainings of any configuration might give, and how long they take.
+"""A task drawn from a study's surrogate: losses and durations of training runs of any configuration.
 
-The surrogate of a study that has ended says what is known of its task, and how sure. A draw from it is one task that
-agrees with everything observed. Curves are drawn at the epochs of the grid and interpolated in the logarithm of the
-epoch; noise is drawn at the same epochs, since that is where the surrogate has learned it.
+The surrogate of an ended study describes its task with uncertainty. A draw from it is one task that agrees with all
+observations. Curves are drawn at the epochs of the grid and interpolated in the logarithm of the epoch; noise is drawn
+at the same epochs, where the surrogate has learned it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from hpo_plugins.space.sobol import draw
 from hpo_plugins.surrogate.sample_path import SamplePath
 
 N_SHARED = 64
-"""Configurations that are drawn first, for the searches of one task to see nearly the same function."""
+"""Number of configurations drawn first, so that all searches of one task see nearly the same function."""
 
 
 class SampledTask:
-    """One task that a study's results allow.
+    """One task that is consistent with a study's results.
 
     Args:
         model: The study's surrogate.
         seed: Selects the task.
 
     Attributes:
-        last: The epochs of a full training.
-        is_timed: Whether the study's epochs were slow enough to be timed; else each takes a second.
+        last: The epochs of a full training run.
+        is_timed: Whether the study's epochs were slow enough to be timed; otherwise each takes a second.
     """
 
     def __init__(self, model: Model, seed: int) -> None:
@@ -63,7 +63,7 @@ class SampledTask:
         return other
 
     def train(self, params: Params) -> FloatArray:
-        """Return the losses after each epoch of a full training, shape ``(last,)``."""
+        """Return the losses after each epoch of a full training run, shape ``(last,)``."""
         model = self._model
         inputs = self._inputs(self._point(params))
         noise = math.sqrt(model.posterior.hyperparameters.noise)
@@ -75,7 +75,7 @@ class SampledTask:
         return bounded
 
     def seconds(self, params: Params) -> float:
-        """Return how long an epoch of a configuration takes."""
+        """Return the seconds per epoch of a configuration."""
         if not self._seconds:
             return 1.0
         cost = self._model.relative_epoch_cost(self._seconds, self._point(params), [None])
@@ -93,7 +93,7 @@ class SampledTask:
 def _natural_bounds(model: Model) -> tuple[float, float]:
     """Return bounds of the losses: a metric that was never below 0, or never above 1 or 100, is taken to have them.
 
-    The process knows no bounds: without them, drawn error rates would fall below 0.
+    The process knows no bounds; without them, drawn error rates would fall below 0.
     """
     losses = model.observed.loss[np.isfinite(model.observed.loss)]
     sign = model.history.objective.sign

@@ -1,4 +1,4 @@
-"""Scales on which the process sees losses.
+"""Scales that transform losses for the process.
 
 Notation
     L          a loss, divided by ``unit``: losses may be of any size
@@ -30,7 +30,7 @@ WINSOR_FACTOR = 5.0
 
 
 class Scale(Protocol):
-    """A scale on which the process sees losses."""
+    """A scale that transforms losses for the process."""
 
     def __call__(self, loss: FloatArray) -> FloatArray:
         """Return standardised losses."""
@@ -45,8 +45,8 @@ class LogScale(NamedTuple):
     Bad losses are winsorised: a diverged training must not flatten the differences between all others.
 
     Attributes:
-        unit: What losses are divided by.
-        limit: What they are winsorised at, in units.
+        unit: The divisor of losses.
+        limit: The limit at which losses are winsorised, in units.
         best: The smallest one observed, in units.
         offset: The distance from it to the median, in units.
         mean: The mean of g of those observed.
@@ -99,7 +99,7 @@ class LogScale(NamedTuple):
 class NormalScores:
     """A scale on which the losses observed are normally distributed: each becomes the normal quantile of its rank.
 
-    Draws for configurations of which nothing is known then have the distribution of those that were observed. On a
+    Draws for unknown configurations then have the distribution of the observed losses. On a
     linear scale, half a standard deviation below a mean of 0.5 may be a loss below 0 (docs/decisions/0021).
 
     Args:

@@ -1,7 +1,7 @@
-"""The next new configuration: the initial design's, or the one of which the surrogate expects most.
+"""Choose the next new configuration: the initial design's, or the one with the largest expected improvement.
 
-A process that knows little has its highest expected improvement in a corner of the space, where it is least sure. The
-first configurations that the surrogate chooses are therefore the best of random draws.
+With little data, the expected improvement peaks in the corners of the space, where uncertainty is largest. The
+surrogate therefore chooses its first configurations from random draws only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def suggest(
     Args:
         history: The study.
         seed: Its seed.
-        last: R if curves are modelled, else None.
+        last: R if curves are modelled, otherwise None.
         n_initial: Trials of the initial design; by default ``N_INITIAL_CURVES``, or ``N_INITIAL`` without curves.
         cost: What an epoch costs; if it is seconds, the expected improvement per second is largest.
     """
@@ -69,9 +69,9 @@ def suggest(
 def initial_configuration(history: History, seed: int, *, curves: bool) -> Params:
     """Return the next configuration of the initial design.
 
-    If only final values are modelled, the first one is the centre of the space: ranges are made so that it is not bad,
-    and it is better than the best of five random draws. Of curves, which begin with short trainings, more is learned
-    from random draws. See docs/decisions/0004.
+    If only final values are modelled, the first one is the centre of the space: users choose ranges around good values,
+    and it is better than the best of five random draws. With curves, which begin with short training runs, random draws
+    teach the surrogate more. See docs/decisions/0004.
 
     Args:
         history: The study.

@@ -40,11 +40,11 @@ from hpo_plugins.surrogate.gp import Posterior, fit
 from hpo_plugins.surrogate.prior_mean import PriorMean
 
 MAX_PARENT_TRIALS = 100
-"""Trials of one parent that are learned from, the best ones."""
+"""Maximum number of a parent's trials to learn from, the best ones."""
 MIN_TRIALS = 3
-"""Trials, of a parent and of the new study, before that parent is trusted."""
+"""Minimum number of trials, of a parent and of the new study, before that parent is trusted."""
 MIN_DISTANCE = 0.1
-"""How much a parent's configuration must differ from those tried, in some coordinate of the unit cube, to be tried."""
+"""Minimum distance, in some coordinate of the unit cube, of a parent's configuration from those tried."""
 
 
 def guiding_parents(history: History) -> list[int]:
@@ -57,7 +57,7 @@ def guiding_parents(history: History) -> list[int]:
 
 
 def transfer_candidate(history: History, encoder: InputEncoder) -> FloatArray | None:
-    """Return a configuration, shape ``(d,)``, that was good for a parent and is new; None if it is no parent's turn.
+    """Return a new configuration that was good for a parent, shape ``(d,)``; None if it is no parent's turn.
 
     Every other trial of the initial design comes from a parent. The trials between are random draws, by which parents
     are judged: one whose last configuration did worse than a draw has no second turn.
@@ -88,7 +88,7 @@ def learn_prior_mean(
 
     Args:
         history: The study, with its parents.
-        observed: What is known of the new study's trials.
+        observed: The observations of the new study's trials.
         y: Its standardised losses, shape ``(n_observations,)``.
         points: The snapped configurations of all trials, shape ``(n_trials, d)``.
         encoder: Encodes configurations as inputs.

@@ -36,7 +36,7 @@ ANSWER_FIELDS = frozenset(
         "ResponseMetadata",
     }
 )  # fmt: skip
-"""What ``describe_hyper_parameter_tuning_job`` answers beside the request."""
+"""Fields that ``describe_hyper_parameter_tuning_job`` adds to the request."""
 
 _USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
 
@@ -212,7 +212,7 @@ def _strategy(config: Node, ranges: Node, static: Node | None, definition: Node 
 
 
 def _epochs(config: Node, static: Node | None, definition: Node | None) -> Node:
-    """Return the static hyperparameter that gives the number of epochs of a full training."""
+    """Return the static hyperparameter that gives the number of epochs of a full training run."""
     found = [static[name] for name in EPOCH_NAMES if name in static] if static is not None else []
     if not found:
         place = "TrainingJobDefinition" if definition is None else definition.path

@@ -1,4 +1,4 @@
-"""What a search would find before it is paid for: simulated on tasks that an earlier study's results allow."""
+"""Simulate searches before you pay for them, on tasks that are consistent with an earlier study's results."""
 
 from hpo_plugins.simulation.result import Scenario, Simulation
 from hpo_plugins.simulation.simulate import simulate

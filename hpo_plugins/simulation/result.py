@@ -1,4 +1,4 @@
-"""What simulated searches found: a table, and a figure."""
+"""The results of simulated searches: a table and a figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRACTIONS = (0.25, 0.5, 1.0)
-"""At which parts of the time the table says what was found."""
+"""Parts of the time at which the table shows the best value."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scenario:
 
     Attributes:
         strategy: The strategy.
-        workers: How many trainings run at the same time.
+        workers: Number of simultaneous training runs.
         runs: One search per task.
     """
 
@@ -61,12 +61,12 @@ class Scenario:
 
     @property
     def seconds(self) -> float:
-        """The median time from the start to the end of the last training."""
+        """The median time from the start to the end of the last training run."""
         return statistics.median(run.seconds for run in self.runs)
 
     @property
     def utilisation(self) -> float:
-        """The median part of the workers' time in which they train, until the last training has ended."""
+        """The median part of the workers' time in which they train, until the last training run has ended."""
         return statistics.median(run.busy / (self.workers * run.seconds) for run in self.runs if run.seconds)
 
     def best_at(self, seconds: float) -> list[float]:
@@ -76,15 +76,15 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What searches would find. ``print`` it for a table, or ``plot()`` it.
+    """Results of simulated searches. ``print`` it for a table, or ``plot()`` it.
 
     Attributes:
         study: The name of the study whose task was simulated.
         objective: Its objective.
         scenarios: The ways to search that were compared.
-        is_timed: Whether times are seconds; else the study's epochs were too fast to time, and each counts as one.
-        is_drawn: Whether the tasks were drawn from the study's surrogate; else a function told them.
-        budget: After which time searches were broken off, None for none.
+        is_timed: Whether times are seconds; otherwise the study's epochs were too fast to time, and each counts as one.
+        is_drawn: Whether the tasks were drawn from the study's surrogate; otherwise a function returned them.
+        budget: Time limit of each search, None for none.
         found: The best value of the study itself, None if it has none.
     """
 
@@ -220,7 +220,7 @@ def _drawn(simulation: Simulation) -> Any:
 
 
 def _limits(values: FloatArray) -> tuple[float, float]:
-    """Return limits that show where the lines differ, and leave out how bad the first trials were."""
+    """Return limits that show where the lines differ and cut off the first, bad trials."""
     low, high = (
         np.quantile(values, (0.0, 0.9)) if np.median(values) < values.mean() else np.quantile(values, (0.1, 1.0))
     )

@@ -17,14 +17,14 @@ from hpo_plugins.trial import Trial
 
 
 class Run(NamedTuple):
-    """What one simulated search did.
+    """The course of one simulated search.
 
     Attributes:
         times: When the best value changed, in seconds from the start; one that diverges later loses its own.
         values: That value, at each of these times.
-        trials: How many trials were started.
-        epochs: How many epochs were trained.
-        seconds: When the last training ended, or the budget was spent.
+        trials: Number of started trials.
+        epochs: Number of trained epochs.
+        seconds: When the last training run ended, or the budget was spent.
         busy: The seconds that all workers together trained.
     """
 
@@ -53,9 +53,9 @@ class Search:
 
     Args:
         config: The study to search with.
-        task: What its trainings give; one ends after its last loss.
-        workers: How many train at the same time.
-        budget: After how many seconds the search is broken off, None if it is not.
+        task: What its training runs give; one ends after its last loss.
+        workers: Number of workers.
+        budget: Seconds after which the search ends, None for no limit.
     """
 
     def __init__(self, config: StudyConfig, task: Task, workers: int, budget: float | None) -> None:
@@ -77,7 +77,7 @@ class Search:
         self._task = task
         self._budget = budget
         self._idle = list(range(workers))
-        self._next: list[tuple[float, int]] = []  # when each worker's training has its next epoch
+        self._next: list[tuple[float, int]] = []  # when each worker's training run has its next epoch
         self._running: dict[int, _Running] = {}
         self._paused: dict[int, Training] = {}  # by trial: each continues its own
         self._steps: list[tuple[float, float]] = []
@@ -90,7 +90,7 @@ class Search:
         while self._next and (self._budget is None or self._next[0][0] <= self._budget):
             self._now, worker = heapq.heappop(self._next)
             self._train_epoch(worker)
-        if self._next and self._budget is not None:  # epochs that are broken off
+        if self._next and self._budget is not None:  # epochs that the budget cuts off
             self._now = self._budget
             self._busy += sum(self._running[worker].training.seconds - (end - self._now) for end, worker in self._next)
         times, values = zip(*self._steps, strict=True) if self._steps else ((), ())

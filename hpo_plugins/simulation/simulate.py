@@ -46,21 +46,21 @@ def simulate(
     repeats: int = 5,
     seed: int = 0,
 ) -> Simulation:
-    """Return what new searches would find on the task of an earlier study, or of one like it, before they are paid for.
+    """Simulate new searches on the task of an earlier study, or a similar task, before you pay for them.
 
         strategies = [hpo.Hyperband(min_resource=m, max_resource=81) for m in (1, 3, 9)]
         print(hpo.simulate("tuning.db", strategies, workers=[1, 4]))
 
-    The study's surrogate says what is known of its task, and how sure. Each repeat draws one task that agrees with all
-    that was observed, and searches it with the real strategies, on workers whose clock jumps from epoch to epoch: an
-    hour of training takes seconds. All searches of a repeat share their task. The searches know nothing of the study.
+    The study's surrogate describes its task with uncertainty. Each repeat draws one task that agrees with all
+    observations, and searches it with the real strategies, on workers whose clock jumps from epoch to epoch: an hour of
+    training takes seconds. All searches of a repeat share their task. The searches know nothing of the study.
 
-    It cannot know what the study has not seen. Where the study has looked little, drawn values may be better than real
-    ones, and strategies with a surrogate are flattered: the task is drawn from the model that they search with. No
-    training fails.
+    The simulation cannot predict what the study has not seen. In regions with few trials, drawn values may be better
+    than real ones. Results favor strategies with a surrogate, because the task is drawn from the model that they use.
+    No simulated training run fails.
 
-    With ``train``, the task is a function of yours instead, and the study needs no results. So it can be known before
-    anything is trained what a thousand workers would do, and how many of them a strategy keeps busy:
+    With ``train``, the task is a function of yours instead, and the study needs no results. This predicts, before any
+    training, the course of a search with a thousand workers, and how many of them a strategy keeps busy:
 
         def train(params):
             return [1 / epoch + params["x"] for epoch in range(1, 28)], 2.0  # losses, and the seconds of an epoch
@@ -69,16 +69,16 @@ def simulate(
 
     Args:
         study: A tuner, or the storage of a study.
-        strategies: What to compare; by default the study's own, Random, Hyperband with several ``min_resource``, and
-            Bayesian.
-        train: From a configuration to the objective's values after each epoch of a full training, and the seconds that
-            an epoch takes. A value of NaN is a training that diverges.
+        strategies: The strategies to compare; by default the study's own, Random, Hyperband with several
+            ``min_resource``, and Bayesian.
+        train: From a configuration to the objective's values after each epoch of a full training run, and the seconds
+            that an epoch takes. A value of NaN is a training run that diverges.
         name: The study's name, if the storage holds several.
-        workers: How many trainings run at the same time, one number or several to compare.
+        workers: Number of simultaneous training runs, one number or several to compare.
         max_trials: Trials of each search; by default as many as the study's, and at most 100. Not more than 300 without
             ``train``.
-        budget: Seconds after which a search is broken off, None for none; epochs if the study's were too fast to time.
-        repeats: How many tasks to draw, or how often to search that of ``train``; the spread says how sure it is.
+        budget: Seconds after which a search ends, None for no limit; epochs if the study's were too fast to time.
+        repeats: Number of tasks to draw, or of searches on the task of ``train``; the spread shows the uncertainty.
         seed: Selects the tasks, or the searches.
 
     Raises:
@@ -134,7 +134,7 @@ def simulate(
 
 
 def _full_training(config: StudyConfig, history: History) -> int | None:
-    """Return the epochs of a full training, None if trainings have a single value each."""
+    """Return the epochs of a full training run, None if training runs have a single value each."""
     longest = config.strategy.max_resource or max((trial.epochs for trial in history), default=0)
     return longest if longest > 1 else None
 

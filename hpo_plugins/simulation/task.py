@@ -1,4 +1,4 @@
-"""What the trainings of a simulated search give: drawn from a study's surrogate, or told by a function of the user."""
+"""The results of simulated training runs, drawn from a study's surrogate or returned by a function of the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Train: TypeAlias = Callable[[Params], tuple[Sequence[float], float]]
 
 
 class Training(NamedTuple):
-    """One training: the losses after each epoch, and how long an epoch takes."""
+    """One training run: the losses after each epoch, and how long an epoch takes."""
 
     losses: FloatArray
     seconds: float
@@ -36,7 +36,7 @@ def drawn(task: SampledTask) -> Task:
 
 
 def told(train: Train, objective: Objective) -> Task:
-    """Return a task that a function tells.
+    """Return a task that a function defines.
 
     Args:
         train: The function.

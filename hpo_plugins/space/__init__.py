@@ -1,4 +1,4 @@
-"""What is searched: parameters, the space that they span, and the union of several training definitions' spaces."""
+"""Search spaces: parameters, the space that they span, and the union of several training definitions' spaces."""
 
 from hpo_plugins.space.categorical import Categorical
 from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition

@@ -1,4 +1,4 @@
-"""What all kinds of parameters have in common."""
+"""The base class of parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ParameterBase:
         return self.when if isinstance(self.when, When) else None
 
     def __repr__(self) -> str:
-        """Show the arguments; what is a keyword only, such as the condition, only if it was given."""
+        """Show the arguments; a keyword-only one, such as the condition, only if it was given."""
         values = [(f, getattr(self, f.name)) for f in fields(type(self))]
         shown = [f"{f.name}={value!r}" for f, value in values if not f.kw_only or value != f.default]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -104,7 +104,7 @@ class Conditions:
         return {name: values[name] for name in self._parameters if name in values}
 
     def required(self, active: Sequence[str]) -> dict[str, tuple[Value, ...]]:
-        """Return what other parameters must be, in their order, for some parameters to be active.
+        """Return the values of other parameters, in order, that some parameters need to be active.
 
         Args:
             active: The parameters.
@@ -154,7 +154,7 @@ class Conditions:
         }
 
     def _count(self, place: int, classes: _Classes) -> int:
-        """Return in how many ways the parameters from a place on can be chosen, given what those before are."""
+        """Return the number of choices for the parameters from a place on, given the earlier ones."""
         factor = 1
         while place < len(self.order) and (name := self.order[place]) not in self._conditions_on:  # it decides nothing
             factor *= self._runs(name, classes)[0][1]

@@ -2,7 +2,7 @@
 
 Together they form one space, the disjoint union of their spaces. A configuration of it names the definition that it
 belongs to, and has that definition's parameters under qualified names: ``{"definition": "forest", "forest.depth": 3}``.
-So it is a space whose parameters are conditional on the definition.
+Its parameters are conditional on the definition.
 """
 
 from __future__ import annotations

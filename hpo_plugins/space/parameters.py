@@ -113,7 +113,7 @@ class Continuous(ParameterBase):
 
 
 MAX_INTEGER = 10**300
-"""What floats can interpolate; SageMaker's bounds have up to 256 digits."""
+"""The largest bounds that floats can interpolate; SageMaker's bounds have up to 256 digits."""
 
 
 def _integer_bound(name: str, value: object) -> int:
@@ -134,7 +134,7 @@ class Integer(ParameterBase):
         low: The smallest value.
         high: The largest value.
         scale: ``"linear"``, ``"log"`` (values > 0), or ``"auto"``: ``"log"`` when ``low > 0`` and
-            ``high / low >= 1000``, else ``"linear"``.
+            ``high / low >= 1000``, otherwise ``"linear"``.
         when: A condition, as in ``Continuous``.
 
     Raises:

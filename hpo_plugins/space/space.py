@@ -24,7 +24,7 @@ class Space(Mapping[str, Parameter]):
 
     Args:
         parameters: Name to parameter; the order is kept and is the order of the unit cube's coordinates.
-        fixed: Name to value of what is part of every configuration without being tuned. Strategies do not see it.
+        fixed: Name to value of constants in every configuration. Strategies do not see them.
 
     Raises:
         InvalidArgument: The mapping is empty, a name is not a string or is also fixed, a value is not a parameter, or a
@@ -99,7 +99,7 @@ class Space(Mapping[str, Parameter]):
         return self.conditions.decode(lambda name: self[name].from_unit(float(units[name]))) | self.fixed
 
     def encode(self, params: Mapping[str, Any]) -> FloatArray:
-        """Return the point of a configuration, shape ``(d,)``, in the unit cube; 1/2 for what is inactive."""
+        """Return the point of a configuration, shape ``(d,)``, in the unit cube; inactive parameters are at 0.5."""
         inactive = self.conditions.of.keys() - params.keys()
         units = [0.5 if name in inactive else parameter.to_unit(params[name]) for name, parameter in self.items()]
         return np.array(units, dtype=np.float64)
@@ -149,7 +149,7 @@ class Space(Mapping[str, Parameter]):
             for parent in self.conditions.of[name]:
                 if parent in given and not self.conditions.of[name].accepts(parent, given[parent]):
                     raise InvalidArgument(f"{name!r} is inactive while {parent!r} is {given[parent]!r}.")
-        for name, allowed in self.conditions.required(list(given)).items():  # what is given needs what is not
+        for name, allowed in self.conditions.required(list(given)).items():  # a condition needs a missing one
             if name in given and typed(given[name]) not in map(typed, allowed):
                 raise InvalidArgument(
                     f"{', '.join(map(repr, given))} cannot be active at once: {name!r} is {given[name]!r}."
@@ -157,7 +157,7 @@ class Space(Mapping[str, Parameter]):
         return given
 
     def is_complete(self, given: Mapping[str, Value]) -> bool:
-        """Return whether values as ``checked_part`` returns them are all that a configuration has but fixed ones."""
+        """Return whether values from ``checked_part`` form a complete configuration, fixed values aside."""
         return all(name in given or not self.conditions.is_active(name, given) for name in self)
 
     def complete(self, given: Mapping[str, Value], point: FloatArray) -> Params:
@@ -182,7 +182,7 @@ class Space(Mapping[str, Parameter]):
         return self.conditions.decode(value_of) | self.fixed
 
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
-        """Return the parameters that a training receives, in a new dict."""
+        """Return the parameters that a training run receives, in a new dict."""
         return dict(configuration)
 
     def definition_of(self, configuration: Mapping[str, Value]) -> str | None:  # noqa: ARG002

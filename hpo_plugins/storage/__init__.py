@@ -14,7 +14,7 @@ from hpo_plugins.storage.redact import redacted
 __all__ = ["ManagedStorage", "Storage", "StudyStore", "open_storage"]
 
 SCHEMES = "hpo_plugins.storages"
-"""The group of entry points by which packages bring a storage: a URL's scheme, and what opens the URL."""
+"""The entry point group by which packages declare a storage: a URL scheme, and the function that opens the URL."""
 
 
 def open_storage(target: str | os.PathLike[str] | Storage | None) -> Storage:

@@ -1,4 +1,4 @@
-"""The checkpoint files of a study: their names, atomic writes, and what may be deleted.
+"""The checkpoint files of a study: their names, atomic writes and deletion.
 
 All checkpoints of a study are under one root, one folder per trial. The storage keeps their paths relative to the
 root, so a study can be moved together with its root; a path that leads out of the root is never opened.
@@ -32,9 +32,9 @@ CheckpointPolicy = Literal["auto", "best", "keep", "pauses"]
 
 _NAME = re.compile(r"(?P<kind>epoch|part)-(?P<epoch>\d{6,})\.(?P<attempt>\d+)")
 MAX_SAVE_SHARE = 0.05
-"""Saving running trainings may take this share of the time."""
+"""Maximum share of the time that saving running training runs may take."""
 MIN_SAVE_INTERVAL = 1.0
-"""Seconds between two checkpoints of a running training: less work is not worth a file."""
+"""Minimum seconds between two checkpoints of a running training run."""
 
 
 class Checkpoints:
@@ -43,7 +43,8 @@ class Checkpoints:
     Args:
         root: The folder that contains them.
         policy: ``"auto"`` deletes those that are no longer needed; ``"best"`` is ``"auto"`` with one of the study's
-            best epoch; ``"keep"`` deletes none; ``"pauses"`` is ``"auto"`` without checkpoints of running trainings.
+            best epoch; ``"keep"`` deletes none; ``"pauses"`` is ``"auto"`` without checkpoints of running training
+            runs.
         private: A folder above the root that only this user may enter; None if the root is the user's own choice.
 
     Raises:
@@ -53,7 +54,7 @@ class Checkpoints:
     def __init__(
         self, root: str | os.PathLike[str], policy: CheckpointPolicy = "auto", private: Path | None = None
     ) -> None:
-        """Touch no file yet: folders are created when something is saved."""
+        """Touch no file yet; the first save creates the folders."""
         self.root = Path(root)
         self._private = private
         self.policy: CheckpointPolicy = choice("checkpoints", policy, get_args(CheckpointPolicy))
@@ -76,14 +77,14 @@ class Checkpoints:
         Args:
             number: The trial.
             attempt: The attempt that saves it.
-            epoch: The epoch that it resumes from.
-            write: Writes it to the path that it is called with.
+            epoch: The epoch of the checkpoint.
+            write: Called with a path, writes the checkpoint there.
             suffix: What the path ends with.
 
 
         Raises:
             OSError: It could not be written; nothing is left of it.
-            CheckpointError: ``write`` made no file where it was told to.
+            CheckpointError: ``write`` created no file at the given path.
         """
         folder = self.make_folder(number)
         name = f"{epoch:06d}.{attempt}{suffix}"
@@ -138,7 +139,7 @@ class Checkpoints:
         return (max(found)[2], max(found)[0]) if found and not folder.is_symlink() else None
 
     def clear_all(self) -> None:
-        """Delete what a study of the same name has left: its trials' checkpoints must not be taken for others."""
+        """Delete the files of an earlier study of the same name; its checkpoints must not be used for this study."""
         with contextlib.suppress(OSError):
             for folder in self.root.glob("trial-*"):
                 if not folder.is_symlink() and (number := folder.name.removeprefix("trial-")).isdigit():
@@ -149,7 +150,7 @@ class Checkpoints:
         remove(self.root / relative)
 
     def clear(self, number: int, but: Collection[str | None] = ()) -> None:
-        """Delete the checkpoints of a trial except some, and what interrupted writes have left."""
+        """Delete the checkpoints of a trial except some, and the remains of interrupted writes."""
         if self.policy != "keep":
             self._clear(number, but)
 
@@ -173,7 +174,7 @@ class Checkpoints:
 
 @dataclass
 class SaveTimer:
-    """Decides when a running training is worth a checkpoint: when the cost of the last one is small in comparison.
+    """Decides when to save a running training run: when the cost of the last save is small in comparison.
 
     A kill then loses at most about ``cost / MAX_SAVE_SHARE`` seconds of training, plus an epoch.
     """
@@ -186,7 +187,7 @@ class SaveTimer:
         return time.perf_counter() - self.last >= max(MIN_SAVE_INTERVAL, self.cost / MAX_SAVE_SHARE)
 
     def saved(self, cost: float) -> None:
-        """Note that a checkpoint was written, and the seconds that it took."""
+        """Record the seconds that writing a checkpoint took."""
         self.last, self.cost = time.perf_counter(), cost
 
 
@@ -215,7 +216,7 @@ def remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a checkpoint is on the disk: a rename that survives a power cut must not survive its content."""
+    """Wait until a checkpoint is on the disk, so that after a power cut no renamed file lacks its content."""
     if not path.exists():
         raise CheckpointError(
             f"The function given to trial.save() must write to the path that it receives, but {path} does not exist. "

@@ -1,4 +1,4 @@
-"""The error for what is stored and cannot be used."""
+"""The error for damaged stored data."""
 
 from __future__ import annotations
 

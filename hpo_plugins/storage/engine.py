@@ -1,10 +1,10 @@
-"""A database: its URL, its engine, its transactions and clock, and what its errors mean for the user.
+"""A database: its URL, its engine, its transactions and clock, and its errors in the user's terms.
 
-SQLite runs with a write-ahead log. A commit survives the death of every process at once; a power cut may take the last
-ones back, but never those before a checkpoint of a training, which is written with ``synchronous=FULL``. With the URL
-option ``?synchronous=FULL``, every commit waits for the disk, and a power cut takes nothing back.
+SQLite runs with a write-ahead log. A commit survives the death of every process at once. A power cut may lose the last
+commits, but never those before a checkpoint of a training run, which is written with ``synchronous=FULL``. With the URL
+option ``?synchronous=FULL``, every commit waits for the disk, and a power cut loses nothing.
 
-Short transactions share one connection that stays open: taking one from SQLAlchemy's pool costs a good part of a report
+Short transactions share one open connection, since checking one out of SQLAlchemy's pool costs a good part of a report
 (docs/decisions/0017).
 """
 
@@ -57,7 +57,7 @@ class Database:
         """Create the engine; it connects when it is first used."""
         self.url = url_of(target)
         self.path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
-        is_path = "://" not in os.fspath(target)  # which may contain what has a meaning in a URL
+        is_path = "://" not in os.fspath(target)  # which may contain characters with a meaning in a URL
         self._target = str(self.path) if is_path else self.url.render_as_string(hide_password=False)
         self._files = None if self.path is None or str(self.path).startswith("file:") else sqlite.Files(self.path)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, UnicodeError)
@@ -100,10 +100,10 @@ class Database:
         """Return ``work(connection, *arguments)`` from a transaction that holds the right to write from its start.
 
         Args:
-            work: What to do; after a lost connection it is called again.
+            work: The function to call; it is called again after a lost connection.
             *arguments: Its further arguments.
-            patience: For how many seconds to wait while the database is unreachable or locked; None for as long as an
-                outage may last.
+            patience: Seconds to wait while the database is unreachable or locked; None for the maximum length of an
+                outage.
             is_durable: Whether it must survive a power cut once it is committed, with all commits before it.
 
         Raises:
@@ -115,7 +115,7 @@ class Database:
         """Return ``work(connection, *arguments)`` from a transaction that reads one state of the data.
 
         Args:
-            work: What to do, which should be short: others wait for the connection.
+            work: The function to call. It should be short, since other threads wait for the connection.
             *arguments: Its further arguments.
 
         Raises:
@@ -127,7 +127,7 @@ class Database:
         """Return ``work(connection, *arguments)``, which executes one statement: it is committed as it ends.
 
         Args:
-            work: What to do.
+            work: The function to call.
             *arguments: Its further arguments.
             patience: As in ``write``.
 
@@ -182,7 +182,7 @@ class Database:
     def _check_files(self) -> None:
         """Raise StorageError if the SQLite files are no longer those that were opened: they would be written in vain.
 
-        If only SQLite's log was deleted, the open connection still knows what it contains, and writes that back.
+        If only SQLite's log was deleted, the open connection still knows its content and writes it back.
         """
         if self._files is None:
             return
@@ -353,7 +353,7 @@ def engine_of(url: sa.URL) -> sa.Engine:
 
 
 _LASTING = ("password", "does not exist", "pg_hba", "host name", "resolve host", "name or service not known")
-"""What a server's refusal says if trying again changes nothing."""
+"""Parts of a server's refusal that mark it as permanent."""
 
 
 def is_outage(error: BaseException, url: sa.URL) -> bool:

@@ -24,17 +24,17 @@ Clock: TypeAlias = Callable[[], float]
 
 
 class _Entry(NamedTuple):
-    """One write: what was written, and how many acquisitions there were after it."""
+    """One write, and the number of acquisitions after it."""
 
     row: TrialRow | ReportRow | PointRow
     acquisitions: int
 
 
 class MemoryStudyStore:
-    """One study in memory. Pickled, it becomes a proxy: the other process works on this one's data.
+    """One study in memory. Pickled, it becomes a proxy, by which the other process works on this process's data.
 
-    The study is one log, whose length is its revision. Appending an entry is the whole of a write and happens at once;
-    everything else is derived from the log. So a Ctrl-C at any instant leaves a write complete or not begun.
+    The study is one log, whose length is its revision. A write appends one entry in a single step, and all other data
+    are derived from the log. Therefore, a Ctrl-C at any instant leaves a write complete or not begun.
     """
 
     where = "The study in memory"
@@ -152,7 +152,7 @@ class MemoryStudyStore:
                     self._write(replace(self._row(number), lease_until=self._clock() + seconds))
 
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
-        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        """Transfer ``key`` from ``instead_of`` to ``owner``."""
         with self._lock:
             if self._claims.get(key, "") == instead_of:
                 self._claims[key] = owner
@@ -163,10 +163,10 @@ class MemoryStudyStore:
         return work()
 
     def before_fork(self) -> None:
-        """Serve this study: a forked child's copy of it would go its own way."""
+        """Serve this study, since a forked child's copy of it would diverge."""
         try:
             self._address = serve(self)
-        except OSError as error:  # what a hook of a fork raises is dropped, so the child says it
+        except OSError as error:  # Python drops exceptions of fork hooks, so the child raises it
             self._address = None
             self._why_unreachable = f": {error}"
 
@@ -204,7 +204,7 @@ class MemoryStorage:
     """Studies by name; they vanish with the process.
 
     Args:
-        clock: Tells the time, in seconds since 1970.
+        clock: Returns the time, in seconds since 1970.
 
     Attributes:
         private_folder: The temporary folder of its checkpoints, which only this user may enter.

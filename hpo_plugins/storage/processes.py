@@ -24,7 +24,7 @@ def is_running(name: str) -> bool | None:
     (started, dash, _), now = rest.partition("-"), _started_at(int(pid))
     if not started or not dash or not now:
         return None
-    return started == now  # else the process ID was given to another process
+    return started == now  # otherwise another process has the process ID
 
 
 def _started_at(pid: int) -> str:

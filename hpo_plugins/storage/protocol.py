@@ -1,4 +1,4 @@
-"""What a storage keeps, and the few operations that it performs atomically.
+"""The storage protocol: the stored data, and a few atomic operations.
 
 A study's data is two logs with one clock. Every write takes the study's next *revision*, and ``changes(since)``
 returns what has a later one, so a reader in any process stays up to date at the cost of what is new. Reports are
@@ -8,15 +8,16 @@ moves it to the new revision.
 Two rules make many processes safe without holding a lock across decisions:
 
 * An acquisition states how many acquisitions it was decided on (``expected``). If there was another one in the
-  meantime, nothing is written and the caller decides again. So every decision takes all earlier ones into account.
+  meantime, nothing is written and the caller decides again. Every decision therefore takes all earlier ones into
+  account.
 * A write for a trial states the attempt that it belongs to. If another worker has acquired the trial since, or has
   ended it, nothing is written, and the caller learns that its lease is lost.
 
 Times are seconds since 1970 by the storage's own clock; the clocks of workers are never compared.
 
-A study's *runtime* is how long it has been worked on. A process that holds a lease writes at least whenever it renews
-it. So at each write for a trial, the time since the previous write is added, up to ``MAX_COUNTED_GAP``: a night between
-two runs of a script adds that much and no more.
+A study's *runtime* is the time in which any process works on it. A process that holds a lease writes at least at each
+renewal. Each write for a trial therefore adds the time since the previous write, up to ``MAX_COUNTED_GAP``. A night
+between two runs of a script adds that maximum only.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ class StudyStore(Protocol):
 
         Args:
             report: The report.
-            is_patient: Whether to wait for as long as any write does if the storage cannot be reached. While a training
-                runs, it waits for seconds only: the training must go on.
+            is_patient: Whether to wait for as long as any write does if the storage cannot be reached. During training
+                it waits for seconds only, since training must continue.
         """
 
     @abstractmethod
@@ -110,19 +111,19 @@ class StudyStore(Protocol):
 
     @abstractmethod
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
-        """Let ``owner`` have ``key`` if it belongs to ``instead_of``, and return whom it belongs to then.
+        """Transfer ``key`` from ``instead_of`` to ``owner``, if it belongs to ``instead_of``, and return its owner.
 
         Args:
-            key: What only one is to do, such as to pass on the end of a trial.
-            owner: Who is to have it; "" lets others have it.
-            instead_of: To whom it must belong now; "" for nobody.
+            key: A task that only one process may do, such as to pass on the end of a trial.
+            owner: The new owner; "" releases the key.
+            instead_of: The required current owner; "" for none.
         """
 
     @abstractmethod
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``, if possible while no other process writes to the study.
 
-        What it writes takes place as a whole, or not at all if it raises.
+        Its writes are one transaction; none takes effect if it raises.
         """
 
     @abstractmethod
@@ -131,14 +132,14 @@ class StudyStore(Protocol):
 
     @abstractmethod
     def after_fork(self) -> StudyStore:
-        """Return, in a forked child, what reaches the same study."""
+        """Return, in a forked child, an object that reaches the same study."""
 
 
 @runtime_checkable
 class Storage(Protocol):
     """A place that keeps studies by name. It can be pickled, if local workers are to use it.
 
-    Derive from it: Python then names a method that is missing when the storage is made.
+    Derive from it, so that Python names a missing method when the storage is created.
     """
 
     @property
@@ -200,7 +201,7 @@ class ManagedStorage(Storage, Protocol):
 
     @abstractmethod
     def copy(self, name: str, target: Storage, new_name: str) -> None:
-        """Copy a study, as it is now, to another storage or name; nobody holds a lease in the copy.
+        """Copy a study, as it is now, to another storage or name; the copy has no leases.
 
         Args:
             name: The study.

@@ -1,7 +1,7 @@
-"""Objects of this process for other processes of the machine: a study in memory, or what rank 0 acquires.
+"""Serve objects of this process to other processes of the machine: a study in memory, or rank 0's trials.
 
 The standard library's manager does the work: a socket in the file system, which only the same user may read and which
-a random key protects, and one thread per client. Nothing is served before something asks for it.
+a random key protects, and one thread per client. The server starts with the first request for an address.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _after_fork() -> None:
     global _lock, _server  # noqa: PLW0603 - as below
     _lock = threading.Lock()
     if _server is not None:
-        with contextlib.suppress(AttributeError):  # else clients of a dead parent would wait for the child's copy
+        with contextlib.suppress(AttributeError):  # otherwise clients of a dead parent would wait for the child's copy
             _server.listener._listener._socket.close()  # noqa: SLF001 - its own close() would delete the parent's file
         _server = None
         _served.clear()
@@ -158,7 +158,7 @@ class ProxyStudyStore:
         self._call("renew", leases, seconds)
 
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
-        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        """Transfer ``key`` from ``instead_of`` to ``owner``."""
         now: str = self._call("claim", key, owner, instead_of)
         return now
 

@@ -16,7 +16,7 @@ from hpo_plugins.errors import StorageError
 logger = logging.getLogger("hpo_plugins")
 
 MAX_OUTAGE_SECONDS = 300.0
-"""How long calls wait during an outage."""
+"""Maximum seconds that calls wait during an outage."""
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 2.0
 
 
@@ -40,16 +40,16 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """For how long it has lasted, 0 if there is none."""
+        """Its duration in seconds so far, 0 without an outage."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
     def wait(self, error: Unreachable, began: float, patience: float) -> bool:
         """Pause and return True, or return False if the outage has lasted for as long as the caller waits.
 
         Args:
-            error: How the outage shows.
+            error: The error that shows the outage.
             began: When the call began, by ``time.monotonic()``: an outage that it finds began then.
-            patience: For how many seconds of an outage the caller waits.
+            patience: Maximum seconds of an outage that the caller waits.
         """
         now = time.monotonic()
         if self._since is None:
@@ -63,7 +63,7 @@ class Outage:
         return True
 
     def end(self) -> None:
-        """Note that the database answered."""
+        """Record that the database answered."""
         if self._since is not None:
             self.ended = time.monotonic()
             logger.warning("%s is back after %.1f s", self._database, self.ended - self._since)

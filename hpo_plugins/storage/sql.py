@@ -85,7 +85,7 @@ class SqlStorage:
             try:
                 self.database.write(_insert, name, json.dumps(definition))
             except StorageError as error:
-                if not isinstance(error.__cause__, IntegrityError):  # else another process has just created it
+                if not isinstance(error.__cause__, IntegrityError):  # otherwise another process has just created it
                     raise
             found = self.database.read(_find, name)
         if found is None:
@@ -112,7 +112,7 @@ class SqlStorage:
         return self.database.read(_counts, self._key(name))
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a study another name; its checkpoint files stay.
+        """Rename a study; its checkpoint files stay.
 
         Raises:
             StudyNotFound: There is no such study.
@@ -176,7 +176,7 @@ def _has_tables(connection: sa.Connection) -> bool:
 
 
 def _create_tables(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":  # else several first processes create the same tables
+    if connection.dialect.name == "postgresql":  # otherwise several first processes create the same tables
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     schema.metadata.create_all(connection)
     if connection.execute(schema.VERSION).first() is None:
@@ -280,5 +280,5 @@ def _copy(connection: sa.Connection, source: _Source, new_name: str) -> None:
     for table in schema.OF_STUDIES:
         for part in source.parts(table):
             connection.execute(table.insert(), [row | {"study": copied} for row in part])
-    trials = schema.trials.c  # nobody trains the copy's trials
+    trials = schema.trials.c  # no worker trains the copy's trials
     connection.execute(schema.trials.update().where(trials.study == copied).values(lease_until=None))

@@ -24,8 +24,8 @@ from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 T = TypeVar("T")
 
 REPORT_PATIENCE = 5.0
-"""Seconds for which a report waits for an unreachable or locked storage. Then the training continues, and the next one
-writes both."""
+"""Seconds for which a report waits for an unreachable or locked storage. Then the training run continues, and the next
+one writes both."""
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
 
@@ -78,7 +78,7 @@ class SqlStudyStore:
     def _read_changes(
         self, connection: sa.Connection, since: int
     ) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
-        # The study's row is read first: if reads do not share a snapshot, later rows come twice rather than never.
+        # Read the study's row first; if reads do not share a snapshot, later rows then come twice instead of never.
         study = self._execute(connection, self._timed.state).first()
         if study is None:
             raise NoResultFound
@@ -204,7 +204,7 @@ class SqlStudyStore:
             self._execute(connection, self._timed.renew, values | {"this_seconds": seconds})
 
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
-        """Let ``owner`` have ``key`` if it belongs to ``instead_of``."""
+        """Transfer ``key`` from ``instead_of`` to ``owner``."""
         return self._database.write(self._claim, {"this_key": key, "this_owner": owner}, instead_of)
 
     def _claim(self, connection: sa.Connection, claim: dict[str, str], instead_of: str) -> str:

@@ -1,4 +1,4 @@
-"""What SQLite needs: the write-ahead log, transactions that begin as reads or writes, and fair waits for a write."""
+"""SQLite's settings: the write-ahead log, transactions that begin as reads or writes, and fair waits for a write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 LOCK_TIMEOUT = 60.0
-"""Seconds that a process waits for another's write to a SQLite file before it says so."""
+"""Seconds that a process waits for another's write to a SQLite file before it raises an error."""
 _MIN_LOCK_PAUSE, _MAX_LOCK_PAUSE = 0.0005, 0.005
 """Seconds between two attempts to begin a write. SQLite's own waits grow until, of many processes that report as
 fast as they can, some wait long while others never do (docs/decisions/0017)."""
@@ -38,7 +38,7 @@ class Files:
     """
 
     def __init__(self, path: Path) -> None:
-        """Know none yet."""
+        """Start without files."""
         self._paths = [f"{path}{suffix}" for suffix in ("", "-wal", "-shm")]
         self._known: list[tuple[int, int] | None] = [None, None, None]
 

@@ -1,4 +1,4 @@
-"""The statements that every turn of a loop executes, built and compiled once for each kind of database.
+"""The statements of every loop iteration, built and compiled once for each kind of database.
 
 Building a statement and finding its compiled form in SQLAlchemy's cache takes much longer than executing it
 (docs/decisions/0017).
@@ -25,7 +25,7 @@ class Statement:
     """
 
     def __init__(self, statement: Any) -> None:
-        """Compile nothing yet."""
+        """Defer compilation."""
         self._statement = statement
         self._compiled: dict[str, tuple[str, dict[str, Any], Sequence[str] | None]] = {}
 
@@ -48,7 +48,7 @@ class Statement:
 
 
 class Result(NamedTuple):
-    """What a statement has done: how many rows it has changed, and those that it returned if it returns any."""
+    """The result of a statement: the number of changed rows, and the returned rows if any."""
 
     rowcount: int
     rows: list[Any] | None
@@ -155,7 +155,7 @@ class TimedStatements:
 
     Args:
         dialect: The kind of database.
-        now: Its clock, in seconds since 1970; other databases are told this process's time as ``this_now``.
+        now: Its clock, in seconds since 1970; other databases receive this process's time as ``this_now``.
 
     Attributes:
         state: Reads a study's revision, acquisitions, clock and runtime.
@@ -163,7 +163,7 @@ class TimedStatements:
         advance_only: Takes the next revision.
         acquire: Takes the next revision if there were ``this_expected`` acquisitions.
         start: Inserts a trial.
-        resume: Gives a trial to its next attempt.
+        resume: Assigns a trial to its next attempt.
         renew: Extends a lease.
         now: Reads the clock.
     """

@@ -27,7 +27,7 @@ def new_folder(*, max_bytes: int | None = None) -> Path:
     """Return the path of a folder of this process that does not exist yet.
 
     Args:
-        max_bytes: How long the path may be; other places than the usual one are tried for a short path.
+        max_bytes: Maximum length of the path; for a short path, other places than the usual one are tried.
 
     Raises:
         OSError: There is no place for temporary files, or none with a path that short.

@@ -1,4 +1,4 @@
-"""Strategies choose configurations, and may judge trainings; stopping rules judge trainings only. One file each."""
+"""Strategies choose configurations and may judge training runs; stopping rules only judge. One file each."""
 
 from hpo_plugins.records import Decision
 from hpo_plugins.strategies.base import Component, Resume, Start, StoppingRule, Strategy, argument_names

@@ -1,7 +1,7 @@
-"""What a strategy is: a function of the history, the seed and the trial's number, without state of its own.
+"""Base classes: a strategy is a function of the history, the seed and the trial's number, without state.
 
-Whatever a strategy remembers between calls is a cache that changes nothing but time. So a process that takes over a
-study suggests what the first one would have suggested.
+A strategy may cache values between calls, which changes only the time that it takes. A process that takes over a study
+therefore makes the same suggestions as the first process.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def argument_names(cls: type[Component]) -> list[str]:
 
 
 class StoppingRule(Component):
-    """Decides after an epoch whether a training continues.
+    """Decides after an epoch whether a training run continues.
 
     A trial with folds is judged by the same folds of other trials: the given history then contains the means over the
     first folds only, up to the one that is trained.
     """
 
     judges_every_fold: ClassVar[bool] = False
-    """Whether ``on_report`` judges every fold, and not the first one only."""
+    """Whether ``on_report`` judges every fold instead of only the first one."""
 
     @abstractmethod
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
@@ -100,20 +100,20 @@ class StoppingRule(Component):
 
 
 class Strategy(StoppingRule):
-    """Chooses configurations, and may judge trainings."""
+    """Chooses configurations, and may judge training runs."""
 
     stops_trainings: ClassVar[bool] = False
-    """Whether it judges trainings itself, so that no other stopping rule may be used beside it."""
+    """Whether it judges training runs itself, so that no stopping rule may be combined with it."""
 
     if TYPE_CHECKING:  # derived classes may have a property or a field instead
 
         @property
         def max_resource(self) -> int | None:
-            """Epochs of a full training, None if the strategy does not know them."""
+            """Epochs of a full training run, None if the strategy does not know them."""
 
         @property
         def milestones(self) -> tuple[int, ...]:
-            """The epochs at which it compares trainings, ascending; empty if it compares none."""
+            """The epochs at which it compares training runs, ascending; empty if it compares none."""
 
     else:  # a property would hide a field of that name
         max_resource = None
@@ -121,7 +121,7 @@ class Strategy(StoppingRule):
 
     @property
     def pauses(self) -> bool:
-        """Whether it pauses trainings to resume them later; strategies that can do so have a field ``pause``."""
+        """Whether it pauses training runs to resume them later; strategies that can do so have a field ``pause``."""
         return bool(getattr(self, "pause", False))
 
     def check(self, space: Space, max_trials: int | None) -> None:
@@ -140,10 +140,10 @@ class Strategy(StoppingRule):
         """
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return what the next free worker does: start a new trial, or resume a paused one.
+        """Return the next action of a free worker: start a new trial, or resume a paused one.
 
-        None means that no paused trial is worth another epoch for now: the worker waits while others run, and the
-        search is over if nobody runs.
+        None means that no paused trial is worth another epoch for now. The worker waits while other trials run; the
+        search is over if none runs.
 
         Args:
             history: The study.
@@ -153,7 +153,7 @@ class Strategy(StoppingRule):
         return Start(self.suggest(history, seed)) if may_start else None
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:  # noqa: ARG002
-        """Let every training continue."""
+        """Let every training run continue."""
         return None
 
     def final_decision(self, history: History, number: int) -> Decision:
@@ -162,5 +162,5 @@ class Strategy(StoppingRule):
         return Decision(TrialState.STOPPED, row.rule or "", row.detail or "")
 
     def describe(self) -> str:
-        """Return what the strategy will do, in words."""
+        """Describe the strategy's plan in words."""
         return repr(self)

@@ -1,12 +1,12 @@
-"""Bayesian optimisation: a Gaussian process over configurations and, if trainings are judged by it, over epochs.
+"""Bayesian optimisation with a Gaussian process over configurations and, if it judges training runs, over epochs.
 
 Notation
-    R       max_resource, the epochs of a full training
-    grid    the epochs at which trainings are judged: 2, 3, 5, 8, 13, ... R
+    R       max_resource, the epochs of a full training run
+    grid    the epochs at which training runs are judged: 2, 3, 5, 8, 13, ... R
 
 Without R, each trial has one value, and the next configuration is the one of largest expected improvement (Jones et
 al.; trials that are running count with their predicted value). With R, every epoch of every trial is an observation,
-and each training competes for its next epochs with all others and with new configurations (see
+and each training run competes for its next epochs with all others and with new configurations (see
 ``modeling/freeze_thaw.py``).
 
 References:
@@ -18,11 +18,13 @@ References:
 Differs from the papers in:
     1. Hyperparameters are maximum a posteriori estimates instead of samples (Snoek et al.).
     2. The surrogate, the value of an option and its cost are those of ``modeling``, see there.
-    3. A training is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is stopped
-       for good instead of frozen: the more epochs that loses, the surer it must be (``STOP_MARGIN``).
+    3. A training run is judged inside its own loop when it passes an epoch of the grid. With ``pause=False`` it is
+       stopped permanently instead of frozen. The more epochs a stop loses, the larger is the required margin
+       (``STOP_MARGIN``).
     4. With ``pause=False``, the first trials are compared with each other instead (successive halving, see
-       ``N_COMPARED``): of few curves the surrogate foretells ends least, and a stopped training is lost.
-    5. A trial with folds competes so in its first fold; after it, whole folds are the resource (``halving``).
+       ``N_COMPARED``): with few curves the surrogate predicts final values poorly, and a stopped training run is lost.
+    5. A trial with folds competes for epochs in its first fold only. After it, whole folds are the resource
+    (``halving``).
 """
 
 from __future__ import annotations
@@ -46,15 +48,14 @@ if TYPE_CHECKING:
     from hpo_plugins.modeling.model import Model
 
 STOP_MARGIN = 4.0
-"""How much more another training must be worth to stop one after a full training's epochs than after none: see
-docs/decisions/0008."""
+"""Extra margin required to stop a run, growing linearly with its trained epochs; see docs/decisions/0008."""
 N_COMPARED = 27
 """Trials at the beginning of a search without pauses of which the better half at each epoch of the grid continues; the
 first one that comes to an epoch does not. See docs/decisions/0007."""
 COMPARED_SHARE = 5
-"""In a search of few trials, one in so many is compared so, and none if that is fewer than the initial design has."""
+"""At most this fraction (1/n) of ``max_trials`` are compared; none if that is below the initial design size."""
 PROBE_EPOCHS = 3
-"""Epochs that each trial of the initial design is trained before it is paused, if trainings can be paused: see
+"""Epochs that each trial of the initial design is trained before it is paused, if training runs can be paused: see
 docs/decisions/0009."""
 
 FOLD_FACTOR = 3
@@ -63,20 +64,21 @@ FOLD_FACTOR = 3
 
 @frozen()
 class Bayesian(Strategy):
-    """Let a surrogate of everything known choose configurations and, with ``max_resource``, judge every training.
+    """Choose configurations by a surrogate of all results and, with ``max_resource``, judge every training run by it.
 
     Args:
-        max_resource: Epochs of a full training. With it, the surrogate learns from every epoch and judges every
-            running training at epochs 2, 3, 5, 8, 13 and so on: the training continues while its next epochs are worth
-            more than those of any other. Without it, no training is stopped (``Tuner(early_stopping=)`` may do that).
-        pause: What happens to a training whose epochs are worth less: False stops it for good; True pauses it with a
-            checkpoint, from which it is resumed when its next epochs are worth most. With False, the first 27 trials,
+        max_resource: Epochs of a full training run. With it, the surrogate learns from every epoch and judges every
+            running training at epochs 2, 3, 5, 8, 13 and so on: the training run continues while its next epochs are
+            worth more than those of any other. Without it, no training run is stopped (``Tuner(early_stopping=)`` may
+            do that).
+        pause: What happens to a training run whose epochs are worth less: False stops it for good; True pauses it with
+            a checkpoint, from which it is resumed when its next epochs are worth most. With False, the first 27 trials,
             or the first fifth of ``max_trials`` if that is fewer, are compared with each other at these epochs before
             the surrogate judges: the better half continues.
-        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured while trainings run and predicted for
-            new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half and
-            more, else 1. Starting or resuming a training costs the time that it takes in all cases. Measured times are
-            never the same twice: if a seed must fix the search, use ``"epochs"``.
+        cost: What an epoch costs: ``"seconds"``, the time that it takes, measured during training and predicted
+            for new configurations; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between trials by half
+            and more, otherwise 1. Starting or resuming a training run costs the time that it takes in all cases.
+            Measured times are never the same twice: if a seed must fix the search, use ``"epochs"``.
 
     Raises:
         InvalidArgument: ``max_resource`` is not a whole number of at least 1, ``pause`` is given without it, or
@@ -96,7 +98,7 @@ class Bayesian(Strategy):
 
     @property
     def stops_trainings(self) -> bool:  # type: ignore[override]
-        """Whether it judges trainings itself."""
+        """Whether it judges training runs itself."""
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
@@ -104,7 +106,7 @@ class Bayesian(Strategy):
         return modeling.suggestion.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the new configuration or the paused training whose next epochs are worth most."""
+        """Return the new configuration or the paused training run whose next epochs are worth most."""
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < modeling.suggestion.N_INITIAL_CURVES:
@@ -127,7 +129,7 @@ class Bayesian(Strategy):
         return Start(history.space.decode(choice.training.point))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
-        """Compare the training's next epochs with everything else that could be trained."""
+        """Compare the training run's next epochs with everything else that could be trained."""
         if self.max_resource is None:
             return None
         if epoch >= self.max_resource:
@@ -156,7 +158,7 @@ class Bayesian(Strategy):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The grid of epochs at which it judges, without the last."""
+        """The grid of epochs at which it judges, without the last epoch."""
         return () if self.max_resource is None else tuple(map(int, epoch_grid(self.max_resource)[:-1]))
 
     @single_threaded
@@ -166,7 +168,8 @@ class Bayesian(Strategy):
             return None
         freeze_thaw = modeling.freeze_thaw
         options = freeze_thaw.trainings(model, number, may_start=history.may_start, may_resume=self.pause)
-        # A stopped training loses all its epochs, a paused one does not: the more it has, the surer a stop must be.
+        # A stopped training run loses all its epochs, a paused one does not: the more epochs it has, the larger the
+        # margin of a stop must be.
         spent = history[number].curve.epochs[-1] / (self.max_resource or 1)
         factor = 1.0 if self.pause else 1.0 + STOP_MARGIN * spent
         choice = freeze_thaw.choose(model, options, number, cost=self.cost, switching_factor=factor)
@@ -181,14 +184,14 @@ class Bayesian(Strategy):
 
     @single_threaded
     def final_decision(self, history: History, number: int) -> Decision:
-        """Return what the surrogate expects of the trial."""
+        """Return the surrogate's prediction for the trial."""
         model = _fit(history, self.max_resource)
         if model is None:
             return super().final_decision(history, number)
         return Decision(TrialState.STOPPED, _RULES[TrialState.STOPPED], self._forecast(model, number))
 
     def _forecast(self, model: Model, number: int) -> str:
-        """Return in words what the surrogate expects of a training."""
+        """Describe the surrogate's prediction for a training run."""
         forecast = model.forecast(number)
         return (
             f"expected {forecast.value:.4g} +- {forecast.deviation:.2g} at epoch {self.max_resource}, best is "
@@ -196,7 +199,7 @@ class Bayesian(Strategy):
         )
 
     def describe(self) -> str:
-        """Return what the strategy will do."""
+        """Describe the strategy's plan."""
         if self.max_resource is None:
             return "Bayesian: the configuration of largest expected improvement; no training is stopped."
         epochs = ", ".join(map(str, epoch_grid(self.max_resource)))
@@ -208,7 +211,7 @@ class Bayesian(Strategy):
 
 
 def _is_compared(history: History, number: int) -> bool:
-    """Return whether a trial is compared with others, not judged by the surrogate, if a stop is for good."""
+    """Return whether other trials, not the surrogate, judge a trial when a stop is permanent."""
     count = N_COMPARED
     if history.max_trials is not None:
         count = min(count, history.max_trials // COMPARED_SHARE)
@@ -222,9 +225,9 @@ def _fit(history: History, last: int | None) -> Model | None:
 
 
 def _longest_training(history: History) -> int | None:
-    """Return the longest training's epochs if some trainings are known only by a part of their curve, else None.
+    """Return the epochs of the longest run if some runs are known only by a part of their curve, otherwise None.
 
-    Otherwise all are known by their value, which is a smaller and better conditioned problem than their curves.
+    If all runs have final values, modelling these is a smaller and better conditioned problem than modelling curves.
     """
     partly = (TrialState.RUNNING, TrialState.STOPPED)
     if not any(trial.state in partly and len(trial.curve) for trial in history):

@@ -1,4 +1,4 @@
-"""The strategies and stopping rules that there are: ours in words for errors, and those that other packages bring."""
+"""List the available strategies and stopping rules: ours for error messages, and those of other packages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.strategies.base import Component
 
 GROUP = "hpo_plugins.strategies"
-"""The group of entry points by which packages bring strategies and rules: the name of a class, and where it is."""
+"""The entry point group by which packages declare strategies and rules: a class name and its location."""
 
 
 def names_of(kind: type[Component], *, but: type[Component] | None = None) -> str:
-    """Return how the public classes of a kind are written, such as ``Grid(), Hyperband(...) or Random()``.
+    """Return the calls of a kind's public classes, such as ``Grid(), Hyperband(...) or Random()``.
 
     Args:
-        kind: What they are derived from.
-        but: What they are not derived from.
+        kind: Their base class.
+        but: A base class to leave out.
     """
     import hpo_plugins  # which imports this package
 
@@ -35,7 +35,7 @@ def import_components(definition: object) -> None:
     """Import the strategy and the rule of a stored study from the installed packages that declare them.
 
     Args:
-        definition: The study's definition as it is stored; what is damaged in it is left to its reader.
+        definition: The study's stored definition; its reader reports damage.
 
     Raises:
         InvalidArgument: A package that declares one of them cannot be imported.

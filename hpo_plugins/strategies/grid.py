@@ -38,12 +38,12 @@ class Grid(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:  # noqa: ARG002
-        """Return the first combination that was not tried."""
-        index = len(history) - len(history.evaluated_points)  # so many are its own; some more are the user's
+        """Return the first untried combination."""
+        index = len(history) - len(history.evaluated_points)  # number of its own trials; the user may add more
         while history.has_configuration(params := history.space.at_index(index)):
             index += 1
         return params
 
     def describe(self) -> str:
-        """Return what the strategy will do."""
+        """Describe the strategy's plan."""
         return "Grid: every combination once, the last parameter varying fastest."

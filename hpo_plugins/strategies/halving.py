@@ -1,8 +1,8 @@
-"""Successive halving: which of the trials that have come equally far continue.
+"""Successive halving: continue the best of the trials that have reached the same epoch or fold.
 
-The folds of a trial are a resource like its epochs. So a trial is compared after 1, ``factor``, ``factor^2``, ... folds
-with all trials of which these folds have ended, by the mean over them. The comparison is paired: every mean is over the
-same folds.
+The folds of a trial are a resource like its epochs. Therefore, a trial is compared after 1, ``factor``, ``factor^2``,
+... folds with all trials that have completed these folds, by the mean over them. The comparison is paired: every mean
+is over the same folds.
 
 Reference:
     Jamieson, Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016
@@ -18,8 +18,8 @@ from hpo_plugins.records import Decision, TrialState
 def results_at(history: History, epoch: int) -> Ranking:
     """Return the losses at an epoch of all trials that have reached it, or completed before it.
 
-    The loss is that of the last validation up to the epoch, or of the first one, if that came after it. The trials of
-    identical parents (``warm_start``) are results like any other.
+    The loss is that of the last validation up to the epoch, or of the first validation if that came later. The trials
+    of identical parents (``warm_start``) are results like any other.
     """
     return history.ranking(
         ("epoch", epoch),
@@ -29,7 +29,7 @@ def results_at(history: History, epoch: int) -> Ranking:
 
 
 def _result(history: History, trial: TrialHistory | ParentTrial, epoch: int) -> float | None:
-    """Return the loss of a trial at an epoch, None if it is no result there."""
+    """Return the loss of a trial at an epoch, None if it has none."""
     counts = trial.curve.reached(epoch) or trial.state is TrialState.COMPLETED
     if trial.state is TrialState.FAILED or not counts or not len(trial.curve):
         return None
@@ -37,7 +37,7 @@ def _result(history: History, trial: TrialHistory | ParentTrial, epoch: int) -> 
 
 
 def loss_at(history: History, trial: TrialHistory | ParentTrial, epoch: int) -> float | None:
-    """Return the loss of the last validation up to an epoch, or of the first one, if that came after it."""
+    """Return the loss of the last validation up to an epoch, or of the first validation if that came later."""
     return trial.curve.loss(max(epoch, trial.curve.epochs[0]), at=history.objective.at)
 
 
@@ -53,11 +53,11 @@ def compare(
 
     Args:
         history: The study.
-        results: Those that are compared.
+        results: The losses to compare.
         number: The trial.
-        promoted: How many of them continue; 0 if more must be known before any does.
+        promoted: Number of results that continue; 0 if more results are needed first.
         where: Where they are compared, such as "at rung 3".
-        otherwise: What becomes of the others.
+        otherwise: The state that the other trials take.
     """
     own = results.of(number)
     if own is None:

@@ -13,11 +13,11 @@ Reference:
     Hyperparameter Tuning", MLSys 2020 (ASHA).
 
 Differs from the papers in:
-    1. A training is judged inside its own loop when it reports a rung's epoch, against all results there so far, and
-       is stopped or continues immediately (ASHA's stopping variant): nothing waits, for any number of workers.
+    1. A training run is judged inside its own loop when it reports a rung's epoch, against all results there so far,
+       and is stopped or continues immediately (ASHA's stopping variant): no worker waits, for any number of workers.
     2. Trials are assigned to the brackets in the order of the paper, the one that judges first coming first, and with
        fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
-       brackets' long trainings delay everything (docs/decisions/0005).
+       brackets' long training runs delay everything (docs/decisions/0005).
     3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
        counts there, whatever its bracket. Separate brackets have to learn separately what is good, and find less
        (docs/decisions/0005).
@@ -30,14 +30,14 @@ Differs from the papers in:
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
        continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
-       there are, so that a search always ends with a full training.
+       there are, so that a search always ends with a full training run.
     9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
        of trials is to come, none continues from the first three rungs before it is compared with
        ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
        (Those of the user, and of a search with earlier studies, do not wait.) See docs/decisions/0006.
-    10. If the first rung is below a 27th of ``max_resource`` (for ``reduction_factor=3``) and a whole round of trials
-       is to come, trials are judged there only if its ranks say something about the next one's, and the first six pass
-       it. See docs/decisions/0006.
+    10. If the first rung is below a 27th of ``max_resource`` (for ``reduction_factor=3``) and the study has a whole
+       round of trials, rung 1 judges trials only if its ranks predict those of rung 2. The first six trials pass it.
+       See docs/decisions/0006.
     11. Where epochs' times differ, the surrogate's choice has the largest expected improvement per second (``cost``;
        Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). See docs/decisions/0010.
 """
@@ -64,31 +64,31 @@ from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, loss_at, results_at
 
 N_PAIRS = 6
-"""Trials that pass the first rung unjudged, to compare it with the next; three times as many are compared at most."""
+"""Number of unjudged trials used to correlate rungs 1 and 2 (at most three times as many are used)."""
 MIN_CORRELATION = 0.85
-"""Rank correlation of the losses at the first two rungs above which trials are judged at the first."""
+"""Minimum rank correlation of losses at rungs 1 and 2 for rung 1 to judge trials."""
 N_WAITING = 3
 """Rungs at which the first configurations, which are as good as any, are compared with others before one continues."""
 RANDOM_SHARE = 5
-"""In a search of few trials, one in so many is a random draw, and these come first."""
+"""In short searches the first 1/n of the trials are random draws."""
 
 
 @frozen()
 class Hyperband(Strategy):
-    """Give epochs to the configurations that use them well, and stop the others.
+    """Stop the training runs that rank low at increasing numbers of epochs, and give the best ones more epochs.
 
     Args:
         min_resource: No training is judged before this epoch.
-        max_resource: Epochs of a full training; a training that reaches it is complete.
+        max_resource: Epochs of a full training run; a training run that reaches it is complete.
         reduction_factor: At each rung, the best ``1 / reduction_factor`` of the results so far continue.
         search: Where new configurations come from: ``"bayesian"``, where a surrogate of all curves expects the best
             value at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
-        pause: What happens to a training that is not among the best at its rung: False stops it for good; True pauses
-            it with a checkpoint, from which it is resumed if later results put it among the best.
+        pause: What happens to a training run that is not among the best at its rung: False stops it for good; True
+            pauses it with a checkpoint, from which it is resumed if later results put it among the best.
         cost: What an epoch costs: ``"seconds"``, the time that it takes, by whose prediction the surrogate's choice
             divides the expected improvement; ``"epochs"``, always 1; or ``"auto"``, seconds if they differ between
-            trials by half and more, else 1. Measured times are never the same twice: if a seed must fix the search, use
-            ``"epochs"``, or ``search="random"``.
+            trials by half and more, otherwise 1. Measured times are never the same twice: if a seed must fix the
+            search, use ``"epochs"``, or ``search="random"``.
 
     Raises:
         InvalidArgument: An argument is not a whole number in its range, ``min_resource > max_resource``, or ``search``
@@ -111,7 +111,7 @@ class Hyperband(Strategy):
             )
 
     def check(self, space: Space, max_trials: int | None) -> None:  # noqa: ARG002
-        """Raise InvalidArgument if the length of a full training is not known."""
+        """Raise InvalidArgument if the length of a full training run is not known."""
         if self.max_resource is None:
             raise InvalidArgument(
                 "Hyperband must know max_resource, the epochs of a full training, but got max_resource=None. "
@@ -119,7 +119,7 @@ class Hyperband(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the surrogate's choice, or what the random search would draw."""
+        """Return the surrogate's choice, or the random search's draw."""
         if self.search == "random":
             return untried_draw(history, seed)
         n_initial = self._n_initial(history.max_trials)
@@ -137,7 +137,7 @@ class Hyperband(Strategy):
         return max_trials is None or max_trials >= sum(self._sizes())
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
-        """Return the paused trial that is now among the best at its rung, highest rung first, else a new trial."""
+        """Return the paused trial that is now among the best at its rung, highest rung first, otherwise a new trial."""
         if self.pause:
             paused = [history[number] for number in history.paused]
             for rung in reversed(self.rungs(0)):
@@ -156,7 +156,7 @@ class Hyperband(Strategy):
         return max((rung for rung in self.rungs(0) if trial.curve.reached(rung)), default=None)
 
     def _promoted(self, results: int, *, at_least: int) -> int:
-        """Return how many of these results continue."""
+        """Return the number of these results that continue."""
         return max(at_least, results // self.reduction_factor)
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
@@ -176,8 +176,8 @@ class Hyperband(Strategy):
     def _can_wait(self, history: History, number: int, rung: int) -> bool:
         """Return whether a trial that comes to a rung first need not continue.
 
-        So many trials are to come that it is as good as any. But the user's own configurations, and those of earlier
-        studies, are likely to be better than most.
+        With many trials to come, the first one is an average configuration. But the user's own configurations, and
+        those of earlier studies, are likely to be better than most.
         """
         if rung not in self.rungs(0)[:N_WAITING] or not self._is_whole_round(history.max_trials):
             return False
@@ -192,11 +192,11 @@ class Hyperband(Strategy):
             return True
         pairs = list(islice(_losses_at(history, *rungs[:2]), self.reduction_factor * N_PAIRS))
         if len(pairs) < N_PAIRS:
-            return number >= self.reduction_factor * N_PAIRS  # many workers may start before any is known
+            return number >= self.reduction_factor * N_PAIRS  # many workers may start before the first result
         return _rank_correlation(*np.array(pairs).T) >= MIN_CORRELATION
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
-        """Compare the trial after a fold with all others of which this fold has ended."""
+        """Compare the trial after a fold with all others that have completed this fold."""
         return judge_fold(history, number, fold, self.reduction_factor)
 
     @property

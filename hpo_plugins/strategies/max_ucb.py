@@ -66,7 +66,7 @@ class MaxUCB(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return a configuration of the definition whose turn it is."""
+        """Return a configuration of the definition with the largest upper bound."""
         parts = _parts(history)
         part = next(parts[name] for name in _by_upper_bound(parts) if parts[name].may_start)
         return part.definition.qualify(self.strategies[part.definition.name].suggest(part, _seed(part, seed)))
@@ -96,12 +96,12 @@ class MaxUCB(Strategy):
 
     @property
     def max_resource(self) -> int | None:
-        """Epochs of the longest full training, None if one is not known."""
+        """Epochs of the longest full training run, None if one is not known."""
         resources = [strategy.max_resource for strategy in self.strategies.values()]
         return None if None in resources else max(epochs for epochs in resources if epochs is not None)
 
     def describe(self) -> str:
-        """Return what each strategy will do."""
+        """Describe each strategy's plan."""
         lines = ["MaxUCB: trials are divided among definitions by their best results."]
         return "\n".join(lines + [f"{name}: {strategy.describe()}" for name, strategy in self.strategies.items()])
 
@@ -129,7 +129,7 @@ class _Part(History):
         return self.search_may_start and (self.space.size is None or len(self) < self.space.size)
 
     def follow(self, trial: TrialHistory) -> None:
-        """Take the row of a trial of the whole search under its number here, and share its reports."""
+        """Add the row of a trial of the whole search under its local number, and share its reports."""
         number = trial.row.number
         if number not in self.places:
             self.places[number] = len(self.numbers)
@@ -166,7 +166,7 @@ def _parts(history: History) -> dict[str, _Part]:
 
 
 def _place(history: History, number: int) -> tuple[_Part, int]:
-    """Return the part that a trial belongs to, and its number there."""
+    """Return the part of a trial, and its number in that part."""
     part = _parts(history)[str(history.space.definition_of(history[number].row.params))]
     return part, part.places[number]
 

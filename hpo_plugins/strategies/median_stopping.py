@@ -1,10 +1,10 @@
 """The median stopping rule of Amazon SageMaker and, before it, of Google Vizier.
 
 Notation
-    y(t)       the objective of the judged training at epoch t, as a loss
+    y(t)       the objective of the judged training run at epoch t, as a loss
     mean_i(t)  the mean of trial i's losses up to epoch t: its running average
 
-A training is stopped after epoch t if ``y(t) > median over earlier trials i of mean_i(t)``.
+A training run is stopped after epoch t if ``y(t) > median over earlier trials i of mean_i(t)``.
 
 References:
     Amazon SageMaker developer guide, "Stop Training Jobs Early", section "How Early Stopping Works".
@@ -27,11 +27,11 @@ from hpo_plugins.strategies.base import StoppingRule
 
 @frozen()
 class MedianRule(StoppingRule):
-    """Stop a training whose current value is worse than the median of the earlier trials' running averages.
+    """Stop a training run whose current value is worse than the median of the earlier trials' running averages.
 
     After each epoch, the rule computes the running average up to that epoch of every earlier trial (one with a smaller
-    number) that has reached it. The training is stopped if its *current* value, not its best, is worse than the median
-    of these. The trials of identical parents (``warm_start``) count as earlier trials.
+    number) that has reached it. The training run is stopped if its *current* value, not its best, is worse than the
+    median of these. The trials of identical parents (``warm_start``) count as earlier trials.
 
     Args:
         min_trials: The rule is inactive until this many earlier trials have reached the epoch.

@@ -1,4 +1,4 @@
-"""Random search: draws that depend on no result, so that any number of workers draws the same.
+"""Random search: draws depend on no result, so any number of workers draws the same configurations.
 
 References:
     Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
@@ -21,8 +21,8 @@ from hpo_plugins.strategies.base import Strategy
 class Random(Strategy):
     """Draw configurations at random, evenly spread over the scales of the space.
 
-    Trial n's configuration depends only on the seed and n. In a finite space no configuration is repeated, also none
-    that you have given (``points_to_evaluate``), and the search ends when all have been tried.
+    Trial n's configuration depends only on the seed and n. In a finite space it repeats no configuration, including
+    those in ``points_to_evaluate``, and the search ends when all have been tried.
     """
 
     def suggest(self, history: History, seed: int) -> Params:
@@ -30,5 +30,5 @@ class Random(Strategy):
         return untried_draw(history, seed)
 
     def describe(self) -> str:
-        """Return what the strategy will do."""
+        """Describe the strategy's plan."""
         return "Random: scrambled Sobol draws, each from the seed and the trial's number alone."

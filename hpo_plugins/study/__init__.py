@@ -1,1 +1,1 @@
-"""What a study is, apart from its trials: its definition, when it ends, what it starts from, and its summary."""
+"""A study apart from its trials: its definition, termination criteria, initial configurations and summary."""

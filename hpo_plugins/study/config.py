@@ -24,7 +24,7 @@ from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents
 
 LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
-"""What may change between runs of one study: it bounds the search, and no trial's configuration depends on it."""
+"""The arguments that may change between runs of one study: they bound the search and change no configuration."""
 
 
 def _objective(name: str, objective: object) -> Objective:
@@ -69,7 +69,7 @@ class StudyConfig:
         space: The search space.
         objective: The objective.
         strategy: The strategy.
-        early_stopping: A stopping rule beside a strategy that stops no trainings.
+        early_stopping: A stopping rule, for a strategy that stops no training runs.
         seed: Fixes every suggestion.
         max_trials: See ``Tuner``, as for the following ones.
         max_runtime: In seconds.
@@ -110,7 +110,7 @@ class StudyConfig:
 
     @functools.cached_property
     def stopping_rules(self) -> tuple[StoppingRule, ...]:
-        """What judges a running training, in this order; the first decision counts."""
+        """The judges of a running training run, in this order; the first decision counts."""
         return (self.strategy,) if self.early_stopping is None else (self.strategy, self.early_stopping)
 
     @functools.cached_property
@@ -149,11 +149,11 @@ class StudyConfig:
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
     def termination_reason(self, history: History, runtime: float) -> str | None:
-        """Return why no training needs to be started or resumed any more, in words, or None.
+        """Return in words why no training run needs to start or resume any more, or None.
 
         Args:
             history: The results so far.
-            runtime: For how many seconds the study has been worked on.
+            runtime: The study's runtime in seconds.
         """
         for criterion in self.stop_when:
             if (reason := criterion.met(history)) is not None:
@@ -161,10 +161,10 @@ class StudyConfig:
         return self.timeout_reason(runtime)
 
     def timeout_reason(self, runtime: float) -> str | None:
-        """Return that ``max_runtime`` has passed, in words, or None.
+        """Return in words that ``max_runtime`` has passed, or None.
 
         Args:
-            runtime: For how many seconds the study has been worked on.
+            runtime: The study's runtime in seconds.
         """
         if self.max_runtime is None or runtime < self.max_runtime:
             return None
@@ -176,7 +176,7 @@ def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) 
 
     Args:
         stored: The definition in the storage.
-        given: The definition that was given now.
+        given: The given definition.
         name: The study's name.
     """
     stored, given = _fixed_part(stored), _fixed_part(given)

@@ -1,4 +1,4 @@
-"""The user's own configurations, ``points_to_evaluate`` and ``Tuner.enqueue``: what they may be."""
+"""Check the user's own configurations, ``points_to_evaluate`` and ``Tuner.enqueue``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def checked_configurations(space: Space, given: object, max_trials: int | None) 
 
     Args:
         space: The search space.
-        given: What was given.
+        given: The given value.
         max_trials: The maximum number of trials, None for no limit.
 
     Raises:
@@ -46,8 +46,8 @@ def checked_configuration(space: Space, given: object, name: str) -> Params:
 
     Args:
         space: The search space.
-        given: What was given.
-        name: What errors call it.
+        given: The given value.
+        name: Its name in errors.
 
     Raises:
         InvalidArgument: No configuration of the space has these values.

@@ -1,9 +1,9 @@
-"""The JSON form of a study's definition: how it is written, and what a stored one must look like.
+"""The JSON form of a study's definition: write it, and read it with checks.
 
-A definition consists of ``frozen()`` classes (``_fields``), and their fields say everything: an object is a dict of its
-fields. Parameters, objectives and components also have a tag that names their class (``_TAGS``). A new field with a
-default needs nothing here: studies without it are read with its default. A field that is a keyword only is left out
-while it has its default, as ``when`` of parameters.
+A definition consists of ``frozen()`` classes (``_fields``). An object is a dict of its fields. Parameters, objectives
+and components also have a tag that names their class (``_TAGS``). A new field with a default needs no change here,
+because studies without it are read with its default. A field that is a keyword only is left out while it has its
+default, as ``when`` of parameters.
 
 A study file may come from a stranger, or from a damaged disk. Nothing in it is executed. Types are checked as the
 fields declare them; what a value may be, such as the bounds of a parameter, is checked by the object that is built. The

@@ -1,4 +1,4 @@
-"""What a search has found and what it has cost, in words."""
+"""Summarize the results and costs of a search in words."""
 
 from __future__ import annotations
 

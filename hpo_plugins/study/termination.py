@@ -1,7 +1,7 @@
-"""Termination criteria: when a search has found enough, ``Tuner(stop_when=[...])``. Any of them ends it.
+"""Termination criteria, ``Tuner(stop_when=[...])``: the first one that is met ends the search.
 
 A criterion is a function of the history, so every process that works on a study, and every later run, comes to the same
-conclusion. The trials of identical parents (``warm_start``) count: what they found does not have to be found again.
+conclusion. The trials of identical parents (``warm_start``) count as results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hpo_plugins.records import TrialState
 from hpo_plugins.strategies import Component
 
 MIN_IMPROVEMENT = 0.01
-"""By how much a result must be better to count as an improvement, relative to the best value: 1 % in SageMaker."""
+"""Minimum improvement of a result, relative to the best value: 1 % in SageMaker."""
 
 
 class Criterion(Component):
@@ -32,7 +32,7 @@ class Criterion(Component):
 class TargetReached(Criterion):
     """A trial's value is at least as good as ``value``.
 
-    With ``at="best"``, the training that reaches the target may still be running; with ``at="last"``, its value is
+    With ``at="best"``, the training run that reaches the target may still be running; with ``at="last"``, its value is
     known when it has ended.
 
     Args:
@@ -67,8 +67,8 @@ class NotImproving(Criterion):
     Trials count in the order in which they ended; failed ones do not count.
 
     Args:
-        trials: How many.
-        min_delta: By how much a value must be better to be an improvement, relative to the best value before it. Small
+        trials: The number of trials.
+        min_delta: Minimum improvement of a value, relative to the best value before it. Small
             steps add up, since each is compared with the last improvement.
 
     Raises:
@@ -90,8 +90,8 @@ class NotImproving(Criterion):
 class Converged(Criterion):
     """Further trials are not worth their cost: the second half of the search has not improved the best value by 1 %.
 
-    Even of configurations drawn at random, the second half contains a new best with probability 1/2; a guided search
-    does better. The criterion is never met before ``2 * min_trials`` trials.
+    Even with random configurations, the second half contains a new best with probability 1/2; a guided search does
+    better. The criterion is never met before ``2 * min_trials`` trials.
 
     Args:
         min_trials: The minimum number of trials without an improvement.
@@ -115,7 +115,7 @@ class Converged(Criterion):
 
 
 class _Progress(NamedTuple):
-    """How many trials had ended up to and including the last improvement, and how many have ended since."""
+    """Number of trials that had ended up to and including the last improvement, and number since."""
 
     before: int
     since: int

@@ -1,7 +1,7 @@
 """Warm start: the trials of earlier studies, the parents, become part of a new study's definition.
 
-Parents' trials are copied when the new study is created, and stored with it. So every process and every later run sees
-the same, whatever happens to the parents. Only a parent's own trials are copied, not those of its own parents; give
+Parents' trials are copied when the new study is created, and stored with it. Every process and every later run sees the
+same trials, whatever happens to the parents. Only a parent's own trials are copied, not those of its own parents; give
 these as further parents.
 
 The rules of compatibility are SageMaker's. A *hyperparameter* is a tuned parameter or a fixed one here; a tuned one
@@ -26,7 +26,7 @@ from hpo_plugins.space import Categorical, Continuous, DefinitionSpace, FloatArr
 
 MAX_PARENTS = 5
 MAX_CHANGES = 10
-"""How many hyperparameters may become fixed or change their fixed value; each value of a categorical one counts."""
+"""Maximum number of hyperparameters that become fixed or change their fixed value; each categorical value counts."""
 
 
 def _listed(_: str, parents: Sequence[Any]) -> Sequence[Any]:

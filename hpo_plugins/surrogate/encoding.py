@@ -6,12 +6,12 @@ Notation
     X        inputs, shape ``(n, m)`` or ``(n, m + 1)`` with the epoch as the last column
 
 A number is one column. A category is one column per value, scaled so that any two values have distance 1. A parameter
-with a single value has no column. A parameter that is *inactive*, since its condition is not met, is at 1/2 in all
-configurations, and all columns of a category are then 0: so configurations never differ in inactive parameters, and
-what their absence changes is told by the parameter that their condition names (docs/decisions/0013). Integers and
-categories are *snapped* to the centre of their bin first, so that the process sees what will be trained
-(Garrido-Merchan and Hernandez-Lobato, "Dealing with Categorical and Integer-valued Variables in Bayesian Optimization
-with Gaussian Processes", Neurocomputing 380, 2020).
+with a single value has no column. A parameter is *inactive* if its condition is not met. Inactive numbers are encoded
+as 0.5, and all columns of an inactive category as 0, so that configurations never differ in inactive parameters. The
+parameter that the condition names explains the effect of their absence (docs/decisions/0013). Integers and categories
+are *snapped* to the centre of their bin first, so that the process sees what will be trained (Garrido-Merchan and
+Hernandez-Lobato, "Dealing with Categorical and Integer-valued Variables in Bayesian Optimization with Gaussian
+Processes", Neurocomputing 380, 2020).
 """
 
 from __future__ import annotations

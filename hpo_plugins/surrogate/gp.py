@@ -148,7 +148,7 @@ class Posterior:
         theta: Their logarithms, shape ``(layout.size,)``.
         x: Inputs of the data, shape ``(n, m)``; n may be 0.
         y: Standardised losses, shape ``(n,)``.
-        mean: What earlier studies add to the kernel's prior mean, None for nothing.
+        mean: The addition of earlier studies to the kernel's prior mean, None for none.
         factor: The factor for the first data, if it is known; shape ``(k, k)``, k <= n.
 
     Attributes:
@@ -193,7 +193,7 @@ class Posterior:
         return Prediction(self._mean(x, cross), np.sqrt(np.maximum(left, _MIN_VARIANCE)))
 
     def predict_mean(self, x: FloatArray) -> FloatArray:
-        """Return the predicted means at points of shape ``(q, m)``, which cost a fraction of their deviations."""
+        """Return the predicted means at points of shape ``(q, m)``; this is much cheaper than deviations."""
         z = warp(self.layout, self.hyperparameters, x)
         return self._mean(x, covariance(self.layout, self.hyperparameters, z, self.z))
 

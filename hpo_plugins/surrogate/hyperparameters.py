@@ -1,4 +1,4 @@
-"""The hyperparameters of the covariance function (``kernel``): which there are, their priors, their places in theta.
+"""The hyperparameters of the covariance function (``kernel``), their priors and their positions in theta.
 
 Theta is the vector of their logarithms; priors are normal, and bounded only for the search.
 """
@@ -42,7 +42,7 @@ OWN = Prior(-6.0, 2.5, -14.0, 3.0)
 
 @dataclass(frozen=True)
 class Layout:
-    """Which hyperparameters there are, and their positions in ``theta``.
+    """The list of hyperparameters, and their positions in ``theta``.
 
     Args:
         groups: The group of each column, shape ``(m,)``; groups are numbered from 0 in order.

@@ -10,15 +10,16 @@ Notation
 
     m(z)     = b (1 - t)                                             the prior mean: curves improve
     k(z, z') = s M(|z/l - z'/l|) + c
-               + s_b (1 - t)(1 - t')                                 by how much is not known
-               + s_t M(|t - t'| / l_t)                               what else all curves have in common
+               + s_b (1 - t)(1 - t')                                 uncertainty of b
+               + s_t M(|t - t'| / l_t)                               a further common trend of curves
                + s_x (z - 1/2).(z' - 1/2)                            a linear trend
-               + s_o [same training] (1 - t)(1 - t') M(|t - t'| / l_o)   a training's own deviation
+               + s_o [same run] (1 - t)(1 - t') M(|t - t'| / l_o)   a training run's own deviation
 
 M is the Matern function of smoothness 5/2. The constant c stands for the unknown mean. The other terms are present only
-if curves are modelled. While all trainings are short, nothing but m tells what their last epochs are worth. The trend
-extrapolates to the corners, where optima of trainings are common. A training deviates on its way to the value that its
-configuration explains, at t = 1: curves that rise late and cross. This is off unless the data ask for it.
+if curves are modelled. While all training runs are short, only m predicts the values of their last epochs. The
+trend extrapolates to the corners, where optima of training runs are common. A training run deviates on its way to the
+value that its configuration explains, at t = 1: curves that rise late and cross. This is off unless the data ask for
+it.
 
 References:
     RW: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equations 4.17
@@ -41,13 +42,13 @@ ROOT5 = math.sqrt(5.0)
 MEAN_VARIANCE = 1.0
 """c: the variance of the unknown mean of all losses, in units of the observed losses' variance."""
 IMPROVEMENT = 2.0
-"""b: how much lower losses are expected to be at the last epoch than at the first, in the same units.
+"""b: expected decrease of losses from the first to the last epoch, in the same units.
 
-Without it, while all curves are short, the model expects of each what it has, or what the others have. The term
-improves its forecasts; searches gain little (docs/decisions/0001).
+Without it, while all curves are short, the model predicts no further improvement. The term improves predictions;
+searches gain little (docs/decisions/0001).
 """
 IMPROVEMENT_VARIANCE = 1.0
-"""s_b: the variance of that."""
+"""s_b: the variance of b."""
 _MARGIN = 1e-7
 """Keeps inputs away from 0 and 1, where the warp's derivatives are infinite."""
 
@@ -129,7 +130,7 @@ def covariance_gradient(
 ) -> FloatArray:
     """Return the derivative of ``sum_j weights_ij k(z_i, points_j)`` with respect to each z_i, shape ``(q, m)``.
 
-    A training's own deviation is left out: elsewhere than at the points themselves it is zero.
+    It leaves out a training run's own deviation, which is zero except at the points themselves.
 
     Args:
         layout: Which hyperparameters there are.
@@ -191,7 +192,7 @@ class _TimeTerm(NamedTuple):
 
 
 class _OwnTerm(NamedTuple):
-    """A training's own deviation without its variance: the entries of the covariance that are not zero.
+    """A training run's own deviation without its variance: the entries of the covariance that are not zero.
 
     Attributes:
         rows: Their rows.
@@ -207,7 +208,7 @@ class _OwnTerm(NamedTuple):
 
 
 def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _OwnTerm:
-    """Return the term of each training's own deviation: observations of equal configurations are of one training."""
+    """Return the covariance of the runs' own deviations: equal configurations belong to one training run."""
     rows, columns = np.nonzero(_training_keys(z1)[:, None] == _training_keys(z2))
     t1, t2 = z1[rows, -1], z2[columns, -1]
     lag, weight = np.abs(t1 - t2) / scale, (1 - t1) * (1 - t2)
@@ -215,7 +216,7 @@ def _own_deviation(z1: FloatArray, z2: FloatArray, scale: float) -> _OwnTerm:
 
 
 class _Backward(NamedTuple):
-    """What the forward pass keeps for the gradient."""
+    """Intermediate values of the forward pass for the gradient."""
 
     layout: Layout
     h: Hyperparameters

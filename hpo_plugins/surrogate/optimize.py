@@ -26,7 +26,7 @@ MAX_ENUMERATED = 2_000
 N_STARTS = 4
 """Candidates that are improved by local search."""
 N_ROUNDS = 1
-"""How often each of them may change one integer or category."""
+"""Maximum number of changes of one integer or category per candidate."""
 
 
 class Proposals(NamedTuple):
@@ -44,8 +44,8 @@ class AcquisitionOptimizer:
         posterior: The process.
         best: The loss to improve on.
         log_fidelity: The log-fidelity at which losses are predicted; None if only final values are modelled.
-        cautious: Whether to choose among uniform draws only. Of a process that knows little, the highest expected
-            improvement is in a corner of the space, where it is least sure, and there are very many corners.
+        cautious: Whether to choose among uniform draws only. With little data, the expected improvement peaks in the
+            corners of the space, where uncertainty is largest, and there are very many corners.
         rng: Draws the candidates.
     """
 
@@ -59,7 +59,7 @@ class AcquisitionOptimizer:
         cautious: bool,
         rng: np.random.Generator,
     ) -> None:
-        """Compute nothing yet."""
+        """Store the arguments."""
         self._encoder = encoder
         self._posterior = posterior
         self._best = best

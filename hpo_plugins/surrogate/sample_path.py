@@ -1,4 +1,4 @@
-"""A function drawn from a posterior, evaluated where it is asked for: one truth that the data allow.
+"""A function drawn from a posterior and evaluated on demand.
 
 Notation
     K     covariance of the data, with their noise, and of the points sampled so far, without; L is its Cholesky factor

@@ -15,8 +15,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _lock = threading.RLock()
-"""The limit applies to the whole process. Without the lock, a thread that finishes would lift it for the others, whose
-rounding errors, and with them their searches, then differ."""
+"""The limit applies to the whole process. Without the lock, a thread that finishes would lift it for the others. Their
+rounding errors, and thus their searches, would then differ.
+"""
 
 
 def single_threaded(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,6 +1,6 @@
-"""What every strategy, stopping rule, storage, callback and tracker must do: laws to run with pytest.
+"""Laws of every strategy, stopping rule, storage, callback and tracker, to run with pytest.
 
-Derive a class whose name begins with ``Test`` from a contract, and say in ``make`` what is tested:
+Derive a class whose name begins with ``Test`` from a contract, and return the tested object from ``make``:
 
     class TestMine(StrategyContract):
         def make(self):

@@ -1,4 +1,4 @@
-"""What laws do to a study behind the tuner's back, named for what it stands for."""
+"""Manipulate a study behind the tuner's back; each name says which event it simulates."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hpo_plugins.tuner import Tuner
 
 
 def expire_lease(tuner: Tuner, number: int, attempt: int = 1, **fields: Any) -> None:
-    """Let the lease of a trial expire, as if its worker, on another machine, had been silent for too long."""
+    """Expire the lease of a trial, as if its worker, on another machine, had been silent for too long."""
     fields = {"worker": "elsewhere/1/x", **fields}
     assert tuner._loop.session.store.update(number, attempt, lease_until=1.0, **fields)
 
 
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every epoch of a running training be worth a checkpoint."""
+    """Make every epoch of a running training run worth a checkpoint."""
     from hpo_plugins.storage.checkpoints import SaveTimer
 
     monkeypatch.setattr(SaveTimer, "is_due", lambda self: True)

@@ -1,4 +1,4 @@
-"""What the callbacks of all frameworks must do alike."""
+"""Laws that the callbacks of all frameworks obey."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Framework:
         raise NotImplementedError(f"{type(self).__name__} must define load.")
 
     def predict(self, model: Any) -> Any:
-        """Return what the model predicts for the validation data, as an array."""
+        """Return the model's predictions for the validation data, as an array."""
         raise NotImplementedError(f"{type(self).__name__} must define predict.")
 
     def epochs_of(self, model: Any) -> int | None:
@@ -118,7 +118,7 @@ class FrameworkContract:
 
     @pytest.mark.parametrize("given", [None, {"rate": 0.1}, "tuner"])
     def test_something_else_than_a_trial_is_refused(self, given: object, framework: Framework) -> None:
-        """The callback refuses what is no trial when it is made."""
+        """The constructor of the callback refuses an argument that is no trial."""
         with pytest.raises(InvalidArgument, match="must be given a trial"):
             framework.callback(tuner_for(framework) if given == "tuner" else given)
 

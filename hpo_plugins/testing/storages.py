@@ -1,4 +1,4 @@
-"""What every storage must do; the invariants between processes rest on these laws."""
+"""Laws of every storage; the invariants between processes rest on them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class StorageContract:
         assert storage.open("study", None).definition == {"seed": 3}
 
     def test_changes_come_once(self, study: StudyStore) -> None:
-        """``changes(since)`` returns what was written after ``since``, and nothing again."""
+        """``changes(since)`` returns the writes after ``since``, and none twice."""
         assert study.acquire(offer(0), 0)
         first = study.changes(0)
         assert [row.number for row in first.trials] == [0]
@@ -212,7 +212,7 @@ class StorageContract:
         assert other.changes(0).trials[0].stop_reason == "x"
 
     def test_new_attempt_clears_the_decision(self, study: StudyStore) -> None:
-        """What was decided on the attempt before, and its phases, are not those of the new one."""
+        """A new attempt takes over neither the decision nor the phases of the attempt before."""
         study.acquire(offer(0), 0)
         study.update(0, 1, decision=TrialState.PAUSED, rule="rung", detail="5 of 9", phase=2)
         study.update(0, 1, state=TrialState.PAUSED)
@@ -312,7 +312,7 @@ class ManagedStorageContract(StorageContract):
         assert [row.epoch for row in after.changes(0).reports] == [1, 2]
 
     def test_copy_has_everything_but_the_leases(self, managed: ManagedStorage, study: StudyStore) -> None:
-        """The copy and the original go their own ways."""
+        """The copy and the original are independent."""
         managed.copy("study", managed, "copy")
         copied, original = managed.open("copy", None), study.changes(0)
         changes = copied.changes(0)

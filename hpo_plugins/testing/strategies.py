@@ -1,4 +1,4 @@
-"""What every strategy and every stopping rule must do: they are functions of the history, and keep no state."""
+"""Laws of every strategy and every stopping rule: they are functions of the history, and keep no state."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FiniteStrategyContract:
         assert len({json.dumps(c, sort_keys=True) for c in configurations}) == len(configurations) == tuner.space.size
 
     def test_restart_continues_as_if_never_stopped(self, tmp_path: Path) -> None:
-        """A process that takes over a study suggests and decides what the first one would have."""
+        """A process that takes over a study makes the suggestions and decisions of the first process."""
         uninterrupted = Tuner(self.finite_space, LOSS, strategy=self.make(), seed=0)
         whole = run(uninterrupted, self.epochs)
 
@@ -95,7 +95,7 @@ class FiniteStrategyContract:
         assert Tuner.load(tmp_path / "study.db").strategy == self.make()
 
     def test_description_names_the_strategy(self) -> None:
-        """``describe`` says what the strategy will do."""
+        """``describe`` describes the strategy's plan."""
         assert type(self.make()).__name__ in self.make().describe()
 
     def test_failed_trials_are_no_obstacle(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What every tracker must do: a ``TunerCallback`` that writes each trial to a place of its own."""
+"""Laws of every tracker: a ``TunerCallback`` that writes each trial to its own place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TrackerContract:
         assert [r.message for r in caplog.records if "was not told" in r.message] == []
 
     def test_next_run_writes_the_new_trials_only(self, tmp_path: Path) -> None:
-        """A process that continues the study finds what was written before."""
+        """A process that continues the study finds the earlier output."""
         self.search(tmp_path, 2)
         self.search(tmp_path, 4)
         assert sorted(self.numbers(tmp_path / "tracked")) == [0, 1, 2, 3]
@@ -59,7 +59,7 @@ class TrackerContract:
         assert sorted(self.numbers(tmp_path / "elsewhere")) == [0, 1, 2]
 
     def test_destinations_differ(self, tmp_path: Path) -> None:
-        """Two trackers that write to different places are both told of each trial; two of one place are an error."""
+        """Two trackers that write to different places both receive each trial; two of one place are an error."""
         one, other = self.make(tmp_path / "tracked"), self.make(tmp_path / "elsewhere")
         assert one.destination != other.destination
         assert one.destination == self.make(tmp_path / "tracked").destination

@@ -1,4 +1,4 @@
-"""What the user's code holds: a trial, its folds, and the phases of a training."""
+"""The objects that the user's code receives: a trial, its folds, and the phases of a training run."""
 
 from hpo_plugins.coordination.phases import Phase
 from hpo_plugins.trial.handle import TrainingHandle

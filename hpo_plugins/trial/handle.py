@@ -1,4 +1,4 @@
-"""What a callback or a loop holds of one training: a trial, or one fold of it."""
+"""The handle of one training run, for callbacks and loops: a trial, or one fold of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo_plugins.trial.plugin import TrainedTrial, TrainingPlugin
 
 
 class TrainingHandle(ABC):
-    """What a callback or a loop holds of one training: a trial, or one fold of it.
+    """The handle of one training run, for callbacks and loops: a trial, or one fold of it.
 
     Attributes:
         number: The trial's number in the study, or the fold's in the trial, from 0.
@@ -34,7 +34,7 @@ class TrainingHandle(ABC):
     @property
     @abstractmethod
     def _training(self) -> Training:
-        """The training that it reports to."""
+        """The training run that receives its reports."""
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one parameter."""
@@ -42,19 +42,19 @@ class TrainingHandle(ABC):
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, from 1: more than 1 if the trial is resumed or retried."""
+        """The number of this attempt, from 1; above 1 if the trial is resumed or retried."""
         return self._lease.attempt
 
     @property
     def start_epoch(self) -> int:
-        """Epochs that are already trained, 0 if it starts afresh."""
+        """Number of epochs that are already trained, 0 for a fresh start."""
         return self._training.start_epoch
 
     @property
     def resume_from(self) -> str | None:
-        """Path of the checkpoint to resume from, else None.
+        """Path of the checkpoint to resume from, otherwise None.
 
-        With several phases, it is None in those that were over before the training was interrupted.
+        With several phases, it is None in phases that ended before the interruption.
         """
         return self._training.resume_from
 
@@ -65,40 +65,40 @@ class TrainingHandle(ABC):
 
     @property
     def plugin(self) -> TrainingPlugin:
-        """What callbacks of frameworks need beyond reports and checkpoints."""
+        """The interface for callbacks of frameworks, beyond reports and checkpoints."""
         return TrainingPlugin(self._training, self._lease)
 
     @property
     def should_stop(self) -> bool:
-        """Whether the training is to stop: the answer to the last report."""
+        """Whether the training run must stop: the answer to the last report."""
         return self._training.should_stop()
 
     def report(self, epoch: int, metrics: Mapping[str, Any], *, objective_follows: bool = False) -> bool:
-        """Record an epoch's metrics, and return whether to stop the training now.
+        """Record an epoch's metrics, and return whether to stop the training run now.
 
-        A trial with a refused report ends FAILED, even if something catches the error.
+        A trial with a refused report ends FAILED, even if other code catches the error.
 
         Args:
             epoch: Completed epochs (boosting rounds), absolute, from 1. An epoch that is reported again counts once:
                 it keeps its metrics, and takes the new values of those that are reported again.
-            metrics: Name to number; the objective's metric is judged. All are recorded, except those that are not
-                single numbers, of which a warning tells.
+            metrics: Name to number; the objective's metric is judged. All are recorded, except values that are not
+                single numbers; a warning names these.
             objective_follows: Whether the first epochs may lack the objective's metric, since the first validation
                 comes later. Once the metric has been reported, any later epoch may lack it.
 
         Raises:
             InvalidReport: The epoch goes backwards or is not a whole number from 1 on, the objective is not a number,
-                or another training has reported the epoch.
+                or another training run has reported the epoch.
             MetricNotFound: No epoch had the objective's metric so far, and ``objective_follows`` is false.
         """
         try:
             return self._training.report(epoch, metrics, objective_follows=objective_follows)
-        except (KeyboardInterrupt, SystemExit):  # the trial goes back at once, also where no loop is left by it
+        except (KeyboardInterrupt, SystemExit):  # release the trial at once, even if the exception leaves no loop
             self._lease.release_quietly()
             raise
 
     def next_phase(self) -> None:
-        """Declare that the next training continues this one, although its model is another object.
+        """Declare that the next training run continues this one, although its model is another object.
 
         This is needed for copies only, such as a model that was loaded from a file between two calls of ``fit``.
         """
@@ -128,7 +128,7 @@ class TrainingHandle(ABC):
 
         Returns:
             Whether it was saved. False, with a warning, if the disk or the storage refused it or another worker has
-            taken the trial over; the training continues without it.
+            taken the trial over; the training run continues without it.
 
         Raises:
             InvalidArgument: Nothing was reported yet.

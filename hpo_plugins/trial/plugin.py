@@ -1,4 +1,4 @@
-"""What the callback of a framework needs of a training, beyond what a user's loop needs."""
+"""The interface of a training run for the callbacks of frameworks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from hpo_plugins.space import Params
 
 
 class Folds(Protocol):
-    """The folds of a trial that is trained."""
+    """The folds of a trial in training."""
 
     def declare(self, n: int) -> None:
         """Train the trial in this many folds."""
 
     def training(self, index: int) -> Training:
-        """Return the training of a fold."""
+        """Return the training run of a fold."""
 
     def end(self, index: int) -> None:
         """End a fold whose training is over."""
 
 
 class TrainedTrial(Protocol):
-    """What a trial needs of its lease: its own, that of a visitor, or that of a rank that follows rank 0."""
+    """The lease of a trial: its own, a visitor's, or that of a rank that follows rank 0."""
 
     session: StudySession
     row: TrialRow
@@ -43,35 +43,35 @@ class TrainedTrial(Protocol):
 
     @property
     def folds(self) -> Folds:
-        """Its trainings in folds."""
+        """Its training runs in folds."""
 
     @property
     def ticket(self) -> Ticket:
-        """What another process of this machine needs to report to the trial."""
+        """The ticket by which another process of this machine reports to the trial."""
 
     def end(self) -> None:
-        """End the trial as it was decided."""
+        """End the trial as decided."""
 
     def fail(self, error: BaseException | str) -> bool:
         """End the trial with an error."""
 
     def release_quietly(self) -> None:
-        """Give the trial back, and raise nothing."""
+        """Release the trial, and raise nothing."""
 
 
 class TrainingPlugin:
     """The side of a trial or a fold that callbacks use: ``trial.plugin``.
 
     A callback calls ``begin_phase`` when the framework's training begins, reports epochs counted from that phase on,
-    saves where the framework allows it, and calls ``end_phase`` when the training ends.
+    saves where the framework allows it, and calls ``end_phase`` when the training run ends.
 
     Args:
-        training: The training of this process.
+        training: The training run of this process.
         lease: The attempt that it belongs to.
     """
 
     def __init__(self, training: Training, lease: TrainedTrial) -> None:
-        """Bind to a training."""
+        """Bind to a training run."""
         self._training = training
         self._lease = lease
 
@@ -82,13 +82,13 @@ class TrainingPlugin:
 
     @property
     def state_of_phases(self) -> dict[int, Any]:
-        """What callbacks keep of each phase for later checkpoints, by its number."""
+        """Data of callbacks for later checkpoints, by phase number."""
         return self._training.state_of_phases
 
     def begin_phase(self, first: int = 0, weights: Iterable[object] = (), *, continues: bool = False) -> Phase:
-        """Begin one of the successive trainings (calls of ``fit``) that together train the model.
+        """Begin one of the successive training runs (calls of ``fit``) that together train the model.
 
-        Callbacks call it when a training begins, and count the trial's epochs from the returned phase on.
+        Callbacks call it when a training run begins, and count the trial's epochs from the returned phase on.
 
         Args:
             first: Epochs that the model was trained before, if this is the first phase.
@@ -102,13 +102,13 @@ class TrainingPlugin:
         return self._training.begin_phase(first, weights, continues=continues)
 
     def follow_phase(self, phase: Phase) -> None:
-        """Take note of a phase that another rank of the same training has begun."""
+        """Register a phase that another rank of the same training run has begun."""
         self._training.follow_phase(phase)
 
     def end_phase(self, *, is_complete: bool) -> None:
-        """Say how a phase has ended; callbacks call it when the framework's training ends.
+        """Register the end of a phase; callbacks call it when the framework's training ends.
 
-        A trial that was to be paused at that epoch has nothing to resume for: it is COMPLETED, unless the script begins
+        A trial with a pending pause at that epoch has nothing left to train. It is COMPLETED, unless the script begins
         another phase.
 
         Args:
@@ -118,11 +118,11 @@ class TrainingPlugin:
         self._training.end_phase(is_complete=is_complete)
 
     def start_over(self) -> None:
-        """Declare that this training begins at its first epoch, although it has a checkpoint."""
+        """Declare that this training run begins at its first epoch and ignores its checkpoint."""
         self._training.start_over()
 
     def warn_once(self, subject: str, message: str) -> None:
-        """Log a warning once in this study and process; callbacks say with it what they cannot restore.
+        """Log a warning once in this study and process, such as about state that a callback cannot restore.
 
         Args:
             subject: What the warning is about; another warning about it is not logged.
@@ -134,5 +134,5 @@ class TrainingPlugin:
         self._lease.session.warn_once(non_empty_string("subject", subject), message)
 
     def visit(self) -> TrainedTrial:
-        """Return the lease by which this process reports; for further ranks of a training."""
+        """Return the lease by which this process reports; for further ranks of a training run."""
         return self._lease

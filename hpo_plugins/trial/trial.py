@@ -1,4 +1,4 @@
-"""A trial as the user's loop holds it, and its folds."""
+"""The trial that a tuner yields, and its folds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hpo_plugins.trial.plugin import TrainedTrial
 class Trial(TrainingHandle):
     """One configuration to train, yielded by a tuner.
 
-    It can be pickled, and used after a fork: in another process of the same machine it reports to the same study, for
-    as long as the process that trains it lives. What is pickled contains nothing of the storage.
+    It can be pickled, and used after a fork. In another process of the same machine it reports to the same study, while
+    the process that trains it lives. The pickle contains nothing of the storage.
 
     Args:
         lease: The attempt that this process trains; tuners acquire it.
@@ -44,7 +44,7 @@ class Trial(TrainingHandle):
         self.trial_number = number
 
     @property
-    def _lease(self) -> TrainedTrial:  # type: ignore[override]  # a visitor's in another process
+    def _lease(self) -> TrainedTrial:  # type: ignore[override]  # a visitor's lease in another process
         if self._held is None or self._holder != os.getpid():
             self._held, self._holder = self._ticket().redeem(self.number), os.getpid()
         return self._held
@@ -63,15 +63,15 @@ class Trial(TrainingHandle):
             for fold, (train, valid) in zip(trial.folds(5), KFold(5).split(x)):
                 model.fit(x[train], y[train], validation_data=(x[valid], y[valid]), callbacks=[TrialCallback(fold)])
 
-        The trial's curve and value are means over its folds. It is judged in its first fold as without folds, and
-        after some of the others by the mean up to there, always against the same folds of other trials. A trial that
-        is stopped yields no further fold.
+        The trial's curve and value are means over its folds. In its first fold it is judged like a trial without folds.
+        After some of the other folds it is judged by the mean up to that fold, always against the same folds of other
+        trials. A trial that is stopped yields no further fold.
 
-        When a trial is resumed or retried, all folds are yielded again, so that they stay aligned with the data's. Of
-        those that were over, ``is_done`` is true, and a ``fit`` with their callback trains nothing.
+        When a trial is resumed or retried, all folds are yielded again, so that they stay aligned with the data's.
+        ``is_done`` is true for completed folds, and a ``fit`` with their callback trains nothing.
 
         Args:
-            n: How many folds; the same in all trials of a study.
+            n: Number of folds; the same in all trials of a study.
 
         Raises:
             InvalidArgument: ``n`` is not a whole number from 2 on, or another one than before in this study.
@@ -88,7 +88,7 @@ class Trial(TrainingHandle):
             self._lease.folds.end(index)
 
     def end(self) -> None:
-        """Declare that the training is over; its reports tell whether the trial completed, stopped or paused."""
+        """Declare that the training run is over; its reports decide whether the trial completed, stopped or paused."""
         try:
             self._lease.end()
         except (KeyboardInterrupt, SystemExit):
@@ -97,7 +97,7 @@ class Trial(TrainingHandle):
         self._on_end()
 
     def fail(self, error: BaseException | str) -> None:
-        """Declare that the training ended with an error; the search continues.
+        """Declare that the training run ended with an error; the search continues.
 
         The trial is FAILED, or retried if the error is one of the tuner's ``retry_on``.
 
@@ -108,7 +108,7 @@ class Trial(TrainingHandle):
         self._on_end()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Cross a process boundary as plain values: the other process opens the study when it first needs it."""
+        """Pickle as plain values; the other process opens the study when it first needs it."""
         ticket = self._ticket()
         objective = to_json(self.objective)  # plain: a checkpoint that contains a trial must load without running code
         return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
@@ -122,7 +122,7 @@ def visit_trial(
     address: tuple[Any, str, int],
     token: str,
 ) -> Trial:
-    """Return a trial that another process trains; it is asked when the trial is first used."""
+    """Return a trial of another process; the first use connects to that process."""
     trial = Trial.__new__(Trial)
     trial._on_end = lambda: None
     trial._bind(number, params, definition, from_json(objective, Objective))
@@ -133,7 +133,7 @@ def visit_trial(
 class Fold(TrainingHandle):
     """One fold of a trial: ``Trial.folds`` yields it, and a callback or a loop reports to it.
 
-    It can be pickled, as a trial can: then the folds may be trained in several processes at once.
+    It can be pickled, as a trial can, so that several processes may train the folds at once.
 
     Args:
         trial: The trial.
@@ -162,7 +162,7 @@ class Fold(TrainingHandle):
 
     @property
     def is_done(self) -> bool:
-        """Whether the fold was trained before the trial was interrupted, so that there is nothing to do."""
+        """Whether the fold was completed before the trial was interrupted, so that nothing is left to train."""
         return self._training.is_done
 
     def __repr__(self) -> str:
@@ -170,5 +170,5 @@ class Fold(TrainingHandle):
         return f"Fold(trial={self.trial.number}, number={self.number})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Cross a process boundary together with the trial."""
+        """Pickle together with the trial."""
         return Fold, (self.trial, self.number)

@@ -1,4 +1,4 @@
-"""The search as an iterable of trials, its results, and what it tells callbacks."""
+"""The search as an iterable of trials, its results and its callbacks."""
 
 from hpo_plugins.tuner.callbacks import TunerCallback
 from hpo_plugins.tuner.results import StudyResults

@@ -1,4 +1,4 @@
-"""What a tuner tells its callbacks: that a search begins, that a trial has ended, that the search ends."""
+"""Call a tuner's callbacks: at the start of a search, after each trial, and at the end."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from hpo_plugins.tuner.results import StudyResults
 logger = logging.getLogger("hpo_plugins")
 
 _DONE = "done"
-"""The owner of a claim on what was passed on."""
+"""The owner of a claim on a trial that was passed on."""
 _MAX_FAILURES = 5
-"""After so many failures of a callback in a row, the other trials wait for the next look."""
+"""Failures of a callback in a row after which the other trials wait for the next check."""
 _CLAIM_SECONDS = 600.0
 """Seconds that a callback may take for a trial before another process passes the trial on, too."""
 
 
 class TunerCallback:
-    """Told what happens in a search: derive from it, and pass it with ``Tuner(callbacks=[...])``.
+    """Base class for callbacks of a search: derive from it, and pass it with ``Tuner(callbacks=[...])``.
 
-    It is called in the process that runs the loop, between trainings, or while that process waits for its workers. Each
-    trial that ends is passed to it once, over all processes and runs, so also those that ended while no process had the
-    callback. An error in a callback is logged and ends neither a training nor the search; the trial is passed on again
-    later. A trial is passed on twice only if a process is killed between the call and the note that it is done.
+    It is called in the process that runs the loop, between training runs, or while that process waits for its workers.
+    Each trial that ends is passed to it once, over all processes and runs, including those that ended while no process
+    had the callback. An error in a callback is logged and ends neither a training run nor the search; the trial is
+    passed on again later. A trial is passed on twice only if a process is killed after the call and before it stores
+    the result.
     """
 
     @property
@@ -46,7 +47,7 @@ class TunerCallback:
         """
 
     def on_trial_end(self, tuner: StudyResults, trial: TrialRecord) -> None:
-        """Called for each trial that has ended for good. What ``replay`` wrote for it before is to be replaced.
+        """Called for each trial that has ended for good. The callback must replace earlier output of ``replay`` for it.
 
         Args:
             tuner: The search.
@@ -74,10 +75,10 @@ class TunerCallback:
 
 
 class _Waiting(NamedTuple):
-    """The trials that one callback has not been told of.
+    """The trials that one callback has not received.
 
     Attributes:
-        new: Those that have not ended, as far as was seen.
+        new: Those that had not ended at the last check.
         failed: Those that have ended, but could not be passed on.
     """
 
@@ -86,7 +87,7 @@ class _Waiting(NamedTuple):
 
 
 class CallbackObserver:
-    """Calls a tuner's callbacks as its loops go on.
+    """Calls a tuner's callbacks during its loops.
 
     Args:
         tuner: The tuner, as callbacks get it.
@@ -108,7 +109,7 @@ class CallbackObserver:
         self._waiting = [_Waiting(set(), set()) for _ in callbacks]
 
     def begin(self) -> None:
-        """Note that a loop begins."""
+        """Register the start of a loop."""
         with self._lock:
             self._loops += 1
             self._open()
@@ -124,7 +125,7 @@ class CallbackObserver:
                 self._close()
 
     def end(self) -> None:
-        """Pass on what has ended; after the last loop, the search has ended too."""
+        """Pass on ended trials and, after the last loop, the end of the search."""
         with self._lock:
             self._loops -= 1
             self._pass_on(is_last=not self._loops)
@@ -144,10 +145,10 @@ class CallbackObserver:
                 self._call("end of the search", callback, callback.on_search_end, self._tuner)
 
     def _pass_on(self, *, is_last: bool = False) -> bool:
-        """Pass on the trials that have ended since the last look, and return whether the search is over.
+        """Pass on the trials that have ended since the last check, and return whether the search is over.
 
-        Of those that could not be passed on before, one is tried again at each look, and all of them at the last one. A
-        callback that fails too often in a row is left alone until the next look: each attempt may take long.
+        Each check retries one of the trials that could not be passed on, and the last check retries all of them. A
+        callback that fails too often in a row is skipped until the next check, since each attempt may take long.
         """
         try:
             history, is_done = self._session.refresh(), self._session.is_done()
@@ -174,8 +175,8 @@ class CallbackObserver:
     def _pass_once(self, callback: TunerCallback, trial: TrialRecord, now: float, *, is_known: bool) -> bool:
         """Pass a trial on unless a process has done so, and return whether it needs no more attention here.
 
-        Who passes it on has it until it is done, or fails: then it is tried again, by any process. A process that is
-        killed meanwhile has it for ``_CLAIM_SECONDS`` at most.
+        The process that passes it on holds a claim until the call succeeds or fails. After a failure, any process
+        retries it. The claim of a killed process lasts for ``_CLAIM_SECONDS`` at most.
 
         Args:
             callback: The callback.
@@ -226,7 +227,7 @@ class CallbackObserver:
 
 
 def _is_free(owner: str, now: float) -> bool:
-    """Return whether who has claimed a trial will not pass it on any more."""
+    """Return whether the process that has claimed a trial will no longer pass it on."""
     until, _, worker = owner.partition(" ")
     return is_dead(worker) or not until.isdigit() or float(until) < now
 

@@ -1,4 +1,4 @@
-"""What can be read of a study: its trials, the best one, tables, figures and a report."""
+"""The results of a study: its trials, the best one, tables, figures and a report."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StudyResults:
         return self._loop.session.is_done()
 
     def stop(self) -> None:
-        """Start no more trials in this process; running trainings continue to their own end."""
+        """Start no more trials in this process; running training runs continue to their own end."""
         self._loop.stop()
 
     @property
@@ -97,7 +97,7 @@ class StudyResults:
         return self._loop.session.is_stopping
 
     def summary(self) -> str:
-        """Return in a few lines what was found and how sure that is, what was trained, and what could be changed."""
+        """Return a summary in a few lines: the best trial and its certainty, the cost, and suggested changes."""
         view = self._view()
         reason = view.completion_reason if view.is_done else None
         text = summarize(self.study, view.history, name=self.name, completion_reason=reason)

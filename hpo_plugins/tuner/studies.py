@@ -1,4 +1,4 @@
-"""The studies of a storage as things: what they are, and copying, renaming and deleting them."""
+"""The studies of a storage as objects that can be inspected, copied, renamed and deleted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _managed(storage: Storage, target: object) -> ManagedStorage:
 
 
 class Studies(Mapping[str, "Study"]):
-    """The studies in a storage by name, in the order in which they were made.
+    """The studies in a storage by name, in order of creation.
 
     Args:
         storage: The storage.
@@ -102,12 +102,12 @@ class Study:
 
     @functools.cached_property
     def counts(self) -> dict[str, int]:
-        """How many trials are in each state, as of the first look."""
+        """Number of trials in each state, read once."""
         return self._storage.counts(self.name)
 
     @property
     def n_trials(self) -> int:
-        """How many trials were started, as of the first look at ``counts``."""
+        """Number of started trials, read together with ``counts``."""
         return sum(self.counts.values())
 
     @property
@@ -125,7 +125,7 @@ class Study:
         """Delete the study with its trials, its reports and the checkpoints beside the storage.
 
         Args:
-            force: Even if workers train trials of it. They continue their trainings, and what they report is lost.
+            force: Even if workers train trials of it. They continue their training runs, and their reports are lost.
 
         Raises:
             StorageError: Workers train trials of it.
@@ -136,7 +136,7 @@ class Study:
         shutil.rmtree(self._checkpoints, ignore_errors=True)
 
     def rename(self, name: str, *, force: bool = False) -> Study:
-        """Give the study another name, and return it.
+        """Rename the study, and return it.
 
         Args:
             name: The new name.
@@ -157,7 +157,7 @@ class Study:
     def copy(self, storage: str | os.PathLike[str], *, name: str | None = None, force: bool = False) -> Study:
         """Copy the study, with its checkpoints, to another storage or name; its search can be continued there.
 
-        The copy appears as a whole. If it is interrupted, nothing is there, and it can be made again.
+        The copy appears as a whole. An interrupted copy leaves nothing, and you can repeat it.
 
         Args:
             storage: Path of a SQLite file, which is created if it does not exist, or a SQLAlchemy URL.

@@ -34,7 +34,7 @@ DEFAULT_NAME = "default"
 class Tuner(StudyResults):
     """A search over configurations: iterate over it and train each trial that it yields.
 
-    The loop ends each trial after its training. If the training raises, the trial is FAILED with that error and the
+    The loop ends each trial after its training. If the training run raises, the trial is FAILED with that error and the
     exception propagates unchanged; if it is interrupted, the trial is released for another worker. While only other
     workers' results can bring more work, the loop waits. Start the same script again, or in several processes at
     once, with the same ``storage`` and ``name``: they share the search.
@@ -43,22 +43,22 @@ class Tuner(StudyResults):
         space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
         objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
-        max_trials: How many trials to start, over all workers and runs; None for no limit.
-        max_runtime: For how many seconds to work on the study, over all runs; None for no limit. Time counts while
-            any process trains, not between runs. When it has passed, trainings stop at their next report.
-        max_parallel: How many trials may be trained at the same time, over all processes; None for no limit.
+        max_trials: Maximum number of trials, over all workers and runs; None for no limit.
+        max_runtime: Maximum seconds of work on the study, over all runs; None for no limit. Time counts while
+            any process trains, not between runs. When it has passed, training runs stop at their next report.
+        max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
-            Running trainings continue to their own end; paused ones are not resumed.
-        early_stopping: ``MedianRule()``, beside a strategy that does not stop trainings itself: Grid, Random, or
+            Running training runs continue to their own end; paused ones are not resumed.
+        early_stopping: ``MedianRule()``, for a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
-        retries: How often a trial is retried after its worker died; after that it is FAILED.
+        retries: Maximum number of retries of a trial after its worker died; then it is FAILED.
         retry_on: Exceptions of your own code after which a trial is retried too, such as an out-of-memory error;
             ``retries`` limits both together.
-        checkpoints: ``"auto"`` saves trainings when they are paused, and while they run if another process could
-            continue them, for at most 5 % of the time; it deletes what is no longer needed, except the best trial's
-            last checkpoint. ``"best"`` also saves each epoch that is the study's best so far, for the model of the best
-            trial at its best epoch (``best_trial.best_checkpoint``); its cost is one save for each improvement, however
-            long that takes. ``"keep"`` deletes none. ``"pauses"`` saves paused trainings only.
+        checkpoints: ``"auto"`` saves training runs when they are paused, and while they run if another process could
+            continue them, for at most 5 % of the time; it deletes checkpoints that are no longer needed, except the
+            best trial's last one. ``"best"`` also saves each epoch that is the study's best so far, for the model of
+            the best trial at its best epoch (``best_trial.best_checkpoint``); its cost is one save for each
+            improvement, however long that takes. ``"keep"`` deletes none. ``"pauses"`` saves paused training runs only.
         checkpoint_dir: The folder for checkpoints, shared by all machines that train. By default it is beside a SQLite
             file, or in the working directory if the storage is a server.
         seed: Fixes every suggestion; None draws a seed and stores it with the study.
@@ -70,10 +70,10 @@ class Tuner(StudyResults):
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
-        callbacks: ``TunerCallback`` objects, told of each trial that ends: ``TensorBoardCallback``, ``MLflowCallback``
-            and ``WandbCallback`` of ``hpo_plugins.integrations``, or your own.
+        callbacks: ``TunerCallback`` objects, called for each trial that ends: ``TensorBoardCallback``,
+            ``MLflowCallback`` and ``WandbCallback`` of ``hpo_plugins.integrations``, or your own.
         progress: What is shown while the search runs: ``"auto"``, a live view in a terminal (with rich) or a notebook,
-            else a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
+            otherwise a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
             ``HPO_PLUGINS_PROGRESS`` replaces it.
 
     ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing any trial's
@@ -185,7 +185,7 @@ class Tuner(StudyResults):
         return _attach, (self.name, self._loop)
 
     def __iter__(self) -> Iterator[Trial]:
-        """Iterate over the trials of the search, each after the training of the one before."""
+        """Iterate over the trials of the search, each after the training run of the one before."""
         return iter(self._loop)
 
     def run(self, train: Train, workers: int | Executor = 1) -> None:
@@ -193,8 +193,9 @@ class Tuner(StudyResults):
 
         Args:
             train: Trains one trial. With several workers it must be a function that other processes can import.
-            workers: How many processes train. 1 is this one; more are started here, each with its share of the cores,
-                and replaced when they die. Or an executor, such as ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
+            workers: Number of processes that train. 1 is this process; with more, this process starts them, each with
+                its share of the cores, and replaces those that die. Or an executor, such as ``RayWorkers`` of
+                ``hpo_plugins.integrations.ray``.
 
         Raises:
             InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several workers.
@@ -221,13 +222,13 @@ class Tuner(StudyResults):
             raise
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Have a configuration of your own tried next, in this process or another one that works on the study.
+        """Enqueue a configuration of your own, to be tried next in this process or another one of the study.
 
         Configurations that were enqueued are tried in that order, after those of ``points_to_evaluate`` and before the
         strategy's next one.
 
         Args:
-            params: Name to value; what is left out is the strategy's choice.
+            params: Name to value; the strategy chooses the others.
 
         Raises:
             InvalidArgument: The space has no such configuration, or it was tried or given before.
@@ -236,7 +237,7 @@ class Tuner(StudyResults):
         self._loop.enqueue(params)
 
     def restart(self, number: int) -> None:
-        """Let a trial be trained from the start, such as after its checkpoint was lost.
+        """Reset a trial to its first epoch, such as after its checkpoint was lost.
 
         Args:
             number: A trial that is paused or running.

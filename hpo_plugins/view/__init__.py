@@ -1,4 +1,4 @@
-"""What a person looks at: progress, summary, plots and reports, all from one read model, ``StudyView``."""
+"""Views for users: progress, summary, plots and reports, all from one read model, ``StudyView``."""
 
 from hpo_plugins.view.study_view import StudyView
 

@@ -1,4 +1,4 @@
-"""Where the progress of a search is shown."""
+"""The interface of displays of a search's progress."""
 
 from __future__ import annotations
 

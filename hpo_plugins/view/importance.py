@@ -1,11 +1,11 @@
-"""Which parameters matter: how much of the variance over the space each one explains.
+"""The importance of parameters: the share of the variance over the space that each one explains.
 
 Notation
-    f(x)    the loss that the surrogate expects of a full training of configuration x
+    f(x)    the surrogate's predicted loss of a full training run of configuration x
     S_Ti    the total effect of parameter i: the share of the variance of f that remains if all others are fixed
 
-``f`` is evaluated over the whole space, each parameter on its own scale, and not only where the search has looked. How
-sure an index is follows from refitting the surrogate without a fifth of the trials at a time.
+``f`` is evaluated over the whole space, each parameter on its own scale, and not only near the trials. The uncertainty
+of an index comes from refitting the surrogate without a fifth of the trials at a time.
 
 Reference:
     Saltelli, Annoni, Azzini, Campolongo, Ratto, Tarantola, "Variance based sensitivity analysis of model output",
@@ -27,7 +27,7 @@ SAMPLES = 512
 """Points per index, a power of two: the sampling error of an index is below what refits differ by (see
 docs/decisions/0024)."""
 MIN_TRIALS = 8
-"""With fewer trials, the surrogate knows nothing of most parameters."""
+"""Minimum number of trials; with fewer, the surrogate knows nothing of most parameters."""
 
 
 class Importance(NamedTuple):
@@ -49,7 +49,7 @@ def importances(history: History, last: int | None) -> list[Importance]:
 
     Args:
         history: The study.
-        last: Epochs of a full training, None if trainings have one value.
+        last: Epochs of a full training run, None if training runs have one value.
     """
     history = history.up_to_fold(0)
     names = list(history.space)

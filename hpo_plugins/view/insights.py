@@ -1,4 +1,4 @@
-"""What would be worth changing: bounds, parameters without effect, comparisons that come too early."""
+"""Suggest changes: bounds, parameters without effect, comparisons that come too early."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpo_plugins.space import Categorical
 from hpo_plugins.view.study_view import StudyView
 
 MIN_TRIALS = 10
-"""With fewer trials that have a value, nothing is said."""
+"""Minimum number of trials with a value for suggestions."""
 NEAR_BOUND = 0.03
 """Of a parameter's range on its scale."""
 NO_EFFECT = 0.02
@@ -18,9 +18,9 @@ MIN_AGREEMENT = 0.3
 
 
 def rank_agreement(view: StudyView) -> dict[int, float]:
-    """Return, by milestone, the rank correlation of the losses there with those at the end of full trainings.
+    """Return, by milestone, the rank correlation of the losses there with those at the end of full training runs.
 
-    Only milestones that at least five full trainings have passed are contained.
+    Only milestones that at least five full training runs have passed are contained.
     """
     from scipy.stats import spearmanr
 
@@ -77,7 +77,7 @@ def _noise(view: StudyView, number: int) -> float | None:
 
 
 def advice(view: StudyView, *, importance: bool = True) -> list[str]:
-    """Return what would be worth changing in a further search, one sentence each.
+    """Return suggested changes for a further search, one sentence each.
 
     Args:
         view: The study.

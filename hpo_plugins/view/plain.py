@@ -12,7 +12,7 @@ from hpo_plugins.view.study_view import StudyView
 
 
 class PlainDisplay(Display):
-    """A line every so often, for pipes and CI; a short search prints nothing."""
+    """Prints a line at intervals, for pipes and CI; a short search prints nothing."""
 
     interval = delay = 30.0
 

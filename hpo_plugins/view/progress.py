@@ -1,7 +1,7 @@
-"""What a person sees while a search runs: a live view in a terminal or a notebook, else a line every so often.
+"""Show a running search: a live view in a terminal or a notebook, otherwise a line at intervals.
 
-A thread of its own reads the study, never a report: that costs a training little (docs/decisions/0024), and an error in
-a view ends the view, never a training.
+A separate thread reads the study, so reports never wait for a view. This costs a training run little
+(docs/decisions/0024), and an error in a view ends the view, never a training run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODES = ("auto", "live", "plain", "off")
 VARIABLE = "HPO_PLUGINS_PROGRESS"
 """The environment variable that replaces the argument."""
 MAX_SHARE = 0.01
-"""How much of the time the view may take."""
+"""Maximum share of the time for the view."""
 
 
 class Progress:
@@ -62,7 +62,7 @@ class Progress:
         self._thread.start()
 
     def look(self) -> None:
-        """Do nothing: a thread of its own looks."""
+        """Do nothing: a separate thread updates the view."""
 
     def end(self) -> None:
         """Show the search for the last time."""
@@ -82,7 +82,7 @@ class Progress:
                 wait = max(display.interval, (time.thread_time() - began) / MAX_SHARE)
             if display.shows_end:
                 self._show(display)
-        except Exception:  # a view must never end a training
+        except Exception:  # a view must never end a training run
             logger.debug("progress is no longer shown", exc_info=True)
         finally:
             display.close()
@@ -96,7 +96,7 @@ class Progress:
 
 
 def check_mode(progress: object) -> ProgressMode:
-    """Return where to show progress: as the environment says, else as the argument does.
+    """Return where to show progress: as in the environment variable, otherwise as in the argument.
 
     Raises:
         InvalidArgument: It is not a mode.

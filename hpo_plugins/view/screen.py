@@ -1,8 +1,8 @@
-"""The last lines of what a training prints, as a terminal would show them.
+"""The last lines of what a training run prints, as a terminal would show them.
 
 Progress bars do not print lines: they return to the start of their line, or move up over several, and write again.
-Beside a live view, that would tear both. So what a training writes goes through a ``Screen``, which keeps the few
-lines that can still change, for the view to show, and hands on those that cannot.
+Beside a live view, that would tear both. Therefore, the output of a training run goes through a ``Screen``. It keeps
+the few lines that can still change, for the view to show, and emits those that cannot.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 HEIGHT = 4
-"""How many lines can still change: as many bars as frameworks show below each other."""
+"""Number of lines that can still change: as many bars as frameworks show below each other."""
 
 _PART = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|([\r\n\b])|([^\x1b\r\n\b]+)|\x1b.?")
 
@@ -60,7 +60,7 @@ class Screen:
         self._settle(keep=HEIGHT)
 
     def _command(self, command: str, arguments: str) -> None:
-        """Do what bars do besides writing: move up and down, and erase."""
+        """Apply the control sequences of bars: move up and down, and erase."""
         count = int(arguments) if arguments.isdigit() else 1
         if command in "AF":
             self._bars = True
@@ -76,13 +76,13 @@ class Screen:
             self._lines[self._row] = self._lines[self._row][: self._column]
 
     def _settle(self, keep: int) -> None:
-        """Hand on the lines that are too far above to be changed."""
+        """Emit the lines that are too far above to be changed."""
         while len(self._lines) > keep and self._row > 0:
             self._emit(self._lines.pop(0))
             self._row -= 1
 
     def flush(self) -> None:
-        """Hand on what is left, at the end."""
+        """Emit the remaining lines, at the end."""
         for line in self.lines:
             self._emit(line)
         self._lines, self._row, self._column, self._bars = [""], 0, 0, False

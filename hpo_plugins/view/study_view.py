@@ -1,6 +1,6 @@
-"""The read model of all views: what is shown of a study, as plain data of one moment.
+"""The read model of all views: a snapshot of a study as plain data.
 
-It knows no strategy by name: what a strategy compares trainings at are its ``milestones``.
+It knows no strategy by name; the epochs at which a strategy compares training runs are its ``milestones``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class StudyView:
         space: Its search space.
         strategy: Its strategy, as Python.
         description: What the strategy does, in words.
-        milestones: The epochs at which trainings are compared, ascending.
-        max_resource: Epochs of a full training, None if not known.
+        milestones: The epochs at which training runs are compared, ascending.
+        max_resource: Epochs of a full training run, None if not known.
         limit: The maximum number of trials, None for no limit.
         trials: The trials by number.
         workers: The name of the worker that trained each trial last, by number.
@@ -137,7 +137,7 @@ class StudyView:
 
     @functools.cached_property
     def counts(self) -> Mapping[str, int]:
-        """How many trials there are in each state; trials that run, but are trained by nobody, are ``waiting``."""
+        """Number of trials in each state; running trials without a worker are ``waiting``."""
         names = [
             "waiting" if trial.state is TrialState.RUNNING and trial.number not in self.running else trial.state.value
             for trial in self.trials
@@ -151,12 +151,12 @@ class StudyView:
 
     @functools.cached_property
     def epochs(self) -> int:
-        """The epochs that were trained, over all trials and folds."""
+        """Number of trained epochs, over all trials and folds."""
         return sum(trial.trained_epochs for trial in self.history)
 
     @property
     def epochs_of_full_trainings(self) -> int | None:
-        """The epochs that full trainings of all trials would be, None if that is not known."""
+        """The epochs that full training runs of all trials would be, None if that is not known."""
         full = self.max_resource or max((trial.epochs for trial in self.trials), default=0)
         return full * len(self.trials) * (self.history.n_folds or 1) if full else None
 

@@ -1,6 +1,6 @@
 """The live view in a terminal, through rich.
 
-What the training prints meanwhile stays above it; its progress bars become the last lines of the view.
+The training run's output stays above it; its progress bars become the last lines of the view.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TerminalDisplay(Display):
         watch_forks(self)
 
     def _emit(self, line: str) -> None:
-        """Print a line of the training above the view."""
+        """Print a line of the training run above the view."""
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 
     def show(self, view: StudyView, ended: list[TrialRecord]) -> None:
@@ -94,11 +94,11 @@ class TerminalDisplay(Display):
         """Do nothing."""
 
     def after_fork(self) -> None:
-        """Give a forked child its streams back: the view's thread stays with the parent."""
+        """Restore a forked child's streams; the view's thread stays with the parent."""
         self._give_back()
 
     def close(self) -> None:
-        """Leave the last view, and give the streams back."""
+        """Leave the last view, and restore the streams."""
         if not self._screens:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""The dashboard, on a real socket: what it shows, and what any request and any client get."""
+"""The dashboard on a real socket: its page, and its answers to any request and any client."""
 
 import contextlib
 import errno

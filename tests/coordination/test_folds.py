@@ -16,7 +16,7 @@ def new_tuner(storage=None, **arguments):
 
 
 def train_fold(fold, losses, trained=None):
-    """Report losses by epoch; return whether the fold was told to stop."""
+    """Report losses by epoch; return whether the fold must stop."""
     for epoch in range(fold.start_epoch + 1, len(losses) + 1):
         if trained is not None:
             trained.append((fold.number, epoch))

@@ -1,4 +1,4 @@
-"""A trial that is trained by several calls of ``fit``: what callbacks are told of each."""
+"""A trial that several calls of ``fit`` train: the answers to callbacks in each phase."""
 
 import pytest
 from hypothesis import given

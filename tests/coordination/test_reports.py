@@ -1,4 +1,4 @@
-"""What ``trial.report`` takes, and what it says of what it does not take."""
+"""The values that ``trial.report`` accepts, and its errors for others."""
 
 import math
 from decimal import Decimal
@@ -22,7 +22,7 @@ def tuner(storage):
 
 
 class Tensor:
-    """What all frameworks' tensors of one element have in common."""
+    """The common interface of all frameworks' tensors of one element."""
 
     def item(self):
         return 0.25

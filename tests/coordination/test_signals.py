@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: nobody trains on who was told to end, and every trial goes on elsewhere."""
+"""SIGTERM and SIGHUP: a process that receives one stops training, and another one continues its trials."""
 
 import os
 import signal

@@ -230,7 +230,7 @@ def test_each_worker_has_its_share_of_the_cores(run):
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(kill, run, tmp_path):
-    """Their trials are given back, and the next run goes on with them."""
+    """They release their trials, and the next run continues these."""
     body = """
         def long(trial):
             if os.environ.get("AGAIN"):

@@ -151,7 +151,7 @@ def test_ranking_follows_reports_and_ends():
 
 
 def test_numbers_per_trial_are_as_if_computed_anew():
-    """The slow twin: after any changes, what is kept is what all trials give."""
+    """The slow twin: after any changes, the maintained data equal those computed from all trials."""
     from hpo_plugins.history.columns import column
     from hpo_plugins.modeling.observations import Observations, _curve, observe_curves
 

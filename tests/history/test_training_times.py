@@ -1,4 +1,4 @@
-"""What a trial took to start is told from what it trained, from the times of its reports alone."""
+"""The start-up time of a trial is separated from its training time by the times of its reports alone."""
 
 import pytest
 from hypothesis import given

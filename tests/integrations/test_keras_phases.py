@@ -1,4 +1,4 @@
-"""Keras trainings in several calls of ``fit``, in folds, and with state in more places than the model."""
+"""Keras training runs in several calls of ``fit``, in folds, and with state in more places than the model."""
 
 import os
 

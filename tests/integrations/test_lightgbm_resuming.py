@@ -1,4 +1,4 @@
-"""LightGBM: a training that is paused or killed is trained as one that is not, or is refused, or starts over."""
+"""LightGBM: a paused or killed training run ends as an uninterrupted one, is refused, or starts over."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Lightning trainings in several calls of ``fit``, in folds, and with random generators of their own."""
+"""Lightning training runs in several calls of ``fit``, in folds, and with random generators of their own."""
 
 import random
 import warnings
@@ -145,7 +145,7 @@ def test_killed_fine_tuning_equals_one_that_was_not(data, tmp_path, monkeypatch,
 
 
 def test_omitted_ckpt_path_of_a_phase_that_was_over_loses_nothing(data, tmp_path, monkeypatch):
-    """It dies when the second phase begins: the first is over, and its fit is not told of the checkpoint."""
+    """It dies when the second phase begins: the first is over, and its fit does not receive the checkpoint."""
     save_always(monkeypatch)
     epochs, seen = Epochs(die_after=3), []
     tuner = hpo.Tuner(

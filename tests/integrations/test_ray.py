@@ -1,4 +1,4 @@
-"""A real local Ray: where the study ends up, what happens when workers and nodes are lost, and what cannot be done."""
+"""A real local Ray: the place of the study, the loss of workers and nodes, and refused arguments."""
 
 import os
 import signal

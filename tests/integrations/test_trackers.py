@@ -1,4 +1,4 @@
-"""What TensorBoard, MLflow and Weights & Biases show of a search, read back with their own libraries."""
+"""The output of TensorBoard, MLflow and Weights & Biases, read back with their own libraries."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Transformers: a training that is paused or killed is trained as one that is not, and files keep to their owners."""
+"""Transformers: a paused or killed training run ends as an uninterrupted one, and files stay with their owners."""
 
 import copy
 import json
@@ -149,7 +149,7 @@ def test_phases_are_trained_to_their_end_before_the_next_begins(calls, tmp_path)
 
 
 def test_chunks_of_one_trainer_are_trained_to_their_end(tmp_path):
-    """The user's own way to train on: the same Trainer, more epochs, its own checkpoint."""
+    """The user's own way to continue training: the same Trainer, more epochs, its own checkpoint."""
     tuner, counts = tuner_for(pause=True), Counter()
     for trial in tuner:
         out, count = tmp_path / str(trial.number), Count(counts)

@@ -346,7 +346,7 @@ def test_checkpoint_of_another_model_is_an_error(matrices, data):
 
 
 def test_bayesian_search_pauses_and_repeats_no_round(matrices, tmp_path):
-    """The whole way, with nothing in the training but the callback: each curve is the uninterrupted training's."""
+    """The whole way, with nothing in the training run but the callback: each curve is the uninterrupted training's."""
     tuner = hpo.Tuner(
         {"eta": hpo.Continuous(1e-2, 1.0, scale="log"), "max_depth": hpo.Integer(1, 6)},
         hpo.Minimize("validation-logloss"),

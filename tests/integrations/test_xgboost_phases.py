@@ -1,4 +1,4 @@
-"""XGBoost trainings in several calls, in folds, with schedules, and inside scikit-learn."""
+"""XGBoost training runs in several calls, in folds, with schedules, and inside scikit-learn."""
 
 import contextlib
 import shutil

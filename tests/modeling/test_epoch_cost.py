@@ -1,4 +1,4 @@
-"""What epochs cost: measured where they take long enough to tell, predicted for what was not tried."""
+"""The cost of epochs: measured if they take long enough, predicted for untried configurations."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_costs_of_new_configurations_are_predicted():
     ids=["bayesian", "hyperband"],
 )
 def test_slow_epochs_are_avoided_when_seconds_count(strategy):
-    """Two kinds of trainings, equally good, one ten times slower: most epochs go to the fast one."""
+    """Two kinds of training runs, equally good, one ten times slower: most epochs go to the fast one."""
 
     def slow_epochs(cost, seed):
         clock = [0.0]

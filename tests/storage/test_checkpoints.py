@@ -21,7 +21,7 @@ EPOCHS = 9
 
 
 class Walk:
-    """A training whose next epoch depends on everything before: a random walk, and its generator."""
+    """A training run whose next epoch depends on everything before: a random walk, and its generator."""
 
     def __init__(self, seed):
         self.generator = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def files(folder):
 
 @pytest.fixture
 def no_wait(monkeypatch):
-    """A running training may be saved after every epoch."""
+    """A running training run may be saved after every epoch."""
     save_always(monkeypatch)
 
 

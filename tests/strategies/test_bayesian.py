@@ -1,4 +1,4 @@
-"""The laws of Bayesian search: what it finds, what it stops, what it says, and that nothing makes it stumble."""
+"""The laws of Bayesian search: its results, stops, messages and robustness."""
 
 import math
 
@@ -88,7 +88,7 @@ def test_all_trials_failing_ends_no_search(strategy):
 
 
 def test_failures_are_avoided():
-    """Half of the space diverges: the search learns it, and goes where trainings end well."""
+    """Half of the space diverges: the search learns it, and goes where training runs end well."""
     tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), max_trials=30, seed=0)
     for trial in tuner:
         trial.report(1, {"loss": math.nan if trial["x"] > 0.5 else bowl(trial.params)})
@@ -149,7 +149,7 @@ def test_running_trials_repel_new_ones():
 
 
 def test_running_trials_count_by_what_they_have_shown():
-    """Epochs of a training that still runs change what comes next."""
+    """Epochs of a training run that still runs change what comes next."""
 
     def next_after(losses):
         tuner = hpo.Tuner(TWO, LOSS, strategy=hpo.Bayesian(), seed=0)
@@ -217,7 +217,7 @@ def test_paused_trainings_resume_where_they_stopped():
 
 
 def paused_at_three_epochs(trials):
-    """Return the history of random trainings, whose losses fall by 1 / epoch."""
+    """Return the history of random training runs, whose losses fall by 1 / epoch."""
     history, draw = History(Space(TWO), LOSS), np.random.default_rng(0).random
     for number in range(trials):
         params = history.space.decode(draw(len(TWO)))

@@ -198,7 +198,7 @@ def test_pause_promotes_the_best_and_trains_no_epoch_twice(storage):
 
 
 def test_last_paused_trial_is_promoted_to_the_end():
-    """Too few for a third to be one: the search still ends with a full training."""
+    """Too few for a third to be one: the search still ends with a full training run."""
     strategy = hpo.Hyperband(min_resource=2, max_resource=3, pause=True)
     assert [strategy.bracket(number) for number in range(6)] == [0, 0, 0, 1, 1, 0]
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=1)

@@ -1,4 +1,4 @@
-"""Strategies of other packages: a study that was searched by one is read by whoever has the package installed."""
+"""Strategies of other packages: any process with the package installed reads a study that one has searched."""
 
 import os
 import subprocess

@@ -3,9 +3,9 @@
 Usage: python tests/stress/soak.py [--processes 8] [--trials 500] [--epochs 20] [--kill-every 1.0] [--pause]
 
 Several processes work on one study. At regular intervals, a random one that has trained is killed with SIGKILL and
-replaced. A training is a chain: each epoch's value is computed from the state after the epoch before, so a curve shows
-whether a training was resumed from the right state. Each process logs what it did and what was acknowledged before
-its next step; at the end, the logs are compared with the study:
+replaced. A training run is a chain: each epoch's value is computed from the state after the epoch before, so a curve
+shows whether a training run was resumed from the right state. Each process logs what it did and what was acknowledged
+before its next step; at the end, the logs are compared with the study:
 
 * exactly the given number of trials, each number once, all in final states and none FAILED;
 * every acknowledged report is in the study;
@@ -50,7 +50,7 @@ def value_of(state: str) -> float:
 
 
 def whole_curve(number: int, epochs: int) -> dict[int, float]:
-    """Return the curve of a training that was never interrupted."""
+    """Return the curve of a training run that was never interrupted."""
     state, curve = str(number), {}
     for epoch in range(1, epochs + 1):
         state = step(state)

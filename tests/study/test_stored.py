@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 DEFINITIONS = Path(__file__).with_name("definitions.jsonl").read_text(encoding="utf-8").splitlines()
-"""What format 7 stores, written by the code before this one."""
+"""A study of format 7, written by earlier code."""
 STRATEGIES = [
     hpo.Hyperband(max_resource=81, pause=True),
     hpo.Random(),

@@ -1,4 +1,4 @@
-"""Earlier studies as part of a new one: what is seen of them, and the rules they must keep."""
+"""Earlier studies as part of a new one: their visible trials, and the rules of compatibility."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_losses_follow_the_objective():
 
 
 def test_parents_are_as_they_were_when_the_study_was_made(tmp_path):
-    """The parent goes on, and then is gone: the study and its restarts see what its first run saw."""
+    """The parent continues, and is then deleted; the study and its restarts still see the first run's copy."""
     parent = searched(storage=tmp_path / "parent.db", trials=3)
     first = child([parent], storage=tmp_path / "child.db")
     before = [list(trial.point) for trial in seen(first)[0].trials]

@@ -1,4 +1,4 @@
-"""Callbacks of the tuner: each trial that has ended is passed on once, whoever trained it, and whatever goes wrong."""
+"""Callbacks of the tuner: each ended trial is passed on once, for any worker and after any error."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Studies as things: ``hpo.studies(storage)``, copying, renaming and deleting."""
+"""Studies as objects: ``hpo.studies(storage)``, copying, renaming and deleting."""
 
 import sqlite3
 from pathlib import Path

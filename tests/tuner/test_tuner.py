@@ -190,7 +190,7 @@ def test_summary_tells_what_was_found_and_what_it_cost(space, train, caplog):
 
 
 def test_lost_storage_costs_no_training_and_no_report(tmp_path, caplog):
-    """The disk says no for a while: the training goes on, and what it reported is written when it can be."""
+    """The disk refuses writes for a while: the training run continues, and its reports are written later."""
     tuner = hpo.Tuner(X, LOSS, strategy=hpo.Random(), max_trials=2, storage=tmp_path / "a.db")
     trial = tuner.ask()
     trial.report(1, {"loss": 3.0})
@@ -262,7 +262,7 @@ def test_decision_that_cannot_be_written_is_kept(loss, tmp_path, caplog):
 
 
 class Thawing(hpo.Random):
-    """Pauses at epoch 2 and goes on with the better of two: the coordinator's part in pausing."""
+    """Pauses at epoch 2 and continues the better of two: the coordinator's part in pausing."""
 
     def on_report(self, history, number, epoch):
         from hpo_plugins.strategies import Decision

@@ -86,7 +86,7 @@ def test_lead_is_compared_with_the_noise_of_the_curve(demo):
 
 
 def led(values, epochs=1):
-    """What is said of trials with these values."""
+    """Return the insights for trials with these values."""
     tuner = hpo.Tuner(X, hpo.Maximize("accuracy"), max_trials=len(values), seed=0)
     for trial, value in zip(tuner, values, strict=False):
         for epoch in range(1, epochs + 1):

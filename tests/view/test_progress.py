@@ -1,4 +1,4 @@
-"""What is shown while a search runs: in a pseudo-terminal, in a pipe, and beside the training's own output."""
+"""The progress of a running search: in a pseudo-terminal, in a pipe, and beside the training run's own output."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""The live view where people work: beside Keras' and Lightning's own bars in tmux, and in a notebook."""
+"""The live view in real surroundings: beside Keras' and Lightning's own bars in tmux, and in a notebook."""
 
 import os
 import re

@@ -65,7 +65,7 @@ def versions() -> dict[str, str]:
 
 
 class _FiniteTrial:
-    """A trial that is told the worst value of its search where a training diverges."""
+    """A trial that reports the worst value of its search when a training run diverges."""
 
     def __init__(self, trial: Trial, seen: list[float]) -> None:
         self._trial, self._seen = trial, seen
@@ -92,7 +92,7 @@ def _without_nan(search: Searcher) -> Searcher:
 
 
 def multi_fidelity_methods() -> dict[str, Searcher]:
-    """Return the searches that may judge a training after each epoch."""
+    """Return the searches that may judge a training run after each epoch."""
     return {name: _without_nan(search) for adapter in _adapters() for name, search in adapter.MULTI_FIDELITY.items()}
 
 

@@ -1,4 +1,4 @@
-"""Optuna: TPE, with its Hyperband where trainings report epochs, and the Gaussian process."""
+"""Optuna: TPE, with its Hyperband where training runs report epochs, and the Gaussian process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Trial:
         self._best, self._pruned = -math.inf, False
 
     def report(self, epoch: int, value: float) -> bool:
-        """Report, and return whether it is to be pruned."""
+        """Report, and return whether to prune the trial."""
         self._best = max(self._best, value)
         self._trial.report(value, epoch)
         self._pruned = self._trial.should_prune()

@@ -24,7 +24,7 @@ def _never_called(config: Any, seed: int = 0, budget: float = 0) -> float:  # no
 
 
 class Search:
-    """A facade that is asked and told."""
+    """A facade with an ask-and-tell interface."""
 
     def __init__(self, facade: type[AbstractFacade], space: Any, seed: int, **scenario: Any) -> None:
         """Describe the space and the scenario."""
@@ -53,7 +53,7 @@ class Search:
 
 
 class Trial:
-    """A configuration with a budget of epochs: it goes on from where an earlier budget ended."""
+    """A configuration with a budget of epochs: it continues where an earlier budget ended."""
 
     def __init__(self, search: Search, info: TrialInfo, seen: list[float]) -> None:
         """Wrap it; ``seen`` is what the configuration reported so far."""

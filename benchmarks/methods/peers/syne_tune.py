@@ -1,7 +1,7 @@
 """Syne Tune up to 0.13, the last with its own Gaussian processes: ASHA, MOBSTER, Hyper-Tune, and Bayesian optimisation.
 
 Its schedulers are driven as its tuner drives them. They come in two types: ``stopping``, the default, and
-``promotion``, which pauses every training at every rung.
+``promotion``, which pauses every training run at every rung.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the figures of a study show, as plain columns: ``static`` and ``interactive`` draw the same ones.
+"""The data of a study's figures as plain columns, which ``static`` and ``interactive`` draw.
 
 To add a figure: add a class here, which ``KINDS`` finds, and a method named like its ``kind`` in ``Plots`` and in
 ``InteractivePlots``.
@@ -278,7 +278,7 @@ class Slice(Figure):
 
 @dataclass(frozen=True)
 class Contour(Figure):
-    """What the surrogate expects over two parameters, the others being the best trial's.
+    """The surrogate's prediction over two parameters; the others are the best trial's.
 
     Attributes:
         first: The parameter of the horizontal axis.
@@ -345,7 +345,7 @@ class Contour(Figure):
 
 @dataclass(frozen=True)
 class Timeline(Figure):
-    """Who trained what, and when; a trial that was resumed is on the row of the worker that trained it last.
+    """Which worker trained which trial, and when; a resumed trial is on the row of its last worker.
 
     Attributes:
         workers: The label of each row.
@@ -393,7 +393,7 @@ class Timeline(Figure):
 
 @dataclass(frozen=True)
 class Rungs(Figure):
-    """How many trials reach each epoch of comparison and the last epoch, and how well the order there predicts the end.
+    """Number of trials at each epoch of comparison and the last epoch, and how well the ranks predict the end.
 
     Attributes:
         epochs: The epochs.

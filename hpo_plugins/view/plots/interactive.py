@@ -55,7 +55,7 @@ class InteractivePlots:
         return _scale(figure, is_log=found.is_log)
 
     def curves(self) -> Any:
-        """Return the learning curves by what became of their trials, with the epochs at which they are compared."""
+        """Return the learning curves by their trials' states, with the epochs at which they are compared."""
         found = data.Curves.of(self._view, self._max_points)
         figure = self._new(data.Curves, found, "epoch", self._metric)
         if found is None:
@@ -117,7 +117,7 @@ class InteractivePlots:
         return figure.update_layout(annotations=marks)
 
     def importance(self) -> Any:
-        """Return how much each parameter matters, and how sure that is."""
+        """Return the importance of each parameter, with its uncertainty."""
         found = data.ImportanceBars.of(self._view)
         figure = self._new(data.ImportanceBars, found, data.ImportanceBars.label, "")
         if found is None:
@@ -153,7 +153,7 @@ class InteractivePlots:
         return _scale(figure, is_log=found.is_log)
 
     def contour(self, first: str | None = None, second: str | None = None) -> Any:
-        """Return what the surrogate expects over two parameters, by default the two most important ones.
+        """Return the surrogate's prediction over two parameters, by default the two most important ones.
 
         Args:
             first: One parameter.
@@ -179,7 +179,7 @@ class InteractivePlots:
         return figure.update_layout(showlegend=False)
 
     def timeline(self) -> Any:
-        """Return who trained what, and when."""
+        """Return a timeline of the workers and their trials."""
         found = data.Timeline.of(self._view)
         figure = self._new(data.Timeline, found, data.Timeline.label, "")
         if found is None:
@@ -197,7 +197,7 @@ class InteractivePlots:
         return figure.update_layout(barmode="overlay", bargap=0.25)
 
     def rungs(self) -> Any:
-        """Return how many trials reach each epoch of comparison, and how well the order there predicts the end."""
+        """Return the number of trials at each epoch of comparison, and how well the ranks predict the end."""
         found = data.Rungs.of(self._view)
         figure = self._new(data.Rungs, found, "epoch", "trials")
         if found is None:
@@ -251,7 +251,7 @@ class InteractivePlots:
             trials: The trials.
             x: Their horizontal places.
             y: Their vertical places.
-            one_trace: Whether they are one trace; else there is one per state, for a legend.
+            one_trace: Whether they are one trace; otherwise each state has one, for a legend.
             visible: Whether they are seen at first.
         """
         rows = list(zip(trials, x, y, strict=True))

@@ -63,7 +63,7 @@ class Plots:
             return drawn
 
     def curves(self) -> Any:
-        """Return the learning curves by what became of their trials, with the epochs at which they are compared."""
+        """Return the learning curves by their trials' states, with the epochs at which they are compared."""
         found = data.Curves.of(self._view)
         if found is None:
             return _nothing(data.Curves)
@@ -116,7 +116,7 @@ class Plots:
             return drawn
 
     def importance(self) -> Any:
-        """Return how much each parameter matters, and how sure that is."""
+        """Return the importance of each parameter, with its uncertainty."""
         found = data.ImportanceBars.of(self._view)
         if found is None:
             return _nothing(data.ImportanceBars, height=0.6)
@@ -154,7 +154,7 @@ class Plots:
             return drawn
 
     def contour(self, first: str | None = None, second: str | None = None) -> Any:
-        """Return what the surrogate expects over two parameters, by default the two most important ones.
+        """Return the surrogate's prediction over two parameters, by default the two most important ones.
 
         Args:
             first: One parameter.
@@ -181,7 +181,7 @@ class Plots:
             return drawn
 
     def timeline(self) -> Any:
-        """Return who trained what, and when."""
+        """Return a timeline of the workers and their trials."""
         found = data.Timeline.of(self._view)
         if found is None:
             return _nothing(data.Timeline, height=0.7)
@@ -197,7 +197,7 @@ class Plots:
             return drawn
 
     def rungs(self) -> Any:
-        """Return how many trials reach each epoch of comparison, and how well the order there predicts the end."""
+        """Return the number of trials at each epoch of comparison, and how well the ranks predict the end."""
         found = data.Rungs.of(self._view)
         if found is None:
             return _nothing(data.Rungs)
