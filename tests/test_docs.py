@@ -26,7 +26,16 @@ def snippets(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if snippets(p)], ids=lambda p: f"{p.parent.name}/{p.stem}")
+def snippet_pages():
+    """Pages with snippets; those that need other tuners or train at length are the second command's."""
+    long = {"ray_tune", "keras_tuner", "optuna", "transformers", "lightning"}
+    for page in PAGES:
+        if snippets(page):
+            marks = [pytest.mark.full] if page.stem in long else []
+            yield pytest.param(page, marks=marks, id=f"{page.parent.name}/{page.stem}")
+
+
+@pytest.mark.parametrize("page", snippet_pages())
 def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
     script = tmp_path / "snippets.py"
     script.write_text("\n".join(snippets(page)), encoding="utf-8")
@@ -101,6 +110,7 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
 
+@pytest.mark.full
 def test_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("sphinx_click")

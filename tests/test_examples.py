@@ -24,7 +24,13 @@ def run(arguments, folder):
     )
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+LONG = {"keras_fine_tuning", "keras_folds", "lightning_digits", "transformers_text", "trackers"}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=[pytest.mark.full] * (path.stem in LONG), id=path.stem) for path in EXAMPLES],
+)
 def test_example_runs_to_its_summary(example, tmp_path):
     for prefix, module in NEEDS.items():
         if example.stem.startswith(prefix):

@@ -50,6 +50,7 @@ def train(trial):
             break
 
 
+@pytest.mark.full
 def test_study_is_in_the_drivers_storage_and_checkpoints_too(storage):
     tuner = tuner_for(storage)
     tuner.run(train, workers=RayWorkers(2))
@@ -79,6 +80,7 @@ def test_killed_worker_is_replaced_and_its_trial_resumed(tmp_path):
     ]
 
 
+@pytest.mark.full
 def test_tasks_of_a_lost_node_continue_elsewhere(cluster, tmp_path):
     nodes = [cluster.add_node(num_cpus=1, resources={"far": 1}) for _ in range(2)]
     cluster.wait_for_nodes()
@@ -109,6 +111,7 @@ def test_tasks_of_a_lost_node_continue_elsewhere(cluster, tmp_path):
     ]
 
 
+@pytest.mark.full
 def test_checkpoints_that_are_folders_travel(tmp_path):
     def folders(trial):
         state = "0"

@@ -148,6 +148,7 @@ def test_phases_are_trained_to_their_end_before_the_next_begins(calls, tmp_path)
     check_phases(tuner, counts, calls)
 
 
+@pytest.mark.full
 def test_chunks_of_one_trainer_are_trained_to_their_end(tmp_path):
     """The user's own way to continue training: the same Trainer, more epochs, its own checkpoint."""
     tuner, counts = tuner_for(pause=True), Counter()
@@ -261,6 +262,7 @@ def test_own_output_dirs_are_not_warned_of(tmp_path, caplog):
     assert "output_dir" not in caplog.text
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", [{"save_strategy": "best"}, {"save_only_model": True, "save_strategy": "epoch"}])
 def test_users_own_way_to_save_changes_nothing(arguments, tmp_path):
     arguments = {"metric_for_best_model": "eval_loss", **arguments}
@@ -315,7 +317,7 @@ def test_each_of_two_stateful_callbacks_counts_on(tmp_path, monkeypatch):
     assert [tally.count for tally in again] == [9, 109]
 
 
-@pytest.mark.parametrize("patience", [2, 8])
+@pytest.mark.parametrize("patience", [2, pytest.param(8, marks=pytest.mark.full)])
 def test_early_stopping_at_the_epoch_of_a_pause_completes_the_trial(patience, tmp_path):
     tuner = tuner_for(pause=True)  # 1 + patience are rungs
     for trial in tuner:
@@ -358,7 +360,9 @@ class Finding(transformers.Trainer):
         return super().training_step(*args, **kwargs)
 
 
-@pytest.mark.parametrize("fails_at", [0, 2, 9])
+@pytest.mark.parametrize(
+    "fails_at", [pytest.param(0, marks=pytest.mark.full), 2, pytest.param(9, marks=pytest.mark.full)]
+)
 def test_auto_find_batch_size_begins_one_phase_again(fails_at, tmp_path, caplog):
     kind = type("Kind", (Finding,), {"fails_at": fails_at})
     tuner = tuner_for(n=1)
@@ -554,6 +558,7 @@ def test_adapters_of_peft_are_loaded_and_resumed(tmp_path, monkeypatch):
         load_model(best, adapted(rank=3))
 
 
+@pytest.mark.full
 def test_compiled_model_is_loaded_into_a_plain_one(tmp_path):
     columns = {"remove_unused_columns": False, "label_names": ["labels"]}
     best = saved(tmp_path, lambda: torch.compile(bert(), backend="eager"), **columns, **TEXTS)
@@ -644,7 +649,9 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    "name", [name if name == "torch generator" else pytest.param(name, marks=pytest.mark.full) for name in DATA]
+)
 def test_data_with_a_state_of_its_own_goes_on(name, tmp_path, caplog):
     tuner = tuner_for(pause=True)
     for trial in tuner:
@@ -656,6 +663,7 @@ def test_data_with_a_state_of_its_own_goes_on(name, tmp_path, caplog):
     assert "cannot restore" not in caplog.text
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["torch generator", "numpy generator", "epochs", "own sampler", "shuffling loader"])
 def test_data_with_a_state_of_its_own_goes_on_within_an_epoch(name, tmp_path, monkeypatch, caplog):
     steps = {"eval_strategy": "steps", "eval_steps": 3}

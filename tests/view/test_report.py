@@ -99,6 +99,7 @@ def test_every_study_has_a_report(edge, tmp_path):
     assert "{{" not in text.partition("<script type")[0]
 
 
+@pytest.mark.full
 def test_large_study_is_small(tmp_path):
     """5,000 trials of 50 epochs: what a browser has to read is bounded."""
     tuner = hpo.Tuner(
