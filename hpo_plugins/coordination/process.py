@@ -174,9 +174,12 @@ def end_if_told() -> bool:
     return True
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     if _end.number is None:
         _end.number = number
+        if _has_main_ended(frame):  # no code of the main thread is left to unwind: Python waits for other threads
+            atexit.register(_exit_late)
+            return
         _watch_dropped()
     elif _end.number != number:  # a service manager may send both
         return
@@ -189,6 +192,22 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
         signal.raise_signal(number)
     _end.is_dropped = False
     raise Terminated(128 + number)
+
+
+def _has_main_ended(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "_shutdown" and frame.f_globals.get("__name__") == "threading":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _exit_late() -> None:
+    """Exit with the signal's code: without an exception in the main thread, Python would exit with 0."""
+    _release_all(os.getpid())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + (_end.number or 0))
 
 
 def _watch_dropped() -> None:

@@ -116,6 +116,49 @@ def test_trainings_in_threads_stop_at_their_next_report(storage, name, tmp_path)
         assert tuner.ask().number == 0
 
 
+UNJOINED = """
+import signal, sys, threading, hpo_plugins as hpo
+
+tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=9, storage=sys.argv[1] or None, seed=0)
+
+def work():
+    threading.main_thread().join()  # the script is over, and Python waits for this thread
+    while (trial := tuner.ask()) is not None:
+        trial.report(1, {"loss": 1.0})
+        signal.raise_signal(signal.SIGTERM)
+        while not trial.report(2, {"loss": 1.0}):
+            pass
+        trial.end()
+
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+def test_threads_that_outlive_the_script_stop_at_their_next_report(storage, tmp_path):
+    path = tmp_path / "a.db" if storage == "sqlite" else ""
+    ended = run(UNJOINED, path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
+    if path:
+        (trial,) = history_of(hpo.Tuner.load(path))
+        assert (trial.state.value, trial.row.lease_until) == ("running", None)
+
+
+def test_second_signal_ends_the_process_at_once():
+    script = """
+import signal, hpo_plugins as hpo
+tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=1, seed=0)
+try:
+    signal.raise_signal(signal.SIGTERM)
+except SystemExit:
+    print("told", flush=True)
+    signal.raise_signal(signal.SIGTERM)
+print("trained on")
+"""
+    ended = run(script)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "told\n")
+
+
 WORKERS = """
 import os, signal, sys, hpo_plugins as hpo
 
