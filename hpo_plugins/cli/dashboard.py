@@ -122,7 +122,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._reading[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread can be started
+        except RuntimeError:  # no thread can be started; after Ctrl-C, a thread that has started frees itself
             self._reading.pop(request, None)
             self._free.release()
             raise
