@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_plugins.integrations._shared import (
+    begins_elsewhere,
     best_rounds_of,
     caller_arguments,
     damaged,
@@ -35,7 +36,7 @@ from hpo_plugins.integrations._shared import (
     not_of_the_best,
 )
 
-from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound, MissingDependency
+from hpo_plugins.errors import InvalidArgument, MetricNotFound, MissingDependency
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.trial import Phase, TrainingHandle
 
@@ -172,10 +173,8 @@ class TrialCallback:
         """Return a phase from the first round, if the training run need not continue its checkpoint."""
         trial, phase = self._trial, self._phase
         if trial.plugin.can_pause or given or phase.number:
-            raise CheckpointError(
-                f"Trial {trial.trial_number} resumes after round {phase.start}, but this training begins after round "
-                f"{given}. Pass init_model=trial.resume_from to train or fit; it is None for a new trial."
-            )
+            how = "Pass init_model=trial.resume_from to train or fit; it is None for a new trial."
+            raise begins_elsewhere(trial.trial_number, phase.start, given, how, "round")
         trial.plugin.start_over()
         self._phase = trial.plugin.begin_phase(0, continues=True)
         return self._phase

@@ -25,9 +25,16 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from hpo_plugins.integrations._shared import ask_rank_zero, caller_arguments, calling_object, handle_of, hint_of_order
+from hpo_plugins.integrations._shared import (
+    ask_rank_zero,
+    begins_elsewhere,
+    caller_arguments,
+    calling_object,
+    handle_of,
+    hint_of_order,
+)
 
-from hpo_plugins.errors import CheckpointError, InvalidArgument, MetricNotFound, MissingDependency
+from hpo_plugins.errors import CheckpointError, MetricNotFound, MissingDependency
 from hpo_plugins.trial import Fold, Phase, TrainingHandle
 
 try:
@@ -40,6 +47,8 @@ from hpo_plugins.integrations import _transformers_state as checkpoints
 from hpo_plugins.integrations._transformers_weights import load_model
 
 __all__ = ["TrialCallback", "load_model"]
+
+_REMEDY = "Pass resume_from_checkpoint=trial.resume_from to train(); it is None for a new trial."
 
 _ENDED = "train_runtime"
 """Is logged when the training run has ended only."""
@@ -104,17 +113,10 @@ class TrialCallback(transformers.TrainerCallback):
             self._train_nothing(control, given)
         elif phase.restores and not resumes:
             if trial.plugin.can_pause or given or phase.number:
-                raise CheckpointError(
-                    f"Trial {trial.trial_number} resumes after epoch or step {phase.start}, but this training begins "
-                    f"after {phase.begin + given}. Pass resume_from_checkpoint=trial.resume_from to train(); it is "
-                    "None for a new trial."
-                )
+                raise begins_elsewhere(trial.trial_number, phase.start, phase.begin + given, _REMEDY, "epoch or step")
             self._phase = self._begin_phase(args, kwargs["model"], starts_over=True)
         elif phase.number == 0 and given and not phase.restores:
-            raise InvalidArgument(
-                f"Trial {trial.trial_number} is new, but its training resumes after {given} epochs or steps of another "
-                "one's checkpoint. Pass resume_from_checkpoint=trial.resume_from to train()."
-            )
+            raise begins_elsewhere(trial.trial_number, 0, given, _REMEDY, "epoch or step")
         self._data = training_data.DataProgress(trainer)
         if resumes:
             self._restore(control, given)
