@@ -35,7 +35,7 @@ def snippet_pages():
             yield pytest.param(page, marks=marks, id=f"{page.parent.name}/{page.stem}")
 
 
-@pytest.mark.parametrize("page", snippet_pages())
+@pytest.mark.parametrize("page", list(snippet_pages()))
 def test_snippets_of_a_page_run_from_top_to_bottom(page, tmp_path):
     script = tmp_path / "snippets.py"
     script.write_text("\n".join(snippets(page)), encoding="utf-8")

@@ -81,7 +81,7 @@ def test_sigterm_ends_a_search_in_memory():
 
 
 THREADS = """
-import signal, sys, threading, hpo_plugins as hpo
+import os, signal, sys, threading, hpo_plugins as hpo
 from concurrent.futures import ThreadPoolExecutor
 
 tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=9, storage=sys.argv[1] or None, seed=0)
@@ -117,7 +117,7 @@ def test_trainings_in_threads_stop_at_their_next_report(storage, name, tmp_path)
 
 
 UNJOINED = """
-import signal, sys, threading, hpo_plugins as hpo
+import os, signal, sys, threading, hpo_plugins as hpo
 
 tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=9, storage=sys.argv[1] or None, seed=0)
 
@@ -125,7 +125,7 @@ def work():
     threading.main_thread().join()  # the script is over, and Python waits for this thread
     while (trial := tuner.ask()) is not None:
         trial.report(1, {"loss": 1.0})
-        signal.raise_signal(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # to the process, whose main thread handles it
         while not trial.report(2, {"loss": 1.0}):
             pass
         trial.end()
