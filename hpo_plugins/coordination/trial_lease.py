@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.coordination.completion import SilenceGuard, final_decision, finish
+from hpo_plugins.coordination.process import is_terminating
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_folds import TrialFolds
@@ -105,7 +106,8 @@ class TrialLease(Attempt):
 
     def fail(self, error: BaseException | str) -> bool:
         """End the trial with an error, or release it if the error is retried; return whether it was released."""
-        if isinstance(error, CheckpointError | WorkerError):
+        is_terminated = is_terminating() and isinstance(error, Exception)  # raised by what the signal interrupted
+        if is_terminated or isinstance(error, CheckpointError | WorkerError):
             self.release()
             return False
         terms = self.session.terms

@@ -80,6 +80,28 @@ def test_sigterm_ends_a_search_in_memory():
     assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
 
 
+REPLACED = """
+import os, signal, sys, hpo_plugins as hpo
+tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=3, storage=sys.argv[1], seed=0)
+for trial in tuner:
+    trial.report(1, {"loss": 1.0})
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            pass
+    except SystemExit:
+        raise RuntimeError("the data were closed")  # as a library does that is interrupted between two steps
+"""
+
+
+def test_error_that_a_library_raises_instead_of_the_exit_fails_no_trial(tmp_path):
+    ended = run(REPLACED, tmp_path / "a.db")
+    assert "the data were closed" in ended.stderr
+    tuner = hpo.Tuner.load(tmp_path / "a.db")
+    assert [trial.state.value for trial in tuner.trials] == ["running"]
+    assert history_of(tuner)[0].row.lease_until is None
+
+
 THREADS = """
 import os, signal, sys, threading, hpo_plugins as hpo
 from concurrent.futures import ThreadPoolExecutor
