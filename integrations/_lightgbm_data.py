@@ -42,8 +42,10 @@ class TrainingData:
         self._n_classes = int(value_of(params, "num_class", "num_classes") or 1)
         self.why_not_resumed = _why_not_resumed(datasets[0], {**(datasets[0].params or {}), **params})
         for data in datasets:
-            if data._handle is None or data._predictor is None or data not in _given:  # noqa: SLF001
-                _given[data] = None if _is_replaced(data) else _init_score(data)
+            if _is_replaced(data):
+                _given.setdefault(data, None)
+            else:
+                _given[data] = _init_score(data)
             _watch(data)
 
     def continue_from(self, path: str, model: Any, number: int) -> None:
@@ -116,7 +118,7 @@ def is_on(value: Any) -> bool:
 
 
 def _why_not_resumed(data: Any, params: Mapping[str, Any]) -> str | None:
-    parent = data.reference if data.used_indices is not None else None
+    parent = _parent(data)
     if boosting_of(params) in ("rf", "random_forest"):
         return "LightGBM cannot continue a random forest (boosting='rf')"
     if is_on(value_of(params, "linear_tree", "linear_trees")):
@@ -135,8 +137,13 @@ def _why_not_resumed(data: Any, params: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _parent(data: Any) -> Any:
+    """Return the Dataset that a Dataset is a subset of, None if it is none."""
+    return data.reference if data.used_indices is not None else None
+
+
 def _is_freed(data: Any) -> bool:
-    parent = data.reference if data.used_indices is not None else None
+    parent = _parent(data)
     return data._handle is not None and data.data is None and (parent is None or parent.data is None)  # noqa: SLF001
 
 
@@ -149,8 +156,8 @@ def _init_score(data: Any) -> Any:
     """Return the scores that a Dataset begins with."""
     if data._handle is not None:  # noqa: SLF001
         return data.get_field("init_score")
-    if data.used_indices is not None:
-        scores = data.reference.construct().get_field("init_score")
+    if (parent := _parent(data)) is not None:
+        scores = parent.construct().get_field("init_score")
         return None if scores is None else scores[np.asarray(data.used_indices)]
     return data.init_score
 

@@ -14,7 +14,7 @@ from typing import Any
 from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.coordination.attempt import Attempt, AttemptBase
 from hpo_plugins.coordination.phases import Phase, Phases
-from hpo_plugins.coordination.process import end_if_told, is_terminating
+from hpo_plugins.coordination.process import end_if_told
 from hpo_plugins.coordination.saver import Saver
 from hpo_plugins.errors import InvalidArgument, InvalidReport, MetricNotFound
 from hpo_plugins.records import MAX_EPOCH, Progress, plain_metrics
@@ -216,7 +216,7 @@ class Training:
             now = session.clock()
             lease.journal.report(self.fold, number, value, values, now - self._training_since)
             self._training_since += session.clock() - now  # writing and judging are not training
-            if is_terminating() and end_if_told():
+            if end_if_told():
                 lease.journal.interrupt()
             stops = self.must_stop
             if stops and self.stopped_at is None:
