@@ -11,7 +11,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
 
 from hpo_plugins.integrations.keras import TrialCallback  # noqa: E402
-from support import save_always  # noqa: E402
+from support import EpochCounts, save_always  # noqa: E402
 
 import hpo_plugins as hpo  # noqa: E402
 
@@ -319,24 +319,12 @@ def test_what_tensorflow_cannot_restore_is_said_at_once(data, caplog):
     assert caplog.text.count("shuffles its data anew") == 1
 
 
-class Counting(keras.callbacks.Callback):
-    """What was really trained, by trial, fold and fit; dies after some epochs of all."""
-
-    def __init__(self, die_after=None):
-        super().__init__()
-        self.trained, self.die_after = {}, die_after
-
-    def of(self, *key):
-        self.key = key
-        return self
-
+class Counting(EpochCounts, keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
-        if self.die_after is not None and sum(self.trained.values()) == self.die_after:
-            self.die_after = None
-            raise KeyboardInterrupt
+        self.count_begin(KeyboardInterrupt)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.trained[self.key] = self.trained.get(self.key, 0) + 1
+        self.count_end()
 
 
 @pytest.mark.parametrize("folded", [False, True])

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
-from support import save_always
+from support import EpochCounts, save_always
 
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
@@ -301,23 +301,12 @@ def test_module_that_keeps_its_trial_is_restored(data, folded, tmp_path):
     assert loaded.hparams.trial.params == trial.params
 
 
-class Counting(pl.Callback):
-    """What was really trained, by trial, fold and fit; dies after some epochs of all."""
-
-    def __init__(self, die_after=None):
-        self.trained, self.die_after = {}, die_after
-
-    def of(self, *key):
-        self.key = key
-        return self
-
+class Counting(EpochCounts, pl.Callback):
     def on_train_epoch_start(self, trainer, module):
-        if self.die_after is not None and sum(self.trained.values()) == self.die_after:
-            self.die_after = None
-            raise RuntimeError("dies")
+        self.count_begin(RuntimeError("dies"))
 
     def on_train_epoch_end(self, trainer, module):
-        self.trained[self.key] = self.trained.get(self.key, 0) + 1
+        self.count_end()
 
 
 @pytest.mark.parametrize("folded", [False, True])
