@@ -47,6 +47,7 @@ class Problem(NamedTuple):
         best: The best score known, which has regret 0.
         median: The median score of random configurations, which has regret 1.
         training_seconds: The mean duration of full training runs of random configurations.
+        worst: The largest regret that counts.
     """
 
     space: Mapping[str, Parameter]
@@ -55,10 +56,11 @@ class Problem(NamedTuple):
     best: float
     median: float
     training_seconds: float
+    worst: float = 2.0
 
     def regret(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the normalised regret, at most 2."""
-        return np.minimum((self.best - score) / (self.best - self.median), 2.0)
+        """Return the normalised regret, at most ``worst``."""
+        return np.minimum((self.best - score) / (self.best - self.median), self.worst)
 
 
 class Trial(Protocol):
