@@ -126,7 +126,8 @@ class Bayesian(Strategy):
             return Start(untried_draw(history, seed)) if may_start else None
         if choice.training.number is not None:
             return Resume(choice.training.number)
-        return Start(history.space.decode(choice.training.point))
+        draw = modeling.suggestion.draw_in_turn(history, seed, modeling.suggestion.N_INITIAL_CURVES)
+        return Start(history.space.decode(choice.training.point) if draw is None else draw)
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the training run's next epochs with everything else that could be trained."""

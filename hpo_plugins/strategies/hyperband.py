@@ -119,10 +119,13 @@ class Hyperband(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the surrogate's choice, or the random search's draw."""
+        """Return a random draw, or the surrogate's choice if it is the turn of one."""
         if self.search == "random":
             return untried_draw(history, seed)
         n_initial = self._n_initial(history.max_trials)
+        draw = modeling.suggestion.draw_in_turn(history, seed, n_initial)
+        if draw is not None:
+            return draw
         return modeling.suggestion.suggest(history, seed, self.max_resource, n_initial=n_initial, cost=self.cost)
 
     def _n_initial(self, max_trials: int | None) -> int:
