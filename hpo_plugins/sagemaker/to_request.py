@@ -15,7 +15,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.sagemaker.from_request import REQUEST_NOTE
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
 from hpo_plugins.sagemaker.parsing import parse_request
-from hpo_plugins.space import DefinitionSpace
+from hpo_plugins.space import Continuous, DefinitionSpace, Integer, Ordinal
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.stored import to_json
@@ -186,6 +186,9 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
         for name, value in to_json(strategy).items():
             if name not in supported and value != defaults.get(name, value):
                 yield f"{name}={value!r} of {type(strategy).__name__}"
+    for name, parameter in study.space.items():
+        if isinstance(parameter, Ordinal) or (isinstance(parameter, Continuous | Integer) and parameter.step):
+            yield f"the order of the values of {name!r}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
     if study.points_to_evaluate:

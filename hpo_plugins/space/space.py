@@ -45,7 +45,7 @@ class Space(Mapping[str, Parameter]):
             non_empty_string("a parameter's name", name)
             if not isinstance(parameter, PARAMETERS):
                 raise InvalidArgument(
-                    f"space[{name!r}] must be Continuous, Integer or Categorical, but got {parameter!r}. "
+                    f"space[{name!r}] must be Continuous, Integer, Ordinal or Categorical, but got {parameter!r}. "
                     "A value that is not tuned stays in your own code."
                 )
         self._parameters = dict(parameters)

@@ -12,7 +12,7 @@ import pytest
 
 from hpo_plugins.objective import Minimize
 from hpo_plugins.records import TrialState
-from hpo_plugins.space import Categorical, Continuous, Integer, Params
+from hpo_plugins.space import Categorical, Continuous, Integer, Ordinal, Params
 from hpo_plugins.strategies import Random, StoppingRule, Strategy
 from hpo_plugins.testing._studies import is_value_of
 from hpo_plugins.tuner import Tuner
@@ -97,6 +97,24 @@ class FiniteStrategyContract:
     def test_description_names_the_strategy(self) -> None:
         """``describe`` describes the strategy's plan."""
         assert type(self.make()).__name__ in self.make().describe()
+
+    def test_ordered_and_stepped_values_are_exhausted_without_a_repeat(self) -> None:
+        """Values in an order and numbers with a step are listed values; conditions may name them."""
+        space: Mapping[str, Any] = {
+            "width": Ordinal([16, 32, 64]),
+            "dropout": Continuous(0.0, 0.2, step=0.1),
+            "layers": Integer(2, 6, step=2),
+            "kind": Categorical(["a", "b"], when={"width": [32, 64], "dropout": 0.1, "layers": 6}),
+        }
+        tuner = Tuner(space, LOSS, strategy=self.make(), seed=1)
+        for trial in tuner:
+            for epoch in range(trial.start_epoch + 1, self.epochs + 1):
+                if trial.report(epoch, {"loss": trial.number / epoch}):
+                    break
+        configurations = [t.params for t in tuner.trials]
+        assert len({json.dumps(c, sort_keys=True) for c in configurations}) == len(configurations)
+        assert len(configurations) == tuner.space.size == 29
+        assert {c["dropout"] for c in configurations} == {0.0, 0.1, 0.2}
 
     def test_failed_trials_are_no_obstacle(self, caplog: pytest.LogCaptureFixture) -> None:
         """A trial without a result, and one whose metric is not finite, end as FAILED; the search continues."""

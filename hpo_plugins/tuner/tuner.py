@@ -40,7 +40,7 @@ class Tuner(StudyResults):
     once, with the same ``storage`` and ``name``: they share the search.
 
     Args:
-        space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
+        space: Parameter names to ``Continuous``, ``Integer``, ``Ordinal`` or ``Categorical``.
         objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: Maximum number of trials, over all workers and runs; None for no limit.
