@@ -19,6 +19,7 @@ from hpo_plugins.execution.base import Executor, Observer, Train
 from hpo_plugins.execution.local import LocalWorkers
 from hpo_plugins.execution.ranks import RANK_ZERO, Published
 from hpo_plugins.history import History
+from hpo_plugins.space.valid import Function
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.trial import Trial
@@ -92,6 +93,8 @@ class TrialLoop:
             elif workers == 1:
                 self.run_worker(train)
             else:
+                if isinstance(valid := self.session.config.space.valid, Function):
+                    valid.check_pickles()
                 LocalWorkers(workers).run(self, train)
         finally:
             self._finish()

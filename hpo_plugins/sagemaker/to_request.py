@@ -55,6 +55,11 @@ def request_from_tuner(
     if not isinstance(tuner, Tuner):
         raise InvalidArgument(f"tuner must be a Tuner, but got tuner={tuner!r}.")
     study = tuner.study
+    if study.space.valid is not None:
+        raise InvalidArgument(
+            f"tuner must not have a constraint, since the service has none between parameters, but has "
+            f"valid={study.space.valid!r}."
+        )
     kept = (study.notes or {}).get(REQUEST_NOTE)
     request = _new_request(study, job_name) if kept is None else _updated_request(kept, study, job_name)
     if training_job_definition is not None:

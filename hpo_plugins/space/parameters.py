@@ -245,7 +245,8 @@ def _interpolate(low: float, high: float, u: float) -> float:
 
 
 def _fraction(low: float, high: float, value: float) -> float:
-    fraction = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved against the same overflow
+    width = high / 2 - low / 2  # halved against the same overflow
+    fraction = (value / 2 - low / 2) / width if width else 0.5
     return min(max(fraction, 0.0), 1.0)
 
 

@@ -13,6 +13,7 @@ from hpo_plugins._fields import frozen
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.space import Listed, Params, Space
+from hpo_plugins.space.valid_configurations import MAX_COUNTED
 from hpo_plugins.strategies.base import Strategy
 
 
@@ -33,6 +34,11 @@ class Grid(Strategy):
                     f"Grid needs categorical parameters, but got space[{name!r}]={parameter!r}. List the values to "
                     "try, Categorical([...]) or Ordinal([...]), give a step=, or use Random, Bayesian or Hyperband."
                 )
+        if space.size is None:
+            raise InvalidArgument(
+                f"Grid must count the valid combinations, but {space.conditions.size} are too many with "
+                f"valid={space.valid!r}: at most {MAX_COUNTED:,}. Use fewer values, or Random."
+            )
         if max_trials is not None and max_trials != space.size:
             raise InvalidArgument(
                 f"max_trials must be the number of combinations, {space.size}, with Grid, "

@@ -10,13 +10,14 @@ from typing import Any
 
 import attrs
 
-from hpo_plugins._fields import checked, frozen
+from hpo_plugins._fields import checked, evolve, frozen
 from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Params, Space
+from hpo_plugins.space.valid import Function
 from hpo_plugins.strategies import StoppingRule, Strategy, argument_names
 from hpo_plugins.strategies.catalog import names_of
 from hpo_plugins.study.initial_configurations import checked_configurations
@@ -130,6 +131,12 @@ class StudyConfig:
         given = [dict(configuration) for configuration in self.points_to_evaluate]
         return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given)
 
+    def for_visitor(self) -> StudyConfig:
+        """Return the definition for a process that only reports: without a function, which may not be importable."""
+        if not isinstance(self.space.valid, Function):
+            return self
+        return evolve(self, space=self.space.constrained(Function(None)))
+
     def objective_of(self, definition: str | None) -> Objective:
         """Return the objective of a training definition, or the study's."""
         if isinstance(self.space, DefinitionSpace) and definition is not None:
@@ -180,7 +187,13 @@ def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) 
         name: The study's name.
     """
     stored, given = _fixed_part(stored), _fixed_part(given)
-    changes = [line for part in stored for line in _differences(part, stored[part], given[part])]
+    if stored.get("valid") is True and given.get("valid") is not True:
+        raise StudyMismatch(
+            f"The stored study {name!r} was made with a function as valid=, which is not stored: give the same "
+            "function again."
+        )
+    parts = stored | given  # what has its default may be absent
+    changes = [line for part in parts for line in _differences(part, stored.get(part), given.get(part))]
     if changes:
         raise StudyMismatch(
             f"The stored study {name!r} was defined differently: {'; '.join(changes)}. "

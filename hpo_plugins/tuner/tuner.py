@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hpo_plugins._validation import non_empty_string, path_like, refusal, whole_number
@@ -16,6 +16,7 @@ from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Parameter, Space
+from hpo_plugins.space.valid import constraint
 from hpo_plugins.storage import Storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy
 from hpo_plugins.storage.redact import redacted
@@ -67,6 +68,10 @@ class Tuner(StudyResults):
         points_to_evaluate: Your own configurations, such as the defaults that you use today: they are tried first, in
             this order, each once over all processes, and learned from like any other. ``[{"learning_rate": 1e-3}]``
             may leave parameters to the strategy. They are part of ``max_trials``.
+        valid: Which configurations may be tried: an expression such as ``"num_leaves < 2 * max_depth"``, which is
+            stored with the study, or a function of the configuration, ``lambda p: p["low"] < p["high"]``, which is not
+            stored and must be given again to continue the study. In an expression, a condition that names an inactive
+            parameter counts as met; those that ``and`` joins count one by one.
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
@@ -111,6 +116,7 @@ class Tuner(StudyResults):
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+        valid: str | Callable[[dict[str, Any]], bool] | None = None,
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
         callbacks: Sequence[TunerCallback] = (),
@@ -118,7 +124,7 @@ class Tuner(StudyResults):
     ) -> None:
         """Check all arguments, and create the study or join it."""
         config = StudyConfig(
-            space=space if isinstance(space, Space) else Space(space),
+            space=_constrained(space, valid),
             objective=objective,
             strategy=Random() if strategy is None else strategy,
             early_stopping=early_stopping,
@@ -165,6 +171,7 @@ class Tuner(StudyResults):
         name: str | None = None,
         *,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        valid: Callable[[dict[str, Any]], bool] | None = None,
     ) -> Tuner:
         """Return a stored study: its definition and its trials.
 
@@ -172,12 +179,15 @@ class Tuner(StudyResults):
             storage: Where it is stored.
             name: Its name; None if the storage holds only one study.
             checkpoint_dir: The folder for checkpoints, if the study was given one.
+            valid: The function that the study was made with as ``valid``. It is needed to continue the search, not to
+                read the results.
 
         Raises:
+            InvalidArgument: ``valid`` is no function, or the study was made without one.
             StudyNotFound: There is no such study, or ``name`` is None and there are several.
             StorageError: The storage does not exist or cannot be opened.
         """
-        name, session = load_study(storage, name, checkpoint_dir)
+        name, session = load_study(storage, name, checkpoint_dir, constraint(valid))
         return _attach(name, TrialLoop(session, f"{name} in {redacted(storage)}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -258,6 +268,11 @@ class Tuner(StudyResults):
         """Return a copy of this study for another one to start from."""
         running = self._loop.session.running
         return Parent.of(self.name, self.space, self.objective, self.trials, running())
+
+
+def _constrained(space: Mapping[str, Parameter], valid: object) -> Space:
+    given = space if isinstance(space, Space) else Space(space)
+    return given if valid is None else given.constrained(constraint(valid))
 
 
 def _attach(name: str, loop: Loop) -> Tuner:

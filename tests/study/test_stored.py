@@ -45,7 +45,7 @@ def test_stored_definition_loads_and_is_written_byte_for_byte(text):
 def test_stored_definitions_have_their_values():
     configs = [from_json(json.loads(text), StudyConfig) for text in DEFINITIONS]
     assert [config.strategy for config in configs] == STRATEGIES
-    first, second, third, _, fifth = configs
+    first, second, third, _, _ = configs
     assert list(first.space.values()) == [
         hpo.Continuous(1e-3, 1.0, scale="log"),
         hpo.Continuous(0.0, 0.5),
