@@ -71,7 +71,7 @@ def open_study(
         if stored["parents"] != given["parents"]:
             config = evolve(config, parents=stored_config.parents)
             given["parents"] = stored["parents"]
-        if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
+        if any(stored.get(part) != given.get(part) for part in (*LIMITS, "notes")):
             store.define(given)
     private = storage.private_folder if checkpoint_dir is None else None
     checkpoints = Checkpoints(root, policy, private)

@@ -24,6 +24,7 @@ from typing import Any
 from hpo_plugins.coordination.process import exit_on_signals, is_terminating
 from hpo_plugins.errors import InvalidArgument, WorkerError
 from hpo_plugins.execution.base import Search, Train
+from hpo_plugins.storage.processes import name_of
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -40,6 +41,7 @@ _GRACE_SECONDS = 10.0
 class _Worker:
     process: Any
     pipe: Any
+    name: str  # of the process, as the names of its workers begin
     has_started: bool = False
 
 
@@ -83,7 +85,7 @@ class LocalWorkers:
             except RuntimeError as error:  # this is a worker, importing the user's script
                 raise WorkerError(_GUARD) from error
         theirs.close()  # so that the pipe closes when the worker ends
-        return _Worker(process, ours)
+        return _Worker(process, ours, name_of(process.pid))
 
     def _supervise(self, search: Search, payload: bytes) -> None:
         """Replace workers that die, and stop all after an error, until the last has ended."""
@@ -96,6 +98,7 @@ class LocalWorkers:
                     self._receive(worker)
                 if worker.process.sentinel in changed:
                     self._reap(worker, search, payload)
+            self._end_silent(search)
             search.look()
             if not is_stopping and (self._error is not None or search.is_stopping):
                 is_stopping = True
@@ -123,6 +126,13 @@ class LocalWorkers:
         elif not search.is_stopping and not search.is_done:
             logger.warning("a worker died (code %s) and is replaced", worker.process.exitcode)
             self._workers.append(self._start(payload))
+
+    def _end_silent(self, search: Search) -> None:
+        """End the workers whose trial reports nothing for too long; others take their places."""
+        silent = search.end_silent([worker.name for worker in self._workers])
+        for worker in self._workers:
+            if worker.name in silent:  # what hangs may not see a signal
+                worker.process.kill()
 
     def _tell(self, order: str) -> None:
         for worker in self._workers:

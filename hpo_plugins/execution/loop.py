@@ -6,12 +6,13 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.points import enqueue
 from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.coordination.silence import SilenceWatch
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import StorageError
 from hpo_plugins.execution import loop_exit
@@ -47,6 +48,7 @@ class TrialLoop:
         self._key = key
         self.observers: tuple[Observer, ...] = ()
         self._wake_up = threading.Event()
+        self._silence_watch = SilenceWatch(session)
         self._published = RANK_ZERO.open(key, session.store)
 
     # For the user.
@@ -174,6 +176,10 @@ class TrialLoop:
     def mark_dead(self, worker: str) -> None:
         """Make the trials of a dead worker available to other workers."""
         self.session.mark_dead(worker)
+
+    def end_silent(self, processes: Collection[str]) -> set[str]:
+        """End trials that have reported nothing for too long, and return the processes of their workers."""
+        return self._silence_watch.end_silent(processes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same search in the process that unpickles it."""

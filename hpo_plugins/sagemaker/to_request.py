@@ -14,7 +14,7 @@ from typing import Any
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.sagemaker.from_request import REQUEST_NOTE
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
-from hpo_plugins.sagemaker.parsing import parse_request
+from hpo_plugins.sagemaker.parsing import parse_request, trial_limit_of
 from hpo_plugins.space import Continuous, DefinitionSpace, Integer, Ordinal
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
@@ -70,6 +70,7 @@ def request_from_tuner(
         request["TrainingJobDefinition"] = _definition(request, training_job_definition)
     if study.space.fixed and kept is None:
         _add_fixed(request, study)
+    _limit_trials(request, study, kept)
     parse_request(request)
     if unsupported := list(_unsupported(study)):
         logger.warning("the request leaves out, as the service has no setting for: %s", "; ".join(unsupported))
@@ -178,6 +179,27 @@ def _add_fixed(request: dict[str, Any], study: StudyConfig) -> None:
                 f"training_job_definition.StaticHyperParameters.{name} must be {write_value(value)!r}, the value "
                 f"fixed in the tuner's space, but got {static[name]!r}."
             )
+
+
+def _limit_trials(request: dict[str, Any], study: StudyConfig, kept: Mapping[str, Any] | None) -> None:
+    """Give each training definition the limit of a trial, unless that is the one that the request had."""
+    limit = _whole_seconds(study.max_trial_seconds)
+    if limit == (None if kept is None else trial_limit_of(kept)):  # each definition keeps its own
+        return
+    one = [("TrainingJobDefinition", request[name]) for name in ("TrainingJobDefinition",) if name in request]
+    many = [(f"TrainingJobDefinitions[{n}]", each) for n, each in enumerate(request.get("TrainingJobDefinitions", ()))]
+    if not one + many:
+        logger.warning("the request leaves out max_trial_seconds=%s, which a training job definition holds", limit)
+    for path, definition in one + many:
+        stopping = definition.setdefault("StoppingCondition", {})
+        given = stopping.pop("MaxRuntimeInSeconds", None)
+        if kept is None and given not in (None, limit):
+            raise InvalidArgument(
+                f"{path}.StoppingCondition.MaxRuntimeInSeconds must be {limit}, the tuner's max_trial_seconds, but got "
+                f"{given!r}. Leave it out."
+            )
+        if limit is not None:
+            stopping["MaxRuntimeInSeconds"] = limit
 
 
 def _unsupported(study: StudyConfig) -> Iterator[str]:

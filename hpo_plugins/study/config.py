@@ -24,8 +24,12 @@ from hpo_plugins.study.initial_configurations import checked_configurations
 from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents
 
-LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
+LIMITS = ("max_trials", "max_runtime", "max_trial_seconds", "max_parallel", "stop_when")
 """The arguments that may change between runs of one study: they bound the search and change no configuration."""
+
+
+TRIAL_LIMIT_RULE = "max_trial_seconds"
+"""The rule by which a trial ends that has trained for as long as it may."""
 
 
 def _objective(name: str, objective: object) -> Objective:
@@ -79,6 +83,7 @@ class StudyConfig:
         points_to_evaluate: Configurations to try first, complete or partial.
         parents: Earlier studies to learn from.
         notes: JSON that is stored with the study and ignored by the search, such as where the study comes from.
+        max_trial_seconds: See ``Tuner``.
 
     Raises:
         InvalidArgument: An argument has the wrong type, or arguments do not fit each other.
@@ -98,6 +103,7 @@ class StudyConfig:
     )
     parents: Parents | None = None
     notes: Mapping[str, Any] | None = checked(_notes, default=None)
+    max_trial_seconds: float | None = checked(real_number, above=0, unit=" seconds", default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.early_stopping is not None and self.strategy.stops_trainings:

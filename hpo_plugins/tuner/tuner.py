@@ -47,6 +47,9 @@ class Tuner(StudyResults):
         max_trials: Maximum number of trials, over all workers and runs; None for no limit.
         max_runtime: Maximum seconds of work on the study, over all runs; None for no limit. Time counts while
             any process trains, not between runs. When it has passed, training runs stop at their next report.
+        max_trial_seconds: Maximum seconds that one trial trains, over all its attempts and folds; the time that it is
+            paused does not count. Its training run stops at its next report. With ``run(workers=)``, a worker whose
+            trial reports nothing for this long and half a minute more is ended and replaced, and the trial is FAILED.
         max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
             Running training runs continue to their own end; paused ones are not resumed.
@@ -81,8 +84,8 @@ class Tuner(StudyResults):
             otherwise a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
             ``HPO_PLUGINS_PROGRESS`` replaces it.
 
-    ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing any trial's
-    configuration, so they may differ between runs. Everything else defines the study.
+    ``max_trials``, ``max_runtime``, ``max_trial_seconds``, ``max_parallel`` and ``stop_when`` bound the search without
+    changing any trial's configuration, so they may differ between runs. Everything else defines the study.
 
     Attributes:
         space: The search space.
@@ -105,6 +108,7 @@ class Tuner(StudyResults):
         strategy: Strategy | None = None,
         max_trials: int | None = None,
         max_runtime: float | None = None,
+        max_trial_seconds: float | None = None,
         max_parallel: int | None = None,
         stop_when: Sequence[Criterion] = (),
         early_stopping: StoppingRule | None = None,
@@ -131,6 +135,7 @@ class Tuner(StudyResults):
             seed=secrets.randbits(32) if seed is None else whole_number("seed", seed, at_least=0),
             max_trials=max_trials,
             max_runtime=max_runtime,
+            max_trial_seconds=max_trial_seconds,
             max_parallel=max_parallel,
             stop_when=stop_when,
             points_to_evaluate=points_to_evaluate,

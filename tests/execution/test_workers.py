@@ -276,3 +276,29 @@ def test_stop_ends_the_workers_after_their_trials(run):
         "study.db",
     )
     assert (code, out) == (0, "['completed'] True\n"), err
+
+
+def test_worker_whose_trial_hangs_is_replaced_and_the_trial_fails(run):
+    code, out, err = run(
+        """
+        import threading
+        from hpo_plugins.coordination import silence
+
+        def hangs(trial):
+            if trial.number < 2:
+                trial.report(1, {"loss": 0.0})
+                threading.Event().wait()
+            trial.report(1, {"loss": trial["x"]})
+
+        # main
+        silence.GRACE_SECONDS = 0.0
+        tuner = tuner_for(strategy=hpo.Random(), max_trials=6, max_trial_seconds=1.5)
+        tuner.run(hangs, workers=2)
+        print([t.state.value for t in tuner.trials], tuner.trials[1].error)
+        """,
+        "study.db",
+    )
+    assert code == 0, err
+    states = [*["failed"] * 2, *["completed"] * 4]
+    assert out.startswith(f"{states} max_trial_seconds: no report for ")
+    assert "a worker died (code -9) and is replaced" in err
