@@ -87,7 +87,7 @@ class Journal(JournalBase):
 
     def lose(self) -> None:
         """Stop the training run: another worker has acquired the trial."""
-        logger.warning("trial %d was ended or taken over by another process, and stops here", self._number)
+        logger.warning("trial %d was ended, or taken over by another worker, and stops here", self._number)
         self._unwritten.clear()
         self.must_stop = self.is_lost = True
 
