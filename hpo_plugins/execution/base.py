@@ -88,7 +88,7 @@ class Loop(Protocol):
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training run of the one before."""
 
-    def run(self, train: Train, workers: int | Executor) -> None:
+    def run(self, train: Train, workers: int | Executor, devices_per_worker: int | None = None) -> None:
         """Train until the search is over."""
 
     def acquire(self) -> Trial | None:

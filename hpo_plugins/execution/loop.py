@@ -86,7 +86,7 @@ class TrialLoop:
             if not is_left:
                 self._finish()
 
-    def run(self, train: Train, workers: int | Executor) -> None:
+    def run(self, train: Train, workers: int | Executor, devices_per_worker: int | None = None) -> None:
         """Train until the search is over; see ``Tuner.run``."""
         self._begin()
         try:
@@ -97,7 +97,7 @@ class TrialLoop:
             else:
                 if isinstance(valid := self.session.config.space.valid, Function):
                     valid.check_pickles()
-                LocalWorkers(workers).run(self, train)
+                LocalWorkers(workers, devices_per_worker).run(self, train)
         finally:
             self._finish()
 

@@ -203,24 +203,38 @@ class Tuner(StudyResults):
         """Iterate over the trials of the search, each after the training run of the one before."""
         return iter(self._loop)
 
-    def run(self, train: Train, workers: int | Executor = 1) -> None:
+    def run(self, train: Train, workers: int | Executor = 1, *, devices_per_worker: int | None = None) -> None:
         """Train the whole search: ``train(trial)`` is the body of the loop.
 
         Args:
             train: Trains one trial. With several workers it must be a function that other processes can import.
             workers: Number of processes that train. 1 is this process; with more, this process starts them, each with
-                its share of the cores, and replaces those that die. Or an executor, such as ``RayWorkers`` of
-                ``hpo_plugins.integrations.ray``.
+                its share of the cores and of the GPUs, and replaces those that die. Or an executor, such as
+                ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
+            devices_per_worker: GPUs that each of several workers sees, 1 by default; ``trial.devices`` names them. If
+                there are too few, several workers have the same ones. ``CUDA_VISIBLE_DEVICES``,
+                ``HIP_VISIBLE_DEVICES`` or ``ROCR_VISIBLE_DEVICES`` say which ones are divided, otherwise all are.
 
         Raises:
-            InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several workers.
+            InvalidArgument: ``workers`` is not a number from 1 on, ``train`` cannot be pickled for several workers, or
+                there are not as many GPUs as one worker is to have.
             WorkerError: Workers cannot be started.
             Exception: What ``train`` raised, unless it is one of ``retry_on``; its trial is FAILED, and the other
                 workers have finished theirs. To skip a configuration, call ``trial.fail(error)`` in ``train``.
         """
         if not callable(train):
             raise InvalidArgument(f"train must be a function of a trial, but got train={train!r}.")
-        self._loop.run(train, workers if hasattr(workers, "run") else whole_number("workers", workers, at_least=1))
+        count = workers if hasattr(workers, "run") else whole_number("workers", workers, at_least=1)
+        if devices_per_worker is not None:
+            devices_per_worker = whole_number("devices_per_worker", devices_per_worker, at_least=1)
+            if not isinstance(count, int) or count == 1:
+                raise refusal(
+                    "devices_per_worker",
+                    devices_per_worker,
+                    "None unless workers= is a number from 2 on",
+                    "One worker is this process, which sees all devices; RayWorkers has num_gpus=.",
+                )
+        self._loop.run(train, count, devices_per_worker)
 
     def ask(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now (see ``done``).

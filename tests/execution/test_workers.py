@@ -302,3 +302,32 @@ def test_worker_whose_trial_hangs_is_replaced_and_the_trial_fails(run):
     states = [*["failed"] * 2, *["completed"] * 4]
     assert out.startswith(f"{states} max_trial_seconds: no report for ")
     assert "a worker died (code -9) and is replaced" in err
+
+
+@pytest.mark.parametrize("given", ["4,6", "MIG-a,MIG-b"])
+def test_each_worker_sees_its_own_device(run, given):
+    code, out, err = run(
+        """
+        def look(trial):
+            seen = os.environ["CUDA_VISIBLE_DEVICES"]
+            assert trial.devices == (seen,), (trial.devices, seen)
+            marker = HERE / f"{os.getpid()}-{seen}"
+            marker.touch()
+            if trial.number == 5 and not (HERE / "killed").exists():  # another worker takes this one's place
+                (HERE / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            trial.report(1, {"loss": 0.0})
+            while trial.number < 2 and len(list(HERE.glob("[0-9]*-*"))) < 2:  # both workers train
+                pass
+
+        # main
+        tuner = tuner_for(strategy=hpo.Random(), max_trials=12)
+        tuner.run(look, workers=2)
+        print(states(tuner), sorted({path.name.partition("-")[2] for path in HERE.glob("[0-9]*-*")}))
+        print(os.environ["CUDA_VISIBLE_DEVICES"], "HPO_PLUGINS_DEVICES" in os.environ)
+        """,
+        "study.db",
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": given},
+    )
+    assert code == 0, err
+    assert out.splitlines() == [f"['completed'] {given.split(',')}", f"{given} False"]
