@@ -19,7 +19,7 @@ from hpo_plugins.errors import (
 from hpo_plugins.objective import Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.simulation import simulate
-from hpo_plugins.space import Categorical, Continuous, Integer
+from hpo_plugins.space import Categorical, Continuous, Integer, Ordinal
 from hpo_plugins.storage import Storage
 from hpo_plugins.strategies import Bayesian, Grid, Hyperband, MedianRule, Random, StoppingRule, Strategy
 from hpo_plugins.study.termination import Converged, NotImproving, TargetReached
@@ -53,6 +53,7 @@ __all__ = [
     "MissingDependency",
     "NotImproving",
     "NothingReported",
+    "Ordinal",
     "Random",
     "StoppingRule",
     "Storage",

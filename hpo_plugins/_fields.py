@@ -38,15 +38,16 @@ def checked(rule: Callable[..., Any], *, default: Any = attrs.NOTHING, kw_only: 
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(checked, attrs.field))
-def frozen(*, repr: bool = True) -> Callable[[type[T]], type[T]]:
+def frozen(*, repr: bool = True, eq: bool = True) -> Callable[[type[T]], type[T]]:
     """Return the decorator of a class of immutable values.
 
     Args:
         repr: False keeps the ``__repr__`` of the base class.
+        eq: False keeps its ``__eq__`` and ``__hash__``.
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        made = attrs.frozen(slots=False, repr=repr, field_transformer=_keywords_last)(cls)
+        made = attrs.frozen(slots=False, repr=repr, eq=eq, field_transformer=_keywords_last)(cls)
         # The annotations as they are written: attrs takes those of the converters.
         vars(made)["__init__"].__annotations__ |= {field.alias: field.type for field in fields(made)}
         return made

@@ -146,7 +146,8 @@ class StudyMismatch(StorageError):
     Cause: the script has another space, objective, strategy or seed than at the study's creation.
 
     What to do: restore the definition to continue the study, or give another ``name=`` to start a new one. Limits
-    (``max_trials``, ``max_runtime``, ``max_parallel``, ``stop_when``) may change.
+    (``max_trials``, ``max_runtime``, ``max_trial_seconds``, ``max_parallel``,
+    ``stop_when``) may change.
     """
 
 

@@ -21,7 +21,7 @@ from hpo_plugins.integrations._tracking import (
 
 from hpo_plugins.errors import MissingDependency
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.space import Categorical, Parameter, Value
+from hpo_plugins.space import Listed, Parameter, Value
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.tuner import StudyResults, TunerCallback
 
@@ -123,8 +123,8 @@ def _session_start(tuner: StudyResults, trial: TrialRecord) -> dict[str, HParams
 
 
 def _domain(parameter: Parameter | None, value: Value) -> tuple[Value, ...]:
-    """Return values that a parameter may have: all of a categorical one, the bounds of another, otherwise this one."""
-    if isinstance(parameter, Categorical):
+    """Return values that a parameter may have: all of a listed one, the bounds of another, otherwise this one."""
+    if isinstance(parameter, Listed):
         return tuple(parameter.values)
     return (value,) if parameter is None else (parameter.low, parameter.high)
 
@@ -140,7 +140,7 @@ def _kind(values: tuple[Value, ...]) -> int:
 
 def _describe(name: str, parameter: Parameter | None, kind: int) -> api_pb2.HParamInfo:
     info = api_pb2.HParamInfo(name=name, type=kind)
-    if isinstance(parameter, Categorical):
+    if isinstance(parameter, Listed):
         values = parameter.values
         info.domain_discrete.extend(values if kind != api_pb2.DATA_TYPE_STRING else [as_text(v) for v in values])
     elif parameter is not None:

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from math import isfinite
 
-from hpo_plugins.coordination.judging import judge_epoch
+from hpo_plugins.coordination.judging import judge_epoch, trial_limit_decision
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidReport, StorageError
 from hpo_plugins.records import ReportRow, TrialState
@@ -87,7 +87,7 @@ class Journal(JournalBase):
 
     def lose(self) -> None:
         """Stop the training run: another worker has acquired the trial."""
-        logger.warning("trial %d was taken over by another worker, and stops here", self._number)
+        logger.warning("trial %d was ended, or taken over by another worker, and stops here", self._number)
         self._unwritten.clear()
         self.must_stop = self.is_lost = True
 
@@ -122,6 +122,8 @@ class Journal(JournalBase):
                 self._learn_from_others(report)
             if value is not None and not self.must_stop:
                 self._judge(report, value)
+            elif not self.must_stop and (decision := trial_limit_decision(self._session, self._number)) is not None:
+                self.decide(decision)
         self._write_decision()
 
     def _learn_from_others(self, report: ReportRow) -> None:

@@ -10,6 +10,7 @@ from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
 from hpo_plugins.records import ReportRow, TrialState
 from hpo_plugins.strategies import Decision, StoppingRule
+from hpo_plugins.study.config import TRIAL_LIMIT_RULE
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -24,6 +25,28 @@ def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decis
         report: The report.
         value: The objective, which may be infinite or NaN.
     """
+    decision = _judged_by_rules(session, report, value)
+    if decision is None or decision.state is TrialState.PAUSED:  # a trial without time left must not wait for more
+        return trial_limit_decision(session, report.number) or decision or _timeout_decision(session)
+    return decision
+
+
+def trial_limit_decision(session: StudySession, number: int) -> Decision | None:
+    """Return the decision on a trial that has trained for as long as it may, None for others."""
+    limit = session.config.max_trial_seconds
+    if limit is None or (spent := session.history[number].spent_seconds) < limit:
+        return None
+    return Decision(
+        TrialState.STOPPED, TRIAL_LIMIT_RULE, f"{limit:g} seconds have passed; it has trained for {spent:.4g}"
+    )
+
+
+def _timeout_decision(session: StudySession) -> Decision | None:
+    reason = session.timeout_reason()
+    return None if reason is None else Decision(TrialState.STOPPED, reason)
+
+
+def _judged_by_rules(session: StudySession, report: ReportRow, value: float) -> Decision | None:
     number, epoch = report.number, report.epoch
     if not math.isfinite(value):
         metric = session.objective_of(number).metric
@@ -37,8 +60,6 @@ def judge_epoch(session: StudySession, report: ReportRow, value: float) -> Decis
     resource = session.config.strategy.max_resource
     if report.fold and resource is not None and epoch >= resource:
         return Decision(TrialState.COMPLETED, f"reached max_resource={resource}")
-    if (reason := session.timeout_reason()) is not None:
-        return Decision(TrialState.STOPPED, reason)
     return None
 
 

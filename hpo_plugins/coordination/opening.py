@@ -11,7 +11,8 @@ from hpo_plugins._fields import evolve
 from hpo_plugins._validation import non_empty_string, path_like
 from hpo_plugins.coordination.process import exit_on_signals
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
-from hpo_plugins.errors import StudyNotFound
+from hpo_plugins.errors import InvalidArgument, StudyNotFound
+from hpo_plugins.space.valid import Function, Valid
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
 from hpo_plugins.storage.redact import redacted
@@ -70,7 +71,7 @@ def open_study(
         if stored["parents"] != given["parents"]:
             config = evolve(config, parents=stored_config.parents)
             given["parents"] = stored["parents"]
-        if any(stored[part] != given[part] for part in (*LIMITS, "notes")):
+        if any(stored.get(part) != given.get(part) for part in (*LIMITS, "notes")):
             store.define(given)
     private = storage.private_folder if checkpoint_dir is None else None
     checkpoints = Checkpoints(root, policy, private)
@@ -78,7 +79,7 @@ def open_study(
 
 
 def load_study(
-    target: Target, name: str | None, checkpoint_dir: str | os.PathLike[str] | None
+    target: Target, name: str | None, checkpoint_dir: str | os.PathLike[str] | None, valid: Valid | None = None
 ) -> tuple[str, StudySession]:
     """Return the name and a session of a stored study.
 
@@ -86,8 +87,10 @@ def load_study(
         target: Its storage.
         name: Its name; None if the storage holds only one study.
         checkpoint_dir: The folder for checkpoints, None for the storage's own.
+        valid: The function that the study was made with, None if it was not given again.
 
     Raises:
+        InvalidArgument: The study was made without a function.
         StudyNotFound: There is no such study, or ``name`` is None and there are several.
         StorageError: The storage does not exist or cannot be opened.
     """
@@ -106,6 +109,14 @@ def load_study(
     store = storage.open(name, None)
     checkpoints = Checkpoints(_root(storage, name, checkpoint_dir))
     config = config_from_storage(store.definition, name, target)
+    if valid is not None:
+        if not isinstance(valid, Function) or not isinstance(config.space.valid, Function):
+            stored = config.space.valid
+            raise InvalidArgument(
+                f"valid must be the function that study {name!r} was made with, but it was made with valid={stored!r}, "
+                f"and got valid={valid!r}. Leave it out."
+            )
+        config = evolve(config, space=config.space.constrained(valid))
     return name, StudySession(config, store, checkpoints, LeaseTerms(), storage=storage)
 
 

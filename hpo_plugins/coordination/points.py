@@ -16,6 +16,7 @@ from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
+from hpo_plugins.space.valid_configurations import N_DRAWS
 from hpo_plugins.study.initial_configurations import checked_configuration
 
 _MAX_DRAWS = 1_000
@@ -75,7 +76,7 @@ def _untried(session: StudySession, given: Params, index: int) -> Params | None:
     suggestion = config.strategy.suggest(history.up_to_fold(0), config.seed)
     others = {Space.key(point | space.fixed) for point in history.given_points if space.is_complete(point)}
     for params in _completions(space, given, suggestion, [config.seed, index]):
-        if Space.key(params) not in others and not history.has_configuration(params):
+        if Space.key(params) not in others and not history.has_configuration(params) and space.accepts(params):
             return params
     return None
 
@@ -86,3 +87,6 @@ def _completions(space: Space, given: Params, suggestion: Params, seed: list[int
     for suggested in chain([suggestion], draws):
         absent = [name not in suggested for name in space]  # inactive in the suggestion, but perhaps active here
         yield space.complete(given, np.where(absent, rng.random(len(space)), space.encode(suggested)))
+    if space.valid is not None:  # valid draws may seldom be valid together with the given values
+        for point in rng.random((N_DRAWS, len(space))):
+            yield space.complete(given, point)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from hpo_plugins.coordination.completion import finish
 from hpo_plugins.coordination.points import next_point
 from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.records import Assignment, Progress, TrialRow, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies import Decision, Resume, Start
@@ -76,6 +77,11 @@ def _suggested(session: StudySession) -> Assignment | None:
             return _new_trial(session, point.params, point.number)
         match config.strategy.next_action(history.up_to_fold(0), config.seed, may_start=may_start):
             case Start(params):
+                if not config.space.accepts(params):
+                    raise InvalidArgument(
+                        f"{type(config.strategy).__name__} must suggest valid configurations, but suggested {params}, "
+                        f"which does not meet valid={config.space.valid!r}."
+                    )
                 return _new_trial(session, params)
             case Resume(number):
                 row = history[number].row

@@ -420,7 +420,7 @@ class StudySession:
 
     def for_visitor(self) -> StudySession:
         """Return a session for a process that reports to a trial of this process."""
-        return StudySession(self.config, self.store, self.checkpoints, self.terms)
+        return StudySession(self.config.for_visitor(), self.store, self.checkpoints, self.terms)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it; leases stay with their process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from hpo_plugins.coordination.session import StudySession
@@ -46,6 +46,16 @@ class Search(Protocol):
     def mark_dead(self, worker: str) -> None:
         """Make the trials of a dead worker available to other workers."""
 
+    def end_silent(self, processes: Collection[str]) -> set[str]:
+        """End trials that have reported nothing for longer than ``max_trial_seconds`` and a grace.
+
+        Args:
+            processes: Names of processes (``storage.processes.name_of``); only the trials of their workers are ended.
+
+        Returns:
+            The processes of these workers, which still train: the executor ends them.
+        """
+
     def look(self) -> None:
         """Update the observers; executors call it from time to time while workers train."""
 
@@ -78,7 +88,7 @@ class Loop(Protocol):
     def __iter__(self) -> Iterator[Trial]:
         """Yield trials until the search is over, each after the training run of the one before."""
 
-    def run(self, train: Train, workers: int | Executor) -> None:
+    def run(self, train: Train, workers: int | Executor, devices_per_worker: int | None = None) -> None:
         """Train until the search is over."""
 
     def acquire(self) -> Trial | None:

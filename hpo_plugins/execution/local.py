@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -24,6 +24,8 @@ from typing import Any
 from hpo_plugins.coordination.process import exit_on_signals, is_terminating
 from hpo_plugins.errors import InvalidArgument, WorkerError
 from hpo_plugins.execution.base import Search, Train
+from hpo_plugins.execution.devices import find_devices, shares
+from hpo_plugins.storage.processes import name_of
 
 logger = logging.getLogger("hpo_plugins")
 
@@ -40,19 +42,27 @@ _GRACE_SECONDS = 10.0
 class _Worker:
     process: Any
     pipe: Any
+    name: str  # of the process, as the names of its workers begin
+    place: int  # which share of the devices is its own
     has_started: bool = False
 
 
 class LocalWorkers:
-    """Workers on this machine, with its cores divided among them.
+    """Workers on this machine, with its cores and accelerators divided among them.
 
     Args:
         number: Number of processes.
+        devices_per_worker: Accelerators that each of them sees, None for one.
+
+    Raises:
+        InvalidArgument: This process sees fewer accelerators than one worker is to have.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, devices_per_worker: int | None = None) -> None:
         """Start no process yet."""
         self.number = number
+        self._devices = find_devices()
+        self._shares = shares(self._devices, number, devices_per_worker)
         self._context = multiprocessing.get_context("spawn")  # fork would copy locks and connections
         self._workers: list[_Worker] = []
         self._error: BaseException | None = None
@@ -67,23 +77,25 @@ class LocalWorkers:
         """
         payload = _pickle(search, train)
         try:
-            self._workers = [self._start(payload) for _ in range(self.number)]
+            for place in range(self.number):
+                self._workers.append(self._start(payload, place))
             self._supervise(search, payload)
         finally:
             self._terminate()
         if self._error is not None:
             raise self._error
 
-    def _start(self, payload: bytes) -> _Worker:
+    def _start(self, payload: bytes, place: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_main, args=(payload, theirs), name="hpo-plugins-worker")
-        with _share_of_cores(self.number):
+        share = self._shares[place]
+        with _share_of_cores(self.number), _environment(self._devices.environment(share) if share else {}):
             try:
                 process.start()
             except RuntimeError as error:  # this is a worker, importing the user's script
                 raise WorkerError(_GUARD) from error
         theirs.close()  # so that the pipe closes when the worker ends
-        return _Worker(process, ours)
+        return _Worker(process, ours, name_of(process.pid), place)
 
     def _supervise(self, search: Search, payload: bytes) -> None:
         """Replace workers that die, and stop all after an error, until the last has ended."""
@@ -96,6 +108,7 @@ class LocalWorkers:
                     self._receive(worker)
                 if worker.process.sentinel in changed:
                     self._reap(worker, search, payload)
+            self._end_silent(search)
             search.look()
             if not is_stopping and (self._error is not None or search.is_stopping):
                 is_stopping = True
@@ -122,7 +135,14 @@ class LocalWorkers:
             self._error = WorkerError(f"A worker ended with code {worker.process.exitcode} before it started. {_GUARD}")
         elif not search.is_stopping and not search.is_done:
             logger.warning("a worker died (code %s) and is replaced", worker.process.exitcode)
-            self._workers.append(self._start(payload))
+            self._workers.append(self._start(payload, worker.place))
+
+    def _end_silent(self, search: Search) -> None:
+        """End the workers whose trial reports nothing for too long; others take their places."""
+        silent = search.end_silent([worker.name for worker in self._workers])
+        for worker in self._workers:
+            if worker.name in silent:  # what hangs may not see a signal
+                worker.process.kill()
 
     def _tell(self, order: str) -> None:
         for worker in self._workers:
@@ -168,12 +188,23 @@ def _share_of_cores(workers: int) -> Iterator[None]:
     """Limit new processes to their share of the cores, unless the user has set a number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = [name for name in _THREAD_VARIABLES if name not in os.environ]
-    os.environ.update(dict.fromkeys(given, str(max(1, cores // workers))))
+    with _environment(dict.fromkeys(given, str(max(1, cores // workers)))):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for new processes."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in given:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 # In the worker's process.

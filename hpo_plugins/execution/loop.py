@@ -6,12 +6,13 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.points import enqueue
 from hpo_plugins.coordination.session import StudySession
+from hpo_plugins.coordination.silence import SilenceWatch
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import StorageError
 from hpo_plugins.execution import loop_exit
@@ -19,6 +20,7 @@ from hpo_plugins.execution.base import Executor, Observer, Train
 from hpo_plugins.execution.local import LocalWorkers
 from hpo_plugins.execution.ranks import RANK_ZERO, Published
 from hpo_plugins.history import History
+from hpo_plugins.space.valid import Function
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.trial import Trial
@@ -46,6 +48,7 @@ class TrialLoop:
         self._key = key
         self.observers: tuple[Observer, ...] = ()
         self._wake_up = threading.Event()
+        self._silence_watch = SilenceWatch(session)
         self._published = RANK_ZERO.open(key, session.store)
 
     # For the user.
@@ -83,7 +86,7 @@ class TrialLoop:
             if not is_left:
                 self._finish()
 
-    def run(self, train: Train, workers: int | Executor) -> None:
+    def run(self, train: Train, workers: int | Executor, devices_per_worker: int | None = None) -> None:
         """Train until the search is over; see ``Tuner.run``."""
         self._begin()
         try:
@@ -92,7 +95,9 @@ class TrialLoop:
             elif workers == 1:
                 self.run_worker(train)
             else:
-                LocalWorkers(workers).run(self, train)
+                if isinstance(valid := self.session.config.space.valid, Function):
+                    valid.check_pickles()
+                LocalWorkers(workers, devices_per_worker).run(self, train)
         finally:
             self._finish()
 
@@ -171,6 +176,10 @@ class TrialLoop:
     def mark_dead(self, worker: str) -> None:
         """Make the trials of a dead worker available to other workers."""
         self.session.mark_dead(worker)
+
+    def end_silent(self, processes: Collection[str]) -> set[str]:
+        """End trials that have reported nothing for too long, and return the processes of their workers."""
+        return self._silence_watch.end_silent(processes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Work on the same search in the process that unpickles it."""

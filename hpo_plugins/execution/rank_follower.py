@@ -62,7 +62,12 @@ class RankFollower:
         except (OSError, EOFError, StorageError):  # rank 0 has ended
             return None
 
-    def run(self, train: Train, workers: int | Executor) -> None:  # noqa: ARG002 - rank 0 decides who else trains
+    def run(
+        self,
+        train: Train,
+        workers: int | Executor,  # noqa: ARG002 - rank 0 decides who else trains
+        devices_per_worker: int | None = None,  # noqa: ARG002 - the same
+    ) -> None:
         """Train rank 0's trials."""
         for trial in self:
             train(trial)

@@ -54,6 +54,11 @@ class Reports:
         """Seconds of start-up of the newest attempt, None while unknown."""
         return self._times.startup
 
+    @property
+    def spent_seconds(self) -> float:
+        """Seconds of training, over all attempts, and of the newest one's start-up."""
+        return self._times.spent
+
     def last_epoch(self, attempt: int) -> int:
         """Return the last epoch that an attempt has reported, 0 if it is not the newest or has reported none."""
         return self._newest_epoch if attempt == self._attempt else 0

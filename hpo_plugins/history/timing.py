@@ -26,6 +26,7 @@ class AttemptTimer:
         pace: Seconds per epoch, None while unknown.
         startup: Seconds of start-up, None while unknown.
         is_final: Whether ``startup`` comes from this attempt's own pace.
+        seconds: The time of its last report.
     """
 
     attempt: int
@@ -36,12 +37,14 @@ class AttemptTimer:
     pace: float | None
     startup: float | None = None
     is_final: bool = False
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._estimate_startup()
 
     def observe(self, epoch: int, seconds: float) -> None:
         """Update the pace from an epoch after the first."""
+        self.seconds = max(self.seconds, seconds)
         if epoch > self.first_epoch:
             self.pace = (seconds - self.first_seconds) / (epoch - self.first_epoch)
             if not self.is_final:
@@ -79,6 +82,11 @@ class TrainingTimes:
     def startup(self) -> float | None:
         """Seconds of start-up of the newest attempt, None while unknown."""
         return None if self._timer is None else self._timer.startup
+
+    @property
+    def spent(self) -> float:
+        """Seconds of training, over all attempts, and of the newest one's start-up."""
+        return 0.0 if self._timer is None else self._timer.base + self._timer.seconds
 
     def put(self, report: ReportRow, index: int) -> tuple[int, float] | None:
         """Add the time of a report, and return the epoch whose training time it corrects, if any, and that time.

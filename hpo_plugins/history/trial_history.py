@@ -127,6 +127,11 @@ class TrialHistory:
         """
         return self.folds[0].startup_seconds
 
+    @property
+    def spent_seconds(self) -> float:
+        """Seconds of training, over all folds and attempts, and of the newest one's start-up."""
+        return sum(fold.spent_seconds for fold in self.folds)
+
     def put(self, report: ReportRow, loss: float | None) -> None:
         """Add an epoch, or merge the report into the epoch if it is there."""
         while report.fold >= len(self.folds):

@@ -82,7 +82,9 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
     if point is None and not curves and not len(history):
         point = np.full(len(space), 0.5)
-    return untried_draw(history, seed) if point is None else space.decode(point)
+    if point is None or not space.accepts(space.decode(point)):
+        return untried_draw(history, seed)
+    return space.decode(point)
 
 
 def draw_in_turn(history: History, seed: int, n_initial: int) -> Params | None:

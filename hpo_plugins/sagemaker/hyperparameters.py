@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.sagemaker.node import Node
-from hpo_plugins.space import Categorical, Continuous, Integer, Parameter, Params, Scale, Space, Value
+from hpo_plugins.space import Categorical, Continuous, Integer, Listed, Parameter, Params, Scale, Space, Value
 
 MAX_RANGES = 30
+MAX_CATEGORIES = 30
 MAX_HYPERPARAMETERS = 100
 """Tuned and static hyperparameters together, including one that the service adds: the name of the objective."""
 
@@ -150,8 +151,11 @@ def range_around(hint: str) -> Parameter:
 def write_ranges(space: Space) -> dict[str, Any]:
     """Return a space as ``ParameterRanges``; categories that are numbers become strings.
 
+    The service knows no steps and no order, so such parameters become categories: it tries their values only.
+
     Raises:
-        InvalidArgument: Two categories are the same string, or a parameter is conditional.
+        InvalidArgument: Two categories are the same string, a parameter has more values than the service takes as
+            categories, or it is conditional.
     """
     lists: dict[str, list[dict[str, Any]]] = {}
     for name, parameter in space.items():
@@ -160,12 +164,12 @@ def write_ranges(space: Space) -> dict[str, Any]:
                 f"{name!r} must not be conditional, since the service has no conditions, but has "
                 f"when={parameter.when!r}. Export one tuner for each case."
             )
-        if isinstance(parameter, Categorical):
-            values = [write_value(value) for value in parameter.values]
+        if isinstance(parameter, Listed) or parameter.step is not None:
+            values = [write_value(value) for value in _listed_values(name, parameter)]
             if len(set(values)) < len(values):
                 raise InvalidArgument(
                     f"{name!r} must have values that differ as strings, since the service takes only strings, but got "
-                    f"{list(parameter.values)}."
+                    f"{list(_listed_values(name, parameter))}."
                 )
             lists.setdefault(_LISTS[2], []).append({"Name": name, "Values": values})
             continue
@@ -173,6 +177,18 @@ def write_ranges(space: Space) -> dict[str, Any]:
         bounds = {"MinValue": write_value(parameter.low), "MaxValue": write_value(parameter.high)}
         lists.setdefault(kind, []).append({"Name": name, **bounds, "ScalingType": _SCALING_TYPES[parameter.scale]})
     return dict(lists)
+
+
+def _listed_values(name: str, parameter: Parameter) -> Sequence[Value]:
+    if isinstance(parameter, Categorical):
+        return parameter.values
+    size = parameter.size or 0
+    if size > MAX_CATEGORIES:
+        raise InvalidArgument(
+            f"{name!r} must have at most {MAX_CATEGORIES} values, since the service knows no steps and no order, and "
+            f"takes them as categories, but {parameter!r} has {size}. Use a larger step, or a range without one."
+        )
+    return [parameter.value_at(position) for position in range(size)]
 
 
 def write_value(value: Value) -> str:

@@ -8,7 +8,7 @@ whose message starts with the JSON path, as the user wrote it: a request is eith
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,14 @@ ANSWER_FIELDS = frozenset(
 )  # fmt: skip
 """Fields that ``describe_hyper_parameter_tuning_job`` adds to the request."""
 
-_USED = {"DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters", "RetryStrategy"}
+_USED = {
+    "DefinitionName",
+    "TuningObjective",
+    "HyperParameterRanges",
+    "StaticHyperParameters",
+    "RetryStrategy",
+    "StoppingCondition",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def parse_request(request: object) -> ParsedRequest:
         _apply_autotune(root, arguments)
     if definitions and (retries := definitions[0].get("RetryStrategy", "MaximumRetryAttempts")) is not None:
         arguments["retries"] = retries.value
+    arguments["max_trial_seconds"] = _trial_limit(definitions)
     space, arguments["strategy"] = _combine(parts, several=several)
     _check_jobs(config, space)
     parents = (
@@ -256,6 +264,18 @@ def _limits(config: Node) -> dict[str, Any]:
     }
 
 
+def _trial_limit(definitions: Sequence[Node]) -> int | None:
+    """Return the longest time that a training job may take in seconds, None if a definition does not say."""
+    limits = [node.get("StoppingCondition", "MaxRuntimeInSeconds") for node in definitions]
+    known = [limit.value for limit in limits if limit is not None]
+    return max(known) if known and len(known) == len(limits) else None
+
+
+def trial_limit_of(request: Mapping[str, Any]) -> int | None:
+    """Return the longest time that a training job of a checked request may take in seconds, None if it is not given."""
+    return _trial_limit(_definitions(Node(request, "")))
+
+
 def _check_jobs(config: Node, space: Space) -> None:
     jobs, kind = config["ResourceLimits"].get("MaxNumberOfTrainingJobs"), config["Strategy"].value
     if jobs is not None and kind == "Grid" and jobs.value != space.size:
@@ -293,4 +313,9 @@ def _parent_name(node: Node) -> Node:
 
 def _unused(root: Node, definitions: list[Node]) -> list[str]:
     fields = [join(node.path, name) for node in definitions for name in node.value if name not in _USED]
+    limit = _trial_limit(definitions)
+    for node in (node["StoppingCondition"] for node in definitions if "StoppingCondition" in node):
+        for name, value in node.value.items():
+            if name != "MaxRuntimeInSeconds" or value != limit:
+                fields.append(join(node.path, name))
     return fields + [name for name in ("Tags",) if name in root]

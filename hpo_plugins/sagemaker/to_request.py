@@ -14,8 +14,8 @@ from typing import Any
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.sagemaker.from_request import REQUEST_NOTE
 from hpo_plugins.sagemaker.hyperparameters import write_ranges, write_value
-from hpo_plugins.sagemaker.parsing import parse_request
-from hpo_plugins.space import DefinitionSpace
+from hpo_plugins.sagemaker.parsing import parse_request, trial_limit_of
+from hpo_plugins.space import Continuous, DefinitionSpace, Integer, Ordinal
 from hpo_plugins.strategies import Hyperband, MaxUCB, MedianRule, Strategy
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.stored import to_json
@@ -55,6 +55,11 @@ def request_from_tuner(
     if not isinstance(tuner, Tuner):
         raise InvalidArgument(f"tuner must be a Tuner, but got tuner={tuner!r}.")
     study = tuner.study
+    if study.space.valid is not None:
+        raise InvalidArgument(
+            f"tuner must not have a constraint, since the service has none between parameters, but has "
+            f"valid={study.space.valid!r}."
+        )
     kept = (study.notes or {}).get(REQUEST_NOTE)
     request = _new_request(study, job_name) if kept is None else _updated_request(kept, study, job_name)
     if training_job_definition is not None:
@@ -65,6 +70,7 @@ def request_from_tuner(
         request["TrainingJobDefinition"] = _definition(request, training_job_definition)
     if study.space.fixed and kept is None:
         _add_fixed(request, study)
+    _limit_trials(request, study, kept)
     parse_request(request)
     if unsupported := list(_unsupported(study)):
         logger.warning("the request leaves out, as the service has no setting for: %s", "; ".join(unsupported))
@@ -175,6 +181,27 @@ def _add_fixed(request: dict[str, Any], study: StudyConfig) -> None:
             )
 
 
+def _limit_trials(request: dict[str, Any], study: StudyConfig, kept: Mapping[str, Any] | None) -> None:
+    """Give each training definition the limit of a trial, unless that is the one that the request had."""
+    limit = _whole_seconds(study.max_trial_seconds)
+    if limit == (None if kept is None else trial_limit_of(kept)):  # each definition keeps its own
+        return
+    one = [("TrainingJobDefinition", request[name]) for name in ("TrainingJobDefinition",) if name in request]
+    many = [(f"TrainingJobDefinitions[{n}]", each) for n, each in enumerate(request.get("TrainingJobDefinitions", ()))]
+    if not one + many:
+        logger.warning("the request leaves out max_trial_seconds=%s, which a training job definition holds", limit)
+    for path, definition in one + many:
+        stopping = definition.setdefault("StoppingCondition", {})
+        given = stopping.pop("MaxRuntimeInSeconds", None)
+        if kept is None and given not in (None, limit):
+            raise InvalidArgument(
+                f"{path}.StoppingCondition.MaxRuntimeInSeconds must be {limit}, the tuner's max_trial_seconds, but got "
+                f"{given!r}. Leave it out."
+            )
+        if limit is not None:
+            stopping["MaxRuntimeInSeconds"] = limit
+
+
 def _unsupported(study: StudyConfig) -> Iterator[str]:
     """Yield the settings that a request cannot express."""
     if study.objective.at != "last":
@@ -186,6 +213,9 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
         for name, value in to_json(strategy).items():
             if name not in supported and value != defaults.get(name, value):
                 yield f"{name}={value!r} of {type(strategy).__name__}"
+    for name, parameter in study.space.items():
+        if isinstance(parameter, Ordinal) or (isinstance(parameter, Continuous | Integer) and parameter.step):
+            yield f"the order of the values of {name!r}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
     if study.points_to_evaluate:

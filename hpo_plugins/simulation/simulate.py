@@ -220,6 +220,7 @@ def _new_search(config: StudyConfig, strategy: Strategy, limit: int, resource: i
         early_stopping=config.early_stopping if strategy == config.strategy else None,
         max_trials=None if isinstance(strategy, Grid) else limit,
         max_runtime=None,
+        max_trial_seconds=None,
         max_parallel=None,
         parents=None,
         notes=None,

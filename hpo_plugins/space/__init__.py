@@ -1,6 +1,6 @@
 """Search spaces: parameters, the space that they span, and the union of several training definitions' spaces."""
 
-from hpo_plugins.space.categorical import Categorical
+from hpo_plugins.space.categorical import Categorical, Listed, Ordinal
 from hpo_plugins.space.definitions import DefinitionSpace, TrainingDefinition
 from hpo_plugins.space.parameters import Continuous, Integer, Parameter
 from hpo_plugins.space.space import Space
@@ -12,6 +12,8 @@ __all__ = [
     "DefinitionSpace",
     "FloatArray",
     "Integer",
+    "Listed",
+    "Ordinal",
     "Parameter",
     "Params",
     "Scale",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.space.parameters import Parameter
+from hpo_plugins.space.parameters import Continuous, Parameter
 from hpo_plugins.space.values import Params, Value, typed
 from hpo_plugins.space.when import When
 
@@ -32,7 +32,7 @@ class Conditions:
         order: All names, so that parameters come after those that their condition names, and as soon as possible.
 
     Raises:
-        InvalidArgument: A condition names an unknown or a continuous parameter or a value that it cannot have, can
+        InvalidArgument: A condition names an unknown or a continuous parameter, or a value that it cannot have, can
             never be met, or depends on itself.
     """
 
@@ -209,15 +209,18 @@ def _check_condition(name: str, when: When, parameters: Mapping[str, Parameter])
         given = f"space[{name!r}] has when={when!r}"
         if parent not in parameters:
             raise InvalidArgument(f"{given}, but {parent!r} is not in the space, which has {_listed(parameters)}.")
-        if parameters[parent].kind == "continuous":
-            raise InvalidArgument(f"{given}, but {parent!r} is Continuous. A condition needs Categorical or Integer.")
+        named = parameters[parent]
+        if isinstance(named, Continuous) and named.step is None:
+            raise InvalidArgument(
+                f"{given}, but {parent!r} is Continuous. A condition needs Categorical, Ordinal or Integer, or a step=."
+            )
         for value in values:
             try:
-                is_own = typed(parameters[parent].checked(parent, value)) == typed(value)
+                own = named.checked(parent, value)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{given}, but {error}") from None
-            if not is_own:
-                raise InvalidArgument(f"{given}, but {parent!r} cannot be {value!r}.")
+            if typed(own) != typed(value):
+                raise InvalidArgument(f"{given}, but {parent!r} cannot be {value!r}. Write {own!r}.")
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -17,6 +17,7 @@ from hpo_plugins.objective import Objective
 from hpo_plugins.space.categorical import Categorical
 from hpo_plugins.space.parameters import Parameter
 from hpo_plugins.space.space import Space
+from hpo_plugins.space.valid import Valid
 from hpo_plugins.space.values import Params, Value
 from hpo_plugins.space.when import When
 
@@ -83,6 +84,18 @@ class DefinitionSpace(Space):
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild the union: hashes of strings differ between processes."""
         return DefinitionSpace, (list(self.definitions.values()),)
+
+    def constrained(self, valid: Valid | None) -> Space:
+        """Return itself.
+
+        Raises:
+            InvalidArgument: A constraint is given.
+        """
+        if valid is not None:
+            raise InvalidArgument(
+                f"valid must be None in a search with several training definitions, but got valid={valid!r}."
+            )
+        return self
 
     def definition_of(self, configuration: Mapping[str, Value]) -> str | None:
         """Return the name of the configuration's definition."""

@@ -10,6 +10,7 @@ checkpoint formats reject numpy scalars.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import ClassVar, TypeAlias
 
@@ -17,7 +18,8 @@ from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import choice, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.base import ParameterBase
-from hpo_plugins.space.categorical import Categorical
+from hpo_plugins.space.categorical import Categorical, Ordinal
+from hpo_plugins.space.steps import Steps, check_step, count, is_on_step, real_value
 from hpo_plugins.space.values import Scale
 
 AUTO_LOG_RATIO = 1e3
@@ -36,21 +38,26 @@ class Continuous(ParameterBase):
             ``"log"`` when the range spans three decades or more (``high / low >= 1000``), ``"reverse_log"`` when
             ``1 - x`` does, and ``"linear"`` otherwise. The rule depends on the bounds alone, so suggestions never
             depend on when a scale was learned.
+        step: The distance between values, which are ``low``, ``low + step`` and so on up to ``high``; each is rounded
+            as a person writes it. None for every number between the bounds.
         when: Makes the parameter conditional: another parameter's name to a value or a list of values. It is part of a
             configuration only while each of them has one of its values, as in ``{"optimizer": "sgd"}``.
 
     Raises:
-        InvalidArgument: A bound is not finite, ``low > high``, the scale does not fit the bounds, or ``when`` is no
-            condition.
+        InvalidArgument: A bound is not finite, ``low > high``, the scale or the step does not fit the bounds, or
+            ``when`` is no condition.
     """
 
     low: float = checked(real_number)
     high: float = checked(real_number)
     scale: Scale = checked(choice, allowed=("auto", "linear", "log", "reverse_log"), default="auto")
+    step: float | None = checked(real_number, above=0, default=None, kw_only=True)
     kind: ClassVar[str] = "continuous"
 
     def __attrs_post_init__(self) -> None:
         _check_bounds(self.low, self.high, self.scale)
+        if self.step is not None:
+            check_step(self.low, self.high, self.step)
 
     @property
     def resolved_scale(self) -> Scale:
@@ -63,13 +70,24 @@ class Continuous(ParameterBase):
             return "reverse_log"
         return "linear"
 
+    @functools.cached_property
+    def steps(self) -> Steps | None:
+        """Its values as steps, None if it has no step."""
+        if self.step is None:
+            return None
+        return Steps(self.low, self.step, count(self.low, self.high, self.step), self.resolved_scale)
+
     @property
     def size(self) -> int | None:
         """The number of values, None if infinite."""
+        if self.steps is not None:
+            return self.steps.size
         return 1 if self.low == self.high else None
 
     def from_unit(self, u: float) -> float:
-        """Return the value at ``u``; 0 gives ``low`` and 1 gives ``high`` exactly."""
+        """Return the value at ``u``; without a step, 0 gives ``low`` and 1 gives ``high`` exactly."""
+        if self.steps is not None:
+            return self.value_at(self.steps.position_at(u))
         if u <= 0:
             return self.low
         if u >= 1:
@@ -84,8 +102,10 @@ class Continuous(ParameterBase):
         return min(max(value, self.low), self.high)  # rounding must not leave the bounds
 
     def to_unit(self, value: float) -> float:
-        """Return the coordinate of ``value``: the inverse of ``from_unit``, up to rounding."""
+        """Return the coordinate of ``value``: the inverse of ``from_unit``, up to rounding; with a step, in its bin."""
         value = min(max(float(value), self.low), self.high)
+        if self.steps is not None:
+            return self.steps.unit_of(self.position(value))
         if self.low == self.high:
             return 0.5
         match self.resolved_scale:
@@ -101,15 +121,20 @@ class Continuous(ParameterBase):
         number = real_number(name, value)
         if not self.low <= number <= self.high:
             raise refusal(name, value, f"between {self.low:g} and {self.high:g}")
-        return number
+        if self.step is None:
+            return number
+        nearest = self.value_at(self.position(number))
+        if not is_on_step(nearest, number, self.step):
+            raise refusal(name, value, f"{self.low:g} plus a multiple of step={self.step:g}", f"{nearest:g} is near.")
+        return nearest
 
-    def value_at(self, position: int) -> float:  # noqa: ARG002
-        """Return the only value of a parameter of size 1."""
-        return self.low
+    def value_at(self, position: int) -> float:
+        """Return the value at a position, from 0; without a step, there is only one."""
+        return self.low if self.step is None else real_value(self.low, self.high, self.step, position)
 
-    def position(self, value: float) -> int:  # noqa: ARG002
-        """Return the position of that value."""
-        return 0
+    def position(self, value: float) -> int:
+        """Return the position of the value nearest to a number."""
+        return 0 if self.steps is None else self.steps.nearest(value)
 
 
 MAX_INTEGER = 10**300
@@ -135,20 +160,25 @@ class Integer(ParameterBase):
         high: The largest value.
         scale: ``"linear"``, ``"log"`` (values > 0), or ``"auto"``: ``"log"`` when ``low > 0`` and
             ``high / low >= 1000``, otherwise ``"linear"``.
+        step: The distance between values, which are ``low``, ``low + step`` and so on up to ``high``. None is 1, for a
+            range; with a step, also 1, ``Grid`` tries every value.
         when: A condition, as in ``Continuous``.
 
     Raises:
-        InvalidArgument: A bound is not a whole number, ``low > high``, the scale does not fit the bounds, or ``when``
-            is no condition.
+        InvalidArgument: A bound is not a whole number, ``low > high``, the scale or the step does not fit the bounds,
+            or ``when`` is no condition.
     """
 
     low: int = checked(_integer_bound)
     high: int = checked(_integer_bound)
     scale: Scale = checked(choice, allowed=("auto", "linear", "log"), default="auto")
+    step: int | None = checked(whole_number, at_least=1, default=None, kw_only=True)
     kind: ClassVar[str] = "integer"
 
     def __attrs_post_init__(self) -> None:
         _check_bounds(self.low, self.high, self.scale)
+        if self.step is not None:
+            check_step(self.low, self.high, self.step)
 
     @property
     def resolved_scale(self) -> Scale:
@@ -157,13 +187,22 @@ class Integer(ParameterBase):
             return self.scale
         return "log" if self.low > 0 and self.high / self.low >= AUTO_LOG_RATIO else "linear"
 
+    @functools.cached_property
+    def steps(self) -> Steps | None:
+        """Its values as steps, None if it has no step."""
+        if self.step is None:
+            return None
+        return Steps(self.low, self.step, (self.high - self.low) // self.step + 1, self.resolved_scale)
+
     @property
     def size(self) -> int | None:
         """The number of values."""
-        return self.high - self.low + 1
+        return self.high - self.low + 1 if self.steps is None else self.steps.size
 
     def from_unit(self, u: float) -> int:
         """Return the value whose bin contains ``u``."""
+        if self.steps is not None:
+            return self.value_at(self.steps.position_at(u))
         if self.resolved_scale == "log":
             value = round(math.exp(_interpolate(math.log(self.low - 0.5), math.log(self.high + 0.5), u)))
         else:
@@ -173,6 +212,8 @@ class Integer(ParameterBase):
     def to_unit(self, value: int) -> float:
         """Return the centre of the value's bin."""
         value = min(max(int(value), self.low), self.high)
+        if self.steps is not None:
+            return self.steps.unit_of(self.steps.nearest(value))
         if self.resolved_scale == "log":
             return _fraction(math.log(self.low - 0.5), math.log(self.high + 0.5), math.log(value))
         return (value - self.low + 0.5) / (self.high - self.low + 1)
@@ -182,19 +223,21 @@ class Integer(ParameterBase):
         number = whole_number(name, value)
         if not self.low <= number <= self.high:
             raise refusal(name, value, f"a whole number between {self.low} and {self.high}")
+        if (number - self.low) % (self.step or 1):
+            raise refusal(name, value, f"{self.low} plus a multiple of step={self.step}")
         return number
 
     def value_at(self, position: int) -> int:
         """Return the value at a position, from 0."""
-        return self.low + position
+        return self.low + position * (self.step or 1)
 
     def position(self, value: int) -> int:
         """Return the position of a value."""
-        return value - self.low
+        return (value - self.low) // (self.step or 1)
 
 
-Parameter: TypeAlias = Continuous | Integer | Categorical
-PARAMETERS = (Continuous, Integer, Categorical)
+Parameter: TypeAlias = Continuous | Integer | Categorical | Ordinal
+PARAMETERS = (Continuous, Integer, Categorical, Ordinal)
 
 
 def _interpolate(low: float, high: float, u: float) -> float:
@@ -202,7 +245,8 @@ def _interpolate(low: float, high: float, u: float) -> float:
 
 
 def _fraction(low: float, high: float, value: float) -> float:
-    fraction = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved against the same overflow
+    width = high / 2 - low / 2  # halved against the same overflow
+    fraction = (value / 2 - low / 2) / width if width else 0.5
     return min(max(fraction, 0.0), 1.0)
 
 

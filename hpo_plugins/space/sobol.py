@@ -11,15 +11,19 @@ import threading
 
 import numpy as np
 
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.space import Space
 from hpo_plugins.space.values import FloatArray, Params
 
 _BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points
+_MAX_FRUITLESS = 4_096  # blocks in a row without a new configuration before a constraint counts as used up
 _MAX_ENUMERATED = 1_000_000  # finite spaces up to this size are completed by enumeration once draws yield few new ones
 
 
 def draw(space: Space, seed: int, index: int) -> Params:
     """Return draw ``index`` of a space, in a new dict; no two draws of a finite space are equal.
+
+    Draws of a space with a constraint are those of the space without it that are valid.
 
     Args:
         space: The space; a finite one has ``space.size`` draws.
@@ -50,8 +54,17 @@ class _Draws:
 
     def get(self, index: int) -> Params:
         with self._lock:
+            fruitless = 0
             while len(self._configurations) <= index:
+                before = len(self._configurations)
                 self._extend()
+                fruitless = 0 if len(self._configurations) > before else fruitless + 1
+                if self._space.valid is not None and fruitless == _MAX_FRUITLESS:
+                    raise InvalidArgument(
+                        f"valid={self._space.valid!r} must leave enough configurations, but "
+                        f"{fruitless * _BLOCK_SIZE:,} random draws found none beyond the {before} that were drawn. "
+                        "Lower max_trials."
+                    )
         return dict(self._configurations[index])
 
     def _extend(self) -> None:
@@ -67,6 +80,6 @@ class _Draws:
     def _add(self, candidates: list[Params]) -> None:
         for params in candidates:
             key = Space.key(params)
-            if key not in self._keys:
+            if key not in self._keys and self._space.accepts(params):
                 self._keys.add(key)
                 self._configurations.append(params)

@@ -16,6 +16,8 @@ from hpo_plugins._validation import non_empty_string, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.conditions import Conditions
 from hpo_plugins.space.parameters import PARAMETERS, Parameter
+from hpo_plugins.space.valid import Valid
+from hpo_plugins.space.valid_configurations import ValidConfigurations, random_points
 from hpo_plugins.space.values import FloatArray, Params, Value, typed
 
 
@@ -25,17 +27,24 @@ class Space(Mapping[str, Parameter]):
     Args:
         parameters: Name to parameter; the order is kept and is the order of the unit cube's coordinates.
         fixed: Name to value of constants in every configuration. Strategies do not see them.
+        valid: The constraint that every configuration of it meets; None for no constraint.
 
     Raises:
-        InvalidArgument: The mapping is empty, a name is not a string or is also fixed, a value is not a parameter, or a
-            condition cannot be used.
+        InvalidArgument: The mapping is empty, a name is not a string or is also fixed, a value is not a parameter, a
+            condition cannot be used, or the constraint names what is not there or accepts too little.
 
     Attributes:
         fixed: As given.
+        valid: As given.
         conditions: Which parameters are active in which configurations.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter], fixed: Mapping[str, Value] | None = None) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter],
+        fixed: Mapping[str, Value] | None = None,
+        valid: Valid | None = None,
+    ) -> None:
         """Check names and parameters."""
         if not isinstance(parameters, Mapping) or not parameters:
             raise InvalidArgument(f"space must map at least one name to a parameter, but got space={parameters!r}.")
@@ -45,7 +54,7 @@ class Space(Mapping[str, Parameter]):
             non_empty_string("a parameter's name", name)
             if not isinstance(parameter, PARAMETERS):
                 raise InvalidArgument(
-                    f"space[{name!r}] must be Continuous, Integer or Categorical, but got {parameter!r}. "
+                    f"space[{name!r}] must be Continuous, Integer, Ordinal or Categorical, but got {parameter!r}. "
                     "A value that is not tuned stays in your own code."
                 )
         self._parameters = dict(parameters)
@@ -55,11 +64,17 @@ class Space(Mapping[str, Parameter]):
             if name in self._parameters:
                 raise InvalidArgument(f"{name!r} must be tuned or fixed, but got both: {self[name]!r} and a value.")
         # JSON tells True, 1 and 1.0 apart, which Python's == does not.
-        self._identity = (type(self), tuple(self._parameters.items()), json.dumps(self.fixed))
+        self._identity = (type(self), tuple(self._parameters.items()), json.dumps(self.fixed), valid)
         self._hash = hash(self._identity)
+        self.valid = valid
+        self._valid_ones: ValidConfigurations | None = None
+        if valid is not None:
+            valid.check_names(self._parameters, self.fixed)
+            self._valid_ones = ValidConfigurations(self._parameters, self.conditions, self.fixed, valid)
+            self._valid_ones.check()
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the other space has the same parameters in the same order, and the same fixed values."""
+        """Return whether the other space has the same parameters in the same order, fixed values and constraint."""
         if not isinstance(other, Space):
             return super().__eq__(other)
         return self is other or self._identity == other._identity
@@ -70,7 +85,7 @@ class Space(Mapping[str, Parameter]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild the space: hashes of strings differ between processes."""
-        return Space, (self._parameters, self.fixed)
+        return Space, (self._parameters, self.fixed, self.valid)
 
     def __getitem__(self, name: str) -> Parameter:
         """Return the parameter of that name."""
@@ -86,12 +101,24 @@ class Space(Mapping[str, Parameter]):
 
     def __repr__(self) -> str:
         """Show the parameters."""
-        return f"Space({self._parameters!r})"
+        return f"Space({self._parameters!r}{'' if self.valid is None else f', valid={self.valid!r}'})"
 
     @property
     def size(self) -> int | None:
-        """The number of configurations, None if infinite."""
-        return self.conditions.size
+        """The number of configurations, None if infinite, or not known because of a constraint."""
+        return self.conditions.size if self._valid_ones is None else self._valid_ones.size
+
+    def constrained(self, valid: Valid | None) -> Space:
+        """Return the same space with a constraint, or with another one."""
+        return self if valid == self.valid else Space(self._parameters, self.fixed, valid)
+
+    def accepts(self, params: Mapping[str, Value]) -> bool:
+        """Return whether a configuration meets the constraint.
+
+        Raises:
+            InvalidArgument: The constraint cannot be computed for it.
+        """
+        return self.valid is None or self.valid.accepts(params)
 
     def decode(self, point: Sequence[float] | FloatArray) -> Params:
         """Return the configuration at a point of the unit cube, shape ``(d,)``."""
@@ -113,11 +140,13 @@ class Space(Mapping[str, Parameter]):
             InvalidArgument: A parameter is continuous, or there are not that many configurations.
         """
         if self.size is None:
-            name = next(name for name, parameter in self.items() if parameter.size is None)
-            raise InvalidArgument(f"space must be finite, but {name!r} is continuous.")
+            infinite = [f"{name!r} is continuous" for name, parameter in self.items() if parameter.size is None]
+            why = infinite[0] if infinite else f"its {self.conditions.size} combinations are too many for valid="
+            raise InvalidArgument(f"space must be finite, but {why}.")
         if not 0 <= index < self.size:
             raise InvalidArgument(f"index must be from 0 to {self.size - 1}, but got index={index}.")
-        return self.conditions.at_index(index) | self.fixed
+        source = self.conditions if self._valid_ones is None else self._valid_ones
+        return source.at_index(index) | self.fixed
 
     def checked(self, configuration: Mapping[str, Any]) -> Params:
         """Return a configuration with plain values in the order of the space.
@@ -180,6 +209,13 @@ class Space(Mapping[str, Parameter]):
             return allowed[min(int(u * len(allowed)), len(allowed) - 1)]
 
         return self.conditions.decode(value_of) | self.fixed
+
+    def can_complete(self, given: Mapping[str, Value]) -> bool:
+        """Return whether values from ``checked_part`` are part of a valid configuration that random draws find."""
+        if self.valid is None:
+            return True
+        points = [np.full(len(self), 0.5)] if self.is_complete(given) else random_points(len(self))
+        return any(self.accepts(self.complete(given, point)) for point in points)
 
     def params_of(self, configuration: Mapping[str, Value]) -> Params:
         """Return the parameters that a training run receives, in a new dict."""

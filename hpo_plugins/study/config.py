@@ -10,21 +10,26 @@ from typing import Any
 
 import attrs
 
-from hpo_plugins._fields import checked, frozen
+from hpo_plugins._fields import checked, evolve, frozen
 from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Params, Space
+from hpo_plugins.space.valid import Function
 from hpo_plugins.strategies import StoppingRule, Strategy, argument_names
 from hpo_plugins.strategies.catalog import names_of
 from hpo_plugins.study.initial_configurations import checked_configurations
 from hpo_plugins.study.termination import Criterion, check_criteria
 from hpo_plugins.study.warm_start import Parents
 
-LIMITS = ("max_trials", "max_runtime", "max_parallel", "stop_when")
+LIMITS = ("max_trials", "max_runtime", "max_trial_seconds", "max_parallel", "stop_when")
 """The arguments that may change between runs of one study: they bound the search and change no configuration."""
+
+
+TRIAL_LIMIT_RULE = "max_trial_seconds"
+"""The rule by which a trial ends that has trained for as long as it may."""
 
 
 def _objective(name: str, objective: object) -> Objective:
@@ -78,6 +83,7 @@ class StudyConfig:
         points_to_evaluate: Configurations to try first, complete or partial.
         parents: Earlier studies to learn from.
         notes: JSON that is stored with the study and ignored by the search, such as where the study comes from.
+        max_trial_seconds: See ``Tuner``.
 
     Raises:
         InvalidArgument: An argument has the wrong type, or arguments do not fit each other.
@@ -97,6 +103,7 @@ class StudyConfig:
     )
     parents: Parents | None = None
     notes: Mapping[str, Any] | None = checked(_notes, default=None)
+    max_trial_seconds: float | None = checked(real_number, above=0, unit=" seconds", default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.early_stopping is not None and self.strategy.stops_trainings:
@@ -129,6 +136,12 @@ class StudyConfig:
         parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
         given = [dict(configuration) for configuration in self.points_to_evaluate]
         return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given)
+
+    def for_visitor(self) -> StudyConfig:
+        """Return the definition for a process that only reports: without a function, which may not be importable."""
+        if not isinstance(self.space.valid, Function):
+            return self
+        return evolve(self, space=self.space.constrained(Function(None)))
 
     def objective_of(self, definition: str | None) -> Objective:
         """Return the objective of a training definition, or the study's."""
@@ -180,7 +193,13 @@ def check_match(stored: Mapping[str, Any], given: Mapping[str, Any], name: str) 
         name: The study's name.
     """
     stored, given = _fixed_part(stored), _fixed_part(given)
-    changes = [line for part in stored for line in _differences(part, stored[part], given[part])]
+    if stored.get("valid") is True and given.get("valid") is not True:
+        raise StudyMismatch(
+            f"The stored study {name!r} was made with a function as valid=, which is not stored: give the same "
+            "function again."
+        )
+    parts = stored | given  # what has its default may be absent
+    changes = [line for part in parts for line in _differences(part, stored.get(part), given.get(part))]
     if changes:
         raise StudyMismatch(
             f"The stored study {name!r} was defined differently: {'; '.join(changes)}. "

@@ -55,6 +55,10 @@ def checked_configuration(space: Space, given: object, name: str) -> Params:
     if not isinstance(given, Mapping) or not given:
         raise InvalidArgument(f"{name} must map at least one parameter's name to a value, but got {given!r}.")
     try:
-        return space.checked_part(given)
+        found = space.checked_part(given)
+        is_valid = space.can_complete(found)
     except InvalidArgument as error:
         raise InvalidArgument(f"{name}: {error}") from None
+    if not is_valid:
+        raise InvalidArgument(f"{name} must be valid, but {found} does not meet valid={space.valid!r}.")
+    return found

@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from types import NoneType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -38,6 +38,7 @@ from hpo_plugins.objective import Maximize, Minimize, Objective
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, Value
 from hpo_plugins.space.base import ParameterBase
 from hpo_plugins.space.parameters import PARAMETERS
+from hpo_plugins.space.valid import Expression, Function, Valid
 from hpo_plugins.space.when import When
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.strategies import Component, argument_names
@@ -165,8 +166,27 @@ def _read_list(data: Any, kind: Any) -> tuple[Any, ...]:
     return tuple(_converter.structure(msgspec.convert(data, list), members))
 
 
+class _Constrained(NamedTuple):
+    """The JSON form of a space, and that of its constraint, which a definition has beside it."""
+
+    space: Any
+    valid: Any
+
+
+def _write_valid(valid: Valid) -> Any:
+    return valid.text if isinstance(valid, Expression) else True  # a function is not stored, only that there was one
+
+
+def _read_valid(data: Any, _: type) -> Valid:
+    if data is True:
+        return Function(None)
+    return Expression(msgspec.convert(data, str))
+
+
 def _write(value: Any) -> dict[str, Any]:
     cls: Any = type(value)
+    if cls is StudyConfig and value.space.valid is not None:
+        return _writer(cls)(value) | {"valid": to_json(value.space.valid)}
     key = _tag_of(cls)
     tag = {} if key is None else {key: _name(cls, key)}
     if isinstance(value, Component):
@@ -176,6 +196,8 @@ def _write(value: Any) -> dict[str, Any]:
 
 def _read(data: Any, kind: Any) -> Any:
     data = msgspec.convert(data, dict[str, Any])
+    if kind is StudyConfig and "valid" in data and "space" in data:
+        data["space"] = _Constrained(data["space"], data.pop("valid"))
     key = _tag_of(kind)
     if key is None:
         return _reader(kind)(data, kind)
@@ -239,6 +261,8 @@ def _write_space(space: Space) -> Any:
 
 
 def _read_space(data: Any, _: type) -> Space:
+    if isinstance(data, _Constrained):
+        return _read_space(data.space, Space).constrained(_read_valid(data.valid, Valid))
     if isinstance(data, list):
         return DefinitionSpace(_converter.structure(data, list[TrainingDefinition]))
     members: dict[str, Any] = msgspec.convert(data, dict[str, dict[str, Any]])
@@ -257,4 +281,5 @@ _converter.register_structure_hook_func(_has_fields, _read)
 _converter.register_structure_hook(Space, _read_space)
 _converter.register_unstructure_hook_func(_has_fields, _write)
 _converter.register_unstructure_hook(Space, _write_space)
+_converter.register_unstructure_hook_func(lambda cls: isinstance(cls, type) and issubclass(cls, Valid), _write_valid)
 _converter.register_unstructure_hook(When, lambda when: {name: list(values) for name, values in when.items()})

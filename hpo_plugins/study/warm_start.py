@@ -22,7 +22,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import Curve, ParentTrial, ParentTrials
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.space import Categorical, Continuous, DefinitionSpace, FloatArray, Integer, Parameter, Space, Value
+from hpo_plugins.space import Continuous, DefinitionSpace, FloatArray, Integer, Listed, Parameter, Space, Value
 
 MAX_PARENTS = 5
 MAX_CHANGES = 10
@@ -234,7 +234,7 @@ def _check_types(parent: Parent, space: Space) -> None:
     for name in (*space, *space.fixed):
         (ours, our_value), (theirs, their_value) = _role(space, name), _role(parent.space, name)
         if ours is not None and theirs is not None:
-            fits = ours.kind == theirs.kind
+            fits = ours.kind == theirs.kind or (isinstance(ours, Listed) and isinstance(theirs, Listed))
         else:
             fits = _is_of_type(theirs, our_value) and _is_of_type(ours, their_value)
         if not fits:
@@ -249,7 +249,7 @@ def _check_changes(parent: Parent, space: Space) -> None:
     for name in (*space, *space.fixed):
         (ours, our_value), (theirs, their_value) = _role(space, name), _role(parent.space, name)
         if ours is None and theirs is not None:
-            changes[name] = len(theirs.values) if isinstance(theirs, Categorical) else 1
+            changes[name] = len(theirs.values) if isinstance(theirs, Listed) else 1
         elif ours is None and _text(our_value) != _text(their_value):
             changes[name] = 1
     if sum(changes.values()) > MAX_CHANGES:
@@ -289,7 +289,7 @@ def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArra
             exact &= _text(params[name]) == _text(parameter.from_unit(0.5))
             units.append(0.5)
             continue
-        if isinstance(parameter, Categorical):
+        if isinstance(parameter, Listed):
             same = [value for value in parameter.values if _text(value) == _text(params[name])]
             if not same:
                 return None, False
@@ -298,8 +298,10 @@ def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArra
         number = _number(parameter, params[name])
         if number is None:
             return None, False
+        unit = parameter.to_unit(number)  # type: ignore[arg-type]  # of the parameter's type, by _number
         exact &= parameter.low <= number <= parameter.high
-        units.append(parameter.to_unit(number))  # type: ignore[arg-type]  # of the parameter's type, by _number
+        exact &= parameter.step is None or parameter.from_unit(unit) == number
+        units.append(unit)
     point = np.array(units, dtype=np.float64)
     if not space.conditions.of:
         return point, exact
@@ -309,7 +311,7 @@ def _nearest_point(space: Space, params: Mapping[str, Value]) -> tuple[FloatArra
 
 def _is_of_type(parameter: Parameter | None, value: Value) -> bool:
     """Return whether a fixed value is of a tuned parameter's type, its range aside."""
-    return parameter is None or isinstance(parameter, Categorical) or _number(parameter, value) is not None
+    return parameter is None or isinstance(parameter, Listed) or _number(parameter, value) is not None
 
 
 def _number(parameter: Continuous | Integer, value: Value) -> float | int | None:

@@ -5,13 +5,13 @@ Notation
     points   configurations in the unit cube, shape ``(n, d)``
     X        inputs, shape ``(n, m)`` or ``(n, m + 1)`` with the epoch as the last column
 
-A number is one column. A category is one column per value, scaled so that any two values have distance 1. A parameter
-with a single value has no column. A parameter is *inactive* if its condition is not met. Inactive numbers are encoded
-as 0.5, and all columns of an inactive category as 0, so that configurations never differ in inactive parameters. The
-parameter that the condition names explains the effect of their absence (docs/decisions/0013). Integers and categories
-are *snapped* to the centre of their bin first, so that the process sees what will be trained (Garrido-Merchan and
-Hernandez-Lobato, "Dealing with Categorical and Integer-valued Variables in Bayesian Optimization with Gaussian
-Processes", Neurocomputing 380, 2020).
+A number is one column, and so is a list of ordered values: its places. A category is one column per value, scaled so
+that any two values have distance 1. A parameter with a single value has no column. A parameter is *inactive* if its
+condition is not met. Inactive numbers are encoded as 0.5, and all columns of an inactive category as 0, so that
+configurations never differ in inactive parameters. The parameter that the condition names explains the effect of their
+absence (docs/decisions/0013). Integers, numbers with a step, ordered values and categories are *snapped* to the centre
+of their bin first, so that the process sees what will be trained (Garrido-Merchan and Hernandez-Lobato, "Dealing with
+Categorical and Integer-valued Variables in Bayesian Optimization with Gaussian Processes", Neurocomputing 380, 2020).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Space, Value
+from hpo_plugins.space import Categorical, Continuous, FloatArray, Integer, Parameter, Space, Value
 from hpo_plugins.surrogate.hyperparameters import IntArray, Layout
 
 
@@ -35,7 +35,7 @@ class InputEncoder:
 
     Attributes:
         continuous: The index and the column of each continuous parameter.
-        discrete: The indices of integers and categories with several values.
+        discrete: The indices of parameters with several, but not infinitely many values.
     """
 
     def __init__(self, space: Space) -> None:
@@ -59,7 +59,7 @@ class InputEncoder:
             else:
                 numbers.append(len(groups))
                 groups.append(group)
-            if isinstance(parameter, Continuous):
+            if parameter.size is None:
                 self.continuous.append((index, len(groups) - 1))
             else:
                 self.discrete.append(index)
@@ -152,8 +152,9 @@ class InputEncoder:
         moved = []
         for index in self.discrete:
             size = self.parameters[index].size or 1
+            steps = getattr(self.parameters[index], "steps", None)
             if size <= max_values:
-                units = (np.arange(size) + 0.5) / size
+                units = (np.arange(size) + 0.5) / size if steps is None else steps.units(np.arange(size))
             else:  # near and far
                 far = max_values - max_values // 2
                 units = np.concatenate([point[index] + rng.normal(0, 0.05, max_values // 2), rng.random(far)])
@@ -164,8 +165,10 @@ class InputEncoder:
         return self.snap(np.concatenate(moved)) if moved else np.empty((0, len(point)))
 
 
-def _bin_centres(parameter: Categorical | Integer | Continuous, u: FloatArray) -> FloatArray:
+def _bin_centres(parameter: Parameter, u: FloatArray) -> FloatArray:
     """Return the bin centres of a column of coordinates, ``to_unit(from_unit(u))``."""
+    if isinstance(parameter, Integer | Continuous) and parameter.steps is not None:
+        return parameter.steps.centres(u)
     size = parameter.size or 1
     if isinstance(parameter, Integer) and parameter.resolved_scale == "log":
         low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)

@@ -12,6 +12,7 @@ from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import log_expected_improvement, log_h
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior
+from hpo_plugins.surrogate.valid_points import ValidPoints
 
 N_UNIFORM = 320
 """Candidates drawn uniformly from the cube."""
@@ -66,6 +67,7 @@ class AcquisitionOptimizer:
         self._log_fidelity = log_fidelity
         self._cautious = cautious
         self._rng = rng
+        self._valid = None if encoder.space.valid is None else ValidPoints(encoder.space)
 
     def value(self, points: FloatArray) -> FloatArray:
         """Return log EI of snapped points, shape ``(q,)``."""
@@ -81,11 +83,15 @@ class AcquisitionOptimizer:
         encoder = self._encoder
         known = set(encoder.keys(excluded))
         points = encoder.snap(self._candidates(incumbents))
+        if self._valid is not None:
+            points = self._valid.among(points, len(excluded))
         size = encoder.space.size
         values = self.value(points)
         if not self._cautious and (size is None or size > MAX_ENUMERATED):
             starts = points[np.argsort(-values, kind="stable")[: 4 * N_STARTS]]
             improved = self._improve(_spread_out(starts, N_STARTS))
+            if self._valid is not None:
+                improved = improved[self._valid.mask(improved)]
             points, values = np.vstack([points, improved]), np.append(values, self.value(improved))
         is_new = np.array([key not in known for key in encoder.keys(points)], dtype=bool)
         best_first = np.flatnonzero(is_new)[np.argsort(-values[is_new], kind="stable")]
@@ -127,6 +133,8 @@ class AcquisitionOptimizer:
         for _ in range(N_ROUNDS):
             rounds = [self._encoder.neighbours(point, 16, self._rng) for point in points]
             values = self.value(np.concatenate(rounds))
+            if self._valid is not None:
+                values[~self._valid.mask(np.concatenate(rounds))] = -np.inf
             ends = np.cumsum([len(rows) for rows in rounds])
             best = [rows[np.argmax(part)] for rows, part in zip(rounds, np.split(values, ends[:-1]), strict=True)]
             points = self._climb(np.array(best))
@@ -159,9 +167,9 @@ class AcquisitionOptimizer:
         found = minimize(
             cost, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * start.size, options={"maxiter": 20}
         )
-        points = points.copy()
+        before, points = points, points.copy()
         points[:, parameters] = found.x.reshape(len(points), -1)
-        return points
+        return points if self._valid is None else self._valid.retreat(before, points)
 
 
 def _spread_out(points: FloatArray, count: int) -> FloatArray:

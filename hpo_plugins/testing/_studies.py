@@ -27,4 +27,6 @@ def is_value_of(parameter: Any, value: Any) -> bool:
     """Return whether a parameter can take this value, with its type."""
     if hasattr(parameter, "values"):
         return json.dumps(value) in [json.dumps(known) for known in parameter.values]
+    if parameter.step is not None:
+        return bool(json.dumps(parameter.value_at(parameter.position(value))) == json.dumps(value))
     return bool(parameter.low <= value <= parameter.high)

@@ -12,7 +12,7 @@ import pytest
 
 from hpo_plugins.objective import Minimize
 from hpo_plugins.records import TrialState
-from hpo_plugins.space import Categorical, Continuous, Integer, Params
+from hpo_plugins.space import Categorical, Continuous, Integer, Ordinal, Params
 from hpo_plugins.strategies import Random, StoppingRule, Strategy
 from hpo_plugins.testing._studies import is_value_of
 from hpo_plugins.tuner import Tuner
@@ -98,6 +98,39 @@ class FiniteStrategyContract:
         """``describe`` describes the strategy's plan."""
         assert type(self.make()).__name__ in self.make().describe()
 
+    def test_ordered_and_stepped_values_are_exhausted_without_a_repeat(self) -> None:
+        """Values in an order and numbers with a step are listed values; conditions may name them."""
+        space: Mapping[str, Any] = {
+            "width": Ordinal([16, 32, 64]),
+            "dropout": Continuous(0.0, 0.2, step=0.1),
+            "layers": Integer(2, 6, step=2),
+            "kind": Categorical(["a", "b"], when={"width": [32, 64], "dropout": 0.1, "layers": 6}),
+        }
+        tuner = Tuner(space, LOSS, strategy=self.make(), seed=1)
+        for trial in tuner:
+            for epoch in range(trial.start_epoch + 1, self.epochs + 1):
+                if trial.report(epoch, {"loss": trial.number / epoch}):
+                    break
+        configurations = [t.params for t in tuner.trials]
+        assert len({json.dumps(c, sort_keys=True) for c in configurations}) == len(configurations)
+        assert len(configurations) == tuner.space.size == 29
+        assert {c["dropout"] for c in configurations} == {0.0, 0.1, 0.2}
+
+    def test_only_valid_configurations_are_tried(self) -> None:
+        """Of a finite space with a constraint, every valid configuration is tried once, and no other one."""
+        space: Mapping[str, Any] = {
+            "low": Ordinal([1, 2, 4]),
+            "high": Integer(1, 4, step=1),
+            "gap": Categorical([1, 2], when={"low": [1, 2]}),
+        }
+        tuner = Tuner(space, LOSS, strategy=self.make(), seed=1, valid="low < high and low + gap <= high")
+        for trial in tuner:
+            for epoch in range(trial.start_epoch + 1, self.epochs + 1):
+                if trial.report(epoch, {"loss": trial.number / epoch}):
+                    break
+        tried = sorted([t.params["low"], t.params["high"], t.params["gap"]] for t in tuner.trials)
+        assert tried == [[1, 2, 1], [1, 3, 1], [1, 3, 2], [1, 4, 1], [1, 4, 2], [2, 3, 1], [2, 4, 1], [2, 4, 2]]
+
     def test_failed_trials_are_no_obstacle(self, caplog: pytest.LogCaptureFixture) -> None:
         """A trial without a result, and one whose metric is not finite, end as FAILED; the search continues."""
         tuner = Tuner(self.finite_space, LOSS, strategy=self.make(), seed=0)
@@ -131,6 +164,17 @@ class StrategyContract(FiniteStrategyContract):
     def search(self, seed: int, max_trials: int) -> Tuner:
         """Return a search of the mixed space."""
         return Tuner(self.mixed_space, LOSS, strategy=self.make(), seed=seed, max_trials=max_trials)
+
+    def test_ranges_with_a_constraint_give_valid_configurations(self) -> None:
+        """Of ranges, too, only valid configurations are tried."""
+        space: Mapping[str, Any] = {"low": Continuous(0.0, 1.0), "high": Continuous(0.0, 1.0)}
+        tuner = Tuner(space, LOSS, strategy=self.make(), seed=2, max_trials=16, valid="0.2 < high - low < 0.3")
+        for trial in tuner:
+            for epoch in range(trial.start_epoch + 1, self.epochs + 1):
+                if trial.report(epoch, {"loss": trial.number / epoch}):
+                    break
+        assert len(tuner.trials) == 16
+        assert all(tuner.space.accepts(t.params) for t in tuner.trials)
 
     def test_seed_fixes_every_suggestion(self) -> None:
         """The same seed makes the same search, another one another search."""

@@ -10,6 +10,7 @@ from typing import Any
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Params, Value
+from hpo_plugins.trial.devices import told_devices
 from hpo_plugins.trial.plugin import TrainedTrial, TrainingPlugin
 
 
@@ -57,6 +58,14 @@ class TrainingHandle(ABC):
         With several phases, it is None in phases that ended before the interruption.
         """
         return self._training.resume_from
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The accelerators that this worker process sees, by index or UUID; empty if it was not given any.
+
+        ``Tuner.run(workers=)`` divides them. Within the process, frameworks count from 0: the first is ``cuda:0``.
+        """
+        return told_devices()
 
     @property
     def checkpoint_dir(self) -> Path:

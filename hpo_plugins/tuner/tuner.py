@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hpo_plugins._validation import non_empty_string, path_like, refusal, whole_number
@@ -16,6 +16,7 @@ from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
 from hpo_plugins.space import Parameter, Space
+from hpo_plugins.space.valid import constraint
 from hpo_plugins.storage import Storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy
 from hpo_plugins.storage.redact import redacted
@@ -40,12 +41,15 @@ class Tuner(StudyResults):
     once, with the same ``storage`` and ``name``: they share the search.
 
     Args:
-        space: Parameter names to ``Continuous``, ``Integer`` or ``Categorical``.
+        space: Parameter names to ``Continuous``, ``Integer``, ``Ordinal`` or ``Categorical``.
         objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: Maximum number of trials, over all workers and runs; None for no limit.
         max_runtime: Maximum seconds of work on the study, over all runs; None for no limit. Time counts while
             any process trains, not between runs. When it has passed, training runs stop at their next report.
+        max_trial_seconds: Maximum seconds that one trial trains, over all its attempts and folds; the time that it is
+            paused does not count. Its training run stops at its next report. With ``run(workers=)``, a worker whose
+            trial reports nothing for this long and half a minute more is ended and replaced, and the trial is FAILED.
         max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
             Running training runs continue to their own end; paused ones are not resumed.
@@ -67,6 +71,10 @@ class Tuner(StudyResults):
         points_to_evaluate: Your own configurations, such as the defaults that you use today: they are tried first, in
             this order, each once over all processes, and learned from like any other. ``[{"learning_rate": 1e-3}]``
             may leave parameters to the strategy. They are part of ``max_trials``.
+        valid: Which configurations may be tried: an expression such as ``"num_leaves < 2 * max_depth"``, which is
+            stored with the study, or a function of the configuration, ``lambda p: p["low"] < p["high"]``, which is not
+            stored and must be given again to continue the study. In an expression, a condition that names an inactive
+            parameter counts as met; those that ``and`` joins count one by one.
         warm_start: 1 to 5 earlier studies that guide this one: tuners, paths of storages, or a ``WarmStart``. Their
             trials are copied when the study is created.
         notes: JSON to store with the study; the search ignores it.
@@ -76,8 +84,8 @@ class Tuner(StudyResults):
             otherwise a line every half minute; ``"live"``, ``"plain"`` or ``"off"``. The environment variable
             ``HPO_PLUGINS_PROGRESS`` replaces it.
 
-    ``max_trials``, ``max_runtime``, ``max_parallel`` and ``stop_when`` bound the search without changing any trial's
-    configuration, so they may differ between runs. Everything else defines the study.
+    ``max_trials``, ``max_runtime``, ``max_trial_seconds``, ``max_parallel`` and ``stop_when`` bound the search without
+    changing any trial's configuration, so they may differ between runs. Everything else defines the study.
 
     Attributes:
         space: The search space.
@@ -100,6 +108,7 @@ class Tuner(StudyResults):
         strategy: Strategy | None = None,
         max_trials: int | None = None,
         max_runtime: float | None = None,
+        max_trial_seconds: float | None = None,
         max_parallel: int | None = None,
         stop_when: Sequence[Criterion] = (),
         early_stopping: StoppingRule | None = None,
@@ -111,6 +120,7 @@ class Tuner(StudyResults):
         storage: str | os.PathLike[str] | Storage | None = None,
         name: str = DEFAULT_NAME,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+        valid: str | Callable[[dict[str, Any]], bool] | None = None,
         warm_start: WarmStart | Sequence[Tuner | str | os.PathLike[str]] | None = None,
         notes: Mapping[str, Any] | None = None,
         callbacks: Sequence[TunerCallback] = (),
@@ -118,13 +128,14 @@ class Tuner(StudyResults):
     ) -> None:
         """Check all arguments, and create the study or join it."""
         config = StudyConfig(
-            space=space if isinstance(space, Space) else Space(space),
+            space=_constrained(space, valid),
             objective=objective,
             strategy=Random() if strategy is None else strategy,
             early_stopping=early_stopping,
             seed=secrets.randbits(32) if seed is None else whole_number("seed", seed, at_least=0),
             max_trials=max_trials,
             max_runtime=max_runtime,
+            max_trial_seconds=max_trial_seconds,
             max_parallel=max_parallel,
             stop_when=stop_when,
             points_to_evaluate=points_to_evaluate,
@@ -165,6 +176,7 @@ class Tuner(StudyResults):
         name: str | None = None,
         *,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        valid: Callable[[dict[str, Any]], bool] | None = None,
     ) -> Tuner:
         """Return a stored study: its definition and its trials.
 
@@ -172,12 +184,15 @@ class Tuner(StudyResults):
             storage: Where it is stored.
             name: Its name; None if the storage holds only one study.
             checkpoint_dir: The folder for checkpoints, if the study was given one.
+            valid: The function that the study was made with as ``valid``. It is needed to continue the search, not to
+                read the results.
 
         Raises:
+            InvalidArgument: ``valid`` is no function, or the study was made without one.
             StudyNotFound: There is no such study, or ``name`` is None and there are several.
             StorageError: The storage does not exist or cannot be opened.
         """
-        name, session = load_study(storage, name, checkpoint_dir)
+        name, session = load_study(storage, name, checkpoint_dir, constraint(valid))
         return _attach(name, TrialLoop(session, f"{name} in {redacted(storage)}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -188,24 +203,38 @@ class Tuner(StudyResults):
         """Iterate over the trials of the search, each after the training run of the one before."""
         return iter(self._loop)
 
-    def run(self, train: Train, workers: int | Executor = 1) -> None:
+    def run(self, train: Train, workers: int | Executor = 1, *, devices_per_worker: int | None = None) -> None:
         """Train the whole search: ``train(trial)`` is the body of the loop.
 
         Args:
             train: Trains one trial. With several workers it must be a function that other processes can import.
             workers: Number of processes that train. 1 is this process; with more, this process starts them, each with
-                its share of the cores, and replaces those that die. Or an executor, such as ``RayWorkers`` of
-                ``hpo_plugins.integrations.ray``.
+                its share of the cores and of the GPUs, and replaces those that die. Or an executor, such as
+                ``RayWorkers`` of ``hpo_plugins.integrations.ray``.
+            devices_per_worker: GPUs that each of several workers sees, 1 by default; ``trial.devices`` names them. If
+                there are too few, several workers have the same ones. ``CUDA_VISIBLE_DEVICES``,
+                ``HIP_VISIBLE_DEVICES`` or ``ROCR_VISIBLE_DEVICES`` say which ones are divided, otherwise all are.
 
         Raises:
-            InvalidArgument: ``workers`` is not a number from 1 on, or ``train`` cannot be pickled for several workers.
+            InvalidArgument: ``workers`` is not a number from 1 on, ``train`` cannot be pickled for several workers, or
+                there are not as many GPUs as one worker is to have.
             WorkerError: Workers cannot be started.
             Exception: What ``train`` raised, unless it is one of ``retry_on``; its trial is FAILED, and the other
                 workers have finished theirs. To skip a configuration, call ``trial.fail(error)`` in ``train``.
         """
         if not callable(train):
             raise InvalidArgument(f"train must be a function of a trial, but got train={train!r}.")
-        self._loop.run(train, workers if hasattr(workers, "run") else whole_number("workers", workers, at_least=1))
+        count = workers if hasattr(workers, "run") else whole_number("workers", workers, at_least=1)
+        if devices_per_worker is not None:
+            devices_per_worker = whole_number("devices_per_worker", devices_per_worker, at_least=1)
+            if not isinstance(count, int) or count == 1:
+                raise refusal(
+                    "devices_per_worker",
+                    devices_per_worker,
+                    "None unless workers= is a number from 2 on",
+                    "One worker is this process, which sees all devices; RayWorkers has num_gpus=.",
+                )
+        self._loop.run(train, count, devices_per_worker)
 
     def ask(self) -> Trial | None:
         """Return the next trial to train, or None if there is nothing to train now (see ``done``).
@@ -258,6 +287,11 @@ class Tuner(StudyResults):
         """Return a copy of this study for another one to start from."""
         running = self._loop.session.running
         return Parent.of(self.name, self.space, self.objective, self.trials, running())
+
+
+def _constrained(space: Mapping[str, Parameter], valid: object) -> Space:
+    given = space if isinstance(space, Space) else Space(space)
+    return given if valid is None else given.constrained(constraint(valid))
 
 
 def _attach(name: str, loop: Loop) -> Tuner:

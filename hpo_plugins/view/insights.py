@@ -6,7 +6,7 @@ import itertools
 
 from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.space import Categorical
+from hpo_plugins.space import Categorical, Ordinal
 from hpo_plugins.view.study_view import StudyView
 
 MIN_TRIALS = 10
@@ -93,17 +93,19 @@ def _bounds(view: StudyView) -> list[str]:
     found = []
     best = view.ranked[: max(3, len(view.ranked) // 20)]
     for name, parameter in ((name, view.space[name]) for name in view.space):
-        if isinstance(parameter, Categorical) or parameter.low == parameter.high:
+        if isinstance(parameter, Categorical) or parameter.size == 1:
             continue
-        places = [parameter.to_unit(trial.params[name]) for trial in best if name in trial.params]  # type: ignore[arg-type]  # its own value
-        for bound, is_near, word in (
-            (parameter.low, [place <= NEAR_BOUND for place in places], "lower"),
-            (parameter.high, [place >= 1 - NEAR_BOUND for place in places], "higher"),
-        ):
+        values = [trial.params[name] for trial in best if name in trial.params]
+        places = [parameter.to_unit(value) for value in values]  # type: ignore[arg-type]  # its own value
+        if isinstance(parameter, Ordinal):
+            low, high, words = parameter.values[0], parameter.values[-1], ("values before it", "values after it")
+            near = [value == low for value in values], [value == high for value in values]
+        else:
+            low, high, words = f"{parameter.low:g}", f"{parameter.high:g}", ("lower values", "higher values")
+            near = [place <= NEAR_BOUND for place in places], [place >= 1 - NEAR_BOUND for place in places]
+        for bound, is_near, word in zip((low, high), near, words, strict=True):
             if places and all(is_near):
-                found.append(
-                    f"{name}: the best {len(places)} trials lie at its bound {bound:g}; {word} values may be better."
-                )
+                found.append(f"{name}: the best {len(places)} trials lie at its bound {bound}; {word} may be better.")
     return found
 
 

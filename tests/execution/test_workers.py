@@ -276,3 +276,58 @@ def test_stop_ends_the_workers_after_their_trials(run):
         "study.db",
     )
     assert (code, out) == (0, "['completed'] True\n"), err
+
+
+def test_worker_whose_trial_hangs_is_replaced_and_the_trial_fails(run):
+    code, out, err = run(
+        """
+        import threading
+        from hpo_plugins.coordination import silence
+
+        def hangs(trial):
+            if trial.number < 2:
+                trial.report(1, {"loss": 0.0})
+                threading.Event().wait()
+            trial.report(1, {"loss": trial["x"]})
+
+        # main
+        silence.GRACE_SECONDS = 0.0
+        tuner = tuner_for(strategy=hpo.Random(), max_trials=6, max_trial_seconds=1.5)
+        tuner.run(hangs, workers=2)
+        print([t.state.value for t in tuner.trials], tuner.trials[1].error)
+        """,
+        "study.db",
+    )
+    assert code == 0, err
+    states = [*["failed"] * 2, *["completed"] * 4]
+    assert out.startswith(f"{states} max_trial_seconds: no report for ")
+    assert "a worker died (code -9) and is replaced" in err
+
+
+@pytest.mark.parametrize("given", ["4,6", "MIG-a,MIG-b"])
+def test_each_worker_sees_its_own_device(run, given):
+    code, out, err = run(
+        """
+        def look(trial):
+            seen = os.environ["CUDA_VISIBLE_DEVICES"]
+            assert trial.devices == (seen,), (trial.devices, seen)
+            marker = HERE / f"{os.getpid()}-{seen}"
+            marker.touch()
+            if trial.number == 5 and not (HERE / "killed").exists():  # another worker takes this one's place
+                (HERE / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            trial.report(1, {"loss": 0.0})
+            while trial.number < 2 and len(list(HERE.glob("[0-9]*-*"))) < 2:  # both workers train
+                pass
+
+        # main
+        tuner = tuner_for(strategy=hpo.Random(), max_trials=12)
+        tuner.run(look, workers=2)
+        print(states(tuner), sorted({path.name.partition("-")[2] for path in HERE.glob("[0-9]*-*")}))
+        print(os.environ["CUDA_VISIBLE_DEVICES"], "HPO_PLUGINS_DEVICES" in os.environ)
+        """,
+        "study.db",
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": given},
+    )
+    assert code == 0, err
+    assert out.splitlines() == [f"['completed'] {given.split(',')}", f"{given} False"]

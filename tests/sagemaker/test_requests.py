@@ -81,6 +81,7 @@ def test_request_sets_every_tuner_argument():
     study = make(load("everything")).study
     assert study.objective == hpo.Minimize("validation:logloss", at="last")
     assert (study.max_trials, study.max_parallel, study.max_runtime, study.seed) == (500, 10, 15_768_000, 0)
+    assert study.max_trial_seconds == 3600
     assert study.early_stopping == hpo.MedianRule()
     assert study.stop_when == (hpo.TargetReached(0.0625), hpo.NotImproving(3), hpo.Converged())
     assert study.space["eta"] == hpo.Continuous(0.001, 0.5, scale="log")
@@ -92,7 +93,13 @@ def test_request_sets_every_tuner_argument():
 def test_unused_fields_are_logged_once(caplog):
     make(load("everything"))
     (message,) = [m for m in caplog.messages if "without effect here" in m]
-    for field in ("RoleArn", "VpcConfig", "StoppingCondition", "HyperParameterTuningResourceConfig", "Environment"):
+    for field in (
+        "RoleArn",
+        "VpcConfig",
+        "StoppingCondition.MaxWaitTimeInSeconds",
+        "HyperParameterTuningResourceConfig",
+        "Environment",
+    ):
         assert f"TrainingJobDefinition.{field}" in message
     assert message.endswith("Tags")
     assert "StaticHyperParameters" not in message
@@ -155,6 +162,41 @@ def test_python_tuner_round_trips_through_a_request(arguments, definition, valid
     for part in ("strategy", "early_stopping", "seed", "max_trials", "max_runtime", "stop_when"):
         assert getattr(again.study, part) == getattr(tuner.study, part)
     assert request["TrainingJobDefinition"] == definition
+
+
+def test_limit_of_a_trial_goes_both_ways(definition):
+    def tuner(**arguments):
+        return hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss", at="last"), max_trials=3, **arguments)
+
+    def written(tuner, **changes):
+        given = definition | changes
+        return request_from_tuner(tuner, job_name="job", training_job_definition=given)["TrainingJobDefinition"]
+
+    assert written(tuner())["StoppingCondition"] == {"MaxRuntimeInSeconds": 60}
+    limited = written(tuner(max_trial_seconds=600), StoppingCondition={"MaxPendingTimeInSeconds": 7200})
+    assert limited["StoppingCondition"] == {"MaxPendingTimeInSeconds": 7200, "MaxRuntimeInSeconds": 600}
+    with pytest.raises(hpo.InvalidArgument, match=r"MaxRuntimeInSeconds must be 600, the tuner's .* but got 60"):
+        written(tuner(max_trial_seconds=600))
+    request = request_from_tuner(tuner(), job_name="job", training_job_definition=definition)
+    again = tuner_from_request(request)
+    assert again.study.max_trial_seconds == 60
+    assert request_from_tuner(again, job_name="job") == request
+    changed = tuner_from_request(request, max_trial_seconds=90)
+    back = request_from_tuner(changed, job_name="job")["TrainingJobDefinition"]
+    assert back["StoppingCondition"] == {"MaxRuntimeInSeconds": 90}
+
+
+def test_longest_limit_of_several_definitions_counts(caplog):
+    request = load("several_definitions")
+    limits = [d.setdefault("StoppingCondition", {}) for d in request["TrainingJobDefinitions"]]
+    for index, stopping in enumerate(limits):
+        stopping["MaxRuntimeInSeconds"] = 100 + index
+    tuner = make(request)
+    assert tuner.study.max_trial_seconds == 100 + len(limits) - 1
+    assert "TrainingJobDefinitions[0].StoppingCondition.MaxRuntimeInSeconds" in caplog.text
+    assert request_from_tuner(tuner, job_name=request["HyperParameterTuningJobName"]) == request
+    del limits[0]["MaxRuntimeInSeconds"]
+    assert make(request, name="other").study.max_trial_seconds is None
 
 
 def test_categories_must_differ_as_strings():

@@ -169,7 +169,7 @@ def test_fixed_values_are_in_configurations_not_coordinates():
         (lambda: hpo.Categorical([math.nan]), "values must be finite, but got nan at index 0"),
         (lambda: Space({}), "space must map at least one name"),
         (lambda: Space({1: hpo.Integer(1, 2)}), "non-empty strings as names, but got 1"),
-        (lambda: Space({"lr": 0.1}), r"space\['lr'\] must be Continuous, Integer or Categorical, but got 0.1"),
+        (lambda: Space({"lr": 0.1}), r"space\['lr'\] must be Continuous, Integer, Ordinal or Categorical, but got 0.1"),
     ],
 )
 def test_bad_parameters_are_named(make, message):

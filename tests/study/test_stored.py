@@ -30,6 +30,7 @@ STRATEGIES = [
     hpo.Random(),
     MaxUCB({"a": hpo.Grid(), "b": hpo.Bayesian(max_resource=9, pause=True, cost="epochs")}),
     hpo.Grid(),
+    hpo.Random(),
 ]
 
 
@@ -44,7 +45,7 @@ def test_stored_definition_loads_and_is_written_byte_for_byte(text):
 def test_stored_definitions_have_their_values():
     configs = [from_json(json.loads(text), StudyConfig) for text in DEFINITIONS]
     assert [config.strategy for config in configs] == STRATEGIES
-    first, second, third, _ = configs
+    first, second, third, _, _ = configs
     assert list(first.space.values()) == [
         hpo.Continuous(1e-3, 1.0, scale="log"),
         hpo.Continuous(0.0, 0.5),

@@ -16,7 +16,7 @@ import numpy as np
 from hpo_plugins import modeling
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.records import TrialRecord
-from hpo_plugins.space import Categorical, Parameter
+from hpo_plugins.space import Listed, Parameter
 from hpo_plugins.view.insights import rank_agreement
 from hpo_plugins.view.plots.style import use_log_scale
 from hpo_plugins.view.study_view import StudyView
@@ -227,7 +227,7 @@ class Axis(NamedTuple):
     @classmethod
     def of(cls, parameter: Parameter) -> Axis:
         """Return the axis of a parameter."""
-        if isinstance(parameter, Categorical):
+        if isinstance(parameter, Listed):
             values = parameter.values[:: max(1, len(parameter.values) // 6)]
             places = [parameter.to_unit(value) for value in values]
         else:
