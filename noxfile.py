@@ -83,6 +83,13 @@ def newest(session: nox.Session) -> None:
 
 
 @nox.session
+def sagemaker(session: nox.Session) -> None:
+    """Read requests of the newest SageMaker SDK, whose bounds are too tight for the other sessions."""
+    session.install("-e", ".[testing]", "sagemaker>=3", "moto[sagemaker]>=5.2", "hypothesis>=6")
+    session.run("pytest", "-q", "-rs", "-W", "default", "tests/sagemaker/test_sdk.py")
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build wheel and sdist; install the wheel with the source out of sight, and run the sdist's tests on it."""
     import tarfile

@@ -29,7 +29,7 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["tuner"],
     ["simulation"],
     ["extending"],
-    ["sagemaker", "integrations"],
+    ["sagemaker", "integrations", "exchange"],
     ["cli", "testing"],
 ]
 HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in layer}

@@ -16,8 +16,9 @@ import click
 
 import hpo_plugins as hpo
 from hpo_plugins._text import printable, printable_json
-from hpo_plugins.cli import storages
+from hpo_plugins.cli import exchange, storages
 from hpo_plugins.cli.common import NAME, STORAGE, say, view_of
+from hpo_plugins.exchange import export_optuna
 from hpo_plugins.view import insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import as_csv, curve_rows, trial_rows
@@ -114,17 +115,27 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
 @STORAGE
 @NAME
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "json", "parquet", "sagemaker"]), default="csv", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet", "sagemaker", "optuna"]),
+    default="csv",
+    show_default=True,
 )
 @click.option("--curves", is_flag=True, help="One row per epoch instead of one per trial.")
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False), default="-", help="A file; standard output by default."
 )
 def export(storage: str, name: str | None, form: str, output: str, *, curves: bool) -> None:
-    """Export trials or curves as a table, or the study as a SageMaker request."""
+    """Export trials or curves as a table, the study as a SageMaker request, or both as a study of Optuna."""
     tuner = hpo.Tuner.load(storage, name)
     view = tuner._view()  # noqa: SLF001 - as above
     rows = curve_rows(view) if curves else trial_rows(view)
+    if form == "optuna":
+        if output == "-":
+            raise click.UsageError("--format optuna needs --output FILE.")
+        for remark in export_optuna(tuner, output):
+            say(f"- {remark}")
+        return
     if form == "parquet":
         if output == "-":
             raise click.UsageError("--format parquet needs --output FILE.")
@@ -249,7 +260,7 @@ def dashboard(storage: str, name: str | None, host: str, port: int, root_path: s
     serve(hpo.Tuner.load(storage, name)._view, host, port, say, root_path)  # noqa: SLF001 - as above
 
 
-for command in storages.COMMANDS:
+for command in (*storages.COMMANDS, exchange.import_):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hpo_plugins._validation import non_empty_string, path_like, refusal, whole_number
+from hpo_plugins.coordination.adding import add, finished_trial
 from hpo_plugins.coordination.opening import load_study, open_study
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.errors import InvalidArgument
@@ -15,6 +16,7 @@ from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 from hpo_plugins.objective import Objective
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.space.valid import constraint
 from hpo_plugins.storage import Storage
@@ -264,6 +266,26 @@ class Tuner(StudyResults):
             StorageError: The storage cannot be reached.
         """
         self._loop.enqueue(params)
+
+    def add(self, params: Mapping[str, Any], curve: Mapping[int, float] | Sequence[float] | float) -> TrialRecord:
+        """Add a trial that was trained elsewhere, and return its record; the strategy learns from it.
+
+        It takes the next number, and counts towards ``max_trials``. Other processes see it as a whole.
+
+        Args:
+            params: Its complete configuration.
+            curve: Epoch to the objective's value; or the values of epochs 1, 2, 3 and so on; or one number, the value
+                of a whole training run (``max_resource`` epochs, or one if the strategy has none). A value that is not
+                finite fails the trial.
+
+        Raises:
+            InvalidArgument: The space has no such configuration, or the curve is none.
+            StorageError: The storage cannot be reached.
+        """
+        session = self._loop.session
+        trial = finished_trial(session.config, params, curve)
+        number = add(session, trial)
+        return self._loop.history().record(number)
 
     def restart(self, number: int) -> None:
         """Reset a trial to its first epoch, such as after its checkpoint was lost.

@@ -105,6 +105,49 @@ class LightGBM(OurFramework):
         return model.num_trees()
 
 
+class CatBoost(OurFramework):
+    def __init__(self):
+        super().__init__("validation-Logloss")
+
+    def fit(self, handle, *, epochs, crash_after=None, model=None):
+        import catboost
+        from hpo_plugins.integrations.catboost import TrialCallback, snapshot
+
+        trained = 0 if model is None else model.tree_count_  # CatBoost counts from 1 in each call
+
+        class Crashing:
+            def after_iteration(self, info):
+                if trained + info.iteration - 1 == crash_after:
+                    raise Crash
+                return True
+
+        x, y, xv, yv = breast_cancer()
+        classifier = catboost.CatBoostClassifier(
+            iterations=epochs, depth=3, thread_count=1, verbose=False, learning_rate=handle["rate"], random_seed=0,
+            use_best_model=False, train_dir=tempfile.gettempdir() + "/catboost",
+        )  # fmt: skip
+        try:
+            return classifier.fit(
+                x, y, eval_set=(xv, yv), init_model=model, callbacks=[Crashing(), TrialCallback(handle)],
+                **snapshot(handle, seconds=0),
+            )  # fmt: skip
+        except catboost.CatBoostError as error:
+            if Crash.__name__ in str(error):  # CatBoost's error contains that of a callback as text
+                raise Crash from error
+            raise
+
+    def load(self, record):
+        from hpo_plugins.integrations.catboost import load_model
+
+        return load_model(record)
+
+    def predict(self, model):
+        return model.predict_proba(breast_cancer()[2])
+
+    def epochs_of(self, model):
+        return model.tree_count_
+
+
 class Keras(OurFramework):
     def __init__(self):
         super().__init__("val_loss")
@@ -263,6 +306,7 @@ class Transformers(OurFramework):
 FRAMEWORKS = {
     "xgboost": XGBoost,
     "lightgbm": LightGBM,
+    "catboost": CatBoost,
     "keras": Keras,
     "lightning": Lightning,
     "transformers": Transformers,

@@ -1,0 +1,121 @@
+"""A study from elsewhere in a neutral form, and how it is written into one of our storages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpo_plugins.coordination.adding import FinishedTrial, add
+from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
+from hpo_plugins.objective import Objective
+from hpo_plugins.space import Parameter, Params, Space
+from hpo_plugins.storage import Storage, open_storage
+from hpo_plugins.storage.redact import redacted
+from hpo_plugins.strategies import Bayesian, Strategy
+from hpo_plugins.tuner import Tuner
+from hpo_plugins.tuner.studies import studies
+
+_UNFINISHED = " (being imported)"
+"""The end of a study's name until its import is complete."""
+
+
+@dataclass(frozen=True)
+class ForeignStudy:
+    """A study from elsewhere.
+
+    Attributes:
+        name: Its name.
+        space: Its search space.
+        objective: Its objective.
+        trials: Its finished trials, in order.
+        waiting: Configurations that wait to be tried.
+        notes: Where it comes from, as JSON.
+        remarks: What could not be taken over, in words.
+    """
+
+    name: str
+    space: Mapping[str, Parameter]
+    objective: Objective
+    trials: Sequence[FinishedTrial]
+    waiting: Sequence[Params] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported study.
+
+    Attributes:
+        tuner: The study.
+        remarks: What could not be taken over, in words.
+    """
+
+    tuner: Tuner
+    remarks: tuple[str, ...]
+
+
+def write(study: ForeignStudy, to: str | os.PathLike[str] | Storage, strategy: Strategy | None = None) -> Imported:
+    """Write a study into a storage; it has its name there once it is complete.
+
+    Args:
+        study: The study.
+        to: Path of a SQLite file, a URL, or a storage.
+        strategy: The strategy that continues it; ``Bayesian()`` by default.
+
+    Raises:
+        StorageError: The storage has a study of that name, or cannot be written.
+        InvalidArgument: The study has no trials, or no trial fits its space.
+    """
+    storage = open_storage(to)
+    if study.name in storage.names():
+        raise StorageError(
+            f"{redacted(to)} has a study {study.name!r} already. Import it under another name, with name= or --name."
+        )
+    space, remarks = Space(study.space), list(study.remarks)
+    fitting, left_out = _fitting(space, study.trials)
+    if left_out:
+        numbers = ", ".join(str(number) for number, _ in left_out[:5]) + (" and others" if len(left_out) > 5 else "")
+        first = f"trial {left_out[0][0]}: {left_out[0][1]}"
+        remarks.append(
+            f"{len(left_out)} trials are no configurations of the space and were left out ({numbers}). {first}"
+        )
+    if not fitting:
+        raise InvalidArgument(f"{study.name!r} has no trial to import. {' '.join(remarks)}".strip())
+    name = study.name + _UNFINISHED
+    with contextlib.suppress(HpoError, KeyError):
+        studies(storage)[name].delete(force=True)  # an import that was killed
+    tuner = Tuner(
+        space, study.objective, strategy=Bayesian() if strategy is None else strategy, seed=0, storage=storage,
+        name=name, notes={"imported": dict(study.notes)}, progress="off",
+    )  # fmt: skip
+    session = tuner._loop.session  # noqa: SLF001 - tuners and their importers are one package's
+    for trial in fitting:
+        add(session, trial)
+    for params in study.waiting:
+        try:
+            tuner.enqueue(params)
+        except InvalidArgument as error:
+            remarks.append(f"A waiting configuration was left out: {error}")
+    studies(storage)[name].rename(study.name)
+    return Imported(Tuner.load(storage, study.name), tuple(remarks))
+
+
+def _fitting(
+    space: Space, trials: Iterable[FinishedTrial]
+) -> tuple[list[FinishedTrial], list[tuple[int, InvalidArgument]]]:
+    """Return the trials whose configurations the space has, and the others with the reason."""
+    fitting, left_out = [], []
+    for number, trial in enumerate(trials):
+        try:
+            params = space.checked(trial.params)
+        except InvalidArgument as error:
+            left_out.append((number, error))
+            continue
+        fitting.append(
+            FinishedTrial(params, trial.curve, trial.state, trial.rule, trial.error, trial.metrics, trial.seconds)
+        )
+    return fitting, left_out

@@ -1,0 +1,132 @@
+"""Read studies of Optuna: a SQLite file, a database's URL or a journal file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo_plugins.coordination.adding import FinishedTrial
+from hpo_plugins.errors import InvalidArgument, MissingDependency
+from hpo_plugins.exchange.foreign import ForeignStudy
+from hpo_plugins.exchange.spaces import stepped, with_conditions
+from hpo_plugins.objective import Maximize, Minimize
+from hpo_plugins.records import TrialState
+from hpo_plugins.space import Categorical, Continuous, Integer, Parameter
+
+
+def optuna_studies(source: str, study: str | None, metric: str | None) -> list[ForeignStudy]:
+    """Return the studies of an Optuna storage.
+
+    Args:
+        source: Path of a SQLite or journal file, or a URL.
+        study: The name of the only one to read; None for all.
+        metric: The name of the objective; ``"value"`` if the study has named none.
+    """
+    optuna = library()
+    storage = _storage(optuna, source)
+    names = optuna.get_all_study_names(storage)
+    if study is not None and study not in names:
+        raise InvalidArgument(f"study must be one of {', '.join(map(repr, names))}, but got study={study!r}.")
+    chosen = names if study is None else [study]
+    return [_read(optuna, optuna.load_study(study_name=name, storage=storage), metric) for name in chosen]
+
+
+def library() -> Any:
+    """Return the module ``optuna``, with fewer messages."""
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "optuna", "optuna") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _storage(optuna: Any, source: str) -> Any:
+    if "://" in source:
+        return source
+    if not Path(source).is_file():
+        raise InvalidArgument(f"source must be a file or a URL, but there is no file {source!r}.")
+    with Path(source).open("rb") as file:
+        is_sqlite = file.read(6) == b"SQLite"
+    if is_sqlite:
+        return f"sqlite:///{source}"
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(source))
+
+
+def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
+    if len(study.directions) != 1:
+        raise InvalidArgument(
+            f"a study must have one objective to be imported, but {study.study_name!r} has {len(study.directions)}."
+        )
+    trials = study.get_trials(deepcopy=False)
+    names = study.metric_names or ["value"]
+    remarks: list[str] = []
+    offset = 1 - min((step for trial in trials for step in trial.intermediate_values), default=1)
+    finished = [trial for trial in trials if trial.state.name != "WAITING"]
+    complete = [trial for trial in finished if trial.state.name == "COMPLETE"]
+    at, ends = _objective_at(complete, is_minimized=study.direction.name == "MINIMIZE")
+    kind = Minimize if study.direction.name == "MINIMIZE" else Maximize
+    space = _space(optuna, [trial for trial in finished if trial.distributions], remarks)
+    if offset not in (0, 1):
+        raise InvalidArgument(f"the steps of {study.study_name!r} begin at {1 - offset}, which are no epochs.")
+    if running := sum(trial.state.name == "RUNNING" for trial in trials):
+        remarks.append(f"{running} trials were running; they are failed trials here.")
+    return ForeignStudy(
+        study.study_name,
+        with_conditions(space, [trial.params for trial in complete or finished]),
+        kind(metric or names[0], at=at),
+        [_trial(trial, offset, adds_end=not ends) for trial in finished],
+        [trial.system_attrs["fixed_params"] for trial in trials if trial.system_attrs.get("fixed_params")
+         and trial.state.name == "WAITING"],
+        {"from": "optuna", "version": optuna.__version__, "first_step": 1 - offset, "value_is_last_epoch": not ends},
+        remarks,
+    )  # fmt: skip
+
+
+def _objective_at(trials: list[Any], *, is_minimized: bool) -> tuple[Literal["best", "last"], bool]:
+    """Return which epoch counts, and whether each curve contains its trial's value there."""
+    curves = [(trial.value, trial.intermediate_values) for trial in trials if trial.intermediate_values]
+    best = min if is_minimized else max
+    if all(value == best(curve.values()) for value, curve in curves):
+        return "best", True
+    return "last", all(value == curve[max(curve)] for value, curve in curves)
+
+
+def _trial(trial: Any, offset: int, *, adds_end: bool) -> FinishedTrial:
+    curve = {step + offset: value for step, value in sorted(trial.intermediate_values.items())}
+    state = trial.state.name
+    if state == "COMPLETE" and (adds_end or not curve):
+        curve[max(curve, default=0) + 1] = trial.value
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    values = [value for value in curve.values() if math.isfinite(value)]
+    if state == "COMPLETE" and values and math.isfinite(trial.value):
+        return FinishedTrial(trial.params, curve, TrialState.COMPLETED, "completed in Optuna", seconds=seconds)
+    if state == "PRUNED":
+        return FinishedTrial(trial.params, curve, TrialState.STOPPED, "pruned in Optuna", seconds=seconds)
+    reason = trial.system_attrs.get("fail_reason") or f"it was {state} in Optuna"
+    if state == "COMPLETE":
+        reason = f"its value was {trial.value}"
+    return FinishedTrial(trial.params, curve, TrialState.FAILED, "failed in Optuna", str(reason), seconds=seconds)
+
+
+def _space(optuna: Any, trials: list[Any], remarks: list[str]) -> dict[str, Parameter]:
+    """Return the union of the trials' distributions; the ranges of a parameter may differ between trials."""
+    found: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            if distribution not in (known := found.setdefault(name, [])):
+                known.append(distribution)
+    return {name: _parameter(optuna, name, distributions, remarks) for name, distributions in found.items()}
+
+
+def _parameter(optuna: Any, name: str, distributions: list[Any], remarks: list[str]) -> Parameter:
+    kinds = {type(distribution) for distribution in distributions}
+    if optuna.distributions.CategoricalDistribution in kinds:
+        values = dict.fromkeys(choice for distribution in distributions for choice in distribution.choices)
+        return Categorical(list(values))
+    low, high = min(each.low for each in distributions), max(each.high for each in distributions)
+    is_whole = kinds == {optuna.distributions.IntDistribution}
+    if all(each.log for each in distributions):
+        return Integer(low, high, scale="log") if is_whole else Continuous(float(low), float(high), scale="log")
+    return stepped(name, low, high, distributions[0].step, remarks, is_whole=is_whole)
