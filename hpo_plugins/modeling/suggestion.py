@@ -6,11 +6,13 @@ surrogate therefore chooses its first configurations from random draws only.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Hashable
 
 import numpy as np
 from cachetools import LRUCache, cached
+from scipy.spatial import KDTree
 
 from hpo_plugins.history import History
 from hpo_plugins.history.untried import untried_draw
@@ -36,6 +38,11 @@ N_CAUTIOUS_TRIALS = 12
 A compromise: real training runs gain from more of them, LCBench, whose optima are in corners, from fewer
 (docs/decisions/0003).
 """
+MAX_REACH = 0.05
+"""Two configurations whose coordinates in the unit cube differ by less, all of them, are neighbours."""
+MAX_SHARE = 0.01
+"""Maximum part of the space in which nothing is proposed for being near a stopped training run: in few dimensions,
+neighbours are nearer (docs/decisions/0029)."""
 
 
 @single_threaded
@@ -105,7 +112,7 @@ def draw_in_turn(history: History, seed: int, n_initial: int) -> Params | None:
 
 
 def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return model.data_key, running, excluded.tobytes()
+    return model.data_key, running, excluded.tobytes(), model.improvable().tobytes()
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
@@ -128,4 +135,18 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
     fidelity = None if model.last is None else 1.0
     cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
     optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
-    return optimizer.run(model.points[model.incumbents(5)], excluded)
+    return _apart_from_stopped(model, optimizer.run(model.points[model.incumbents(5)], excluded))
+
+
+def _apart_from_stopped(model: Model, found: Proposals) -> Proposals:
+    """Return the proposals that are no neighbours of a stopped training run; all if there are no others.
+
+    What stopped it would stop a neighbour, too, whatever the surrogate expects of the last epoch.
+    """
+    stopped = np.delete(model.points, model.improvable(), axis=0)
+    if not len(stopped) or not len(found.points) or model.history.space.size is not None:
+        return found
+    reach = min(MAX_REACH, 0.5 * (MAX_SHARE / len(stopped)) ** (1 / stopped.shape[1]))
+    distances = KDTree(stopped).query(found.points, p=math.inf, distance_upper_bound=reach)[0]
+    apart = np.isinf(distances)
+    return Proposals(found.points[apart], found.log_improvement[apart]) if apart.any() else found

@@ -126,8 +126,7 @@ class Bayesian(Strategy):
             return Start(untried_draw(history, seed)) if may_start else None
         if choice.training.number is not None:
             return Resume(choice.training.number)
-        draw = modeling.suggestion.draw_in_turn(history, seed, modeling.suggestion.N_INITIAL_CURVES)
-        return Start(history.space.decode(choice.training.point) if draw is None else draw)
+        return Start(history.space.decode(choice.training.point))
 
     def on_report(self, history: History, number: int, epoch: int) -> Decision | None:
         """Compare the training run's next epochs with everything else that could be trained."""
