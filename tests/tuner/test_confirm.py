@@ -146,6 +146,11 @@ def test_views_of_the_confirmation_itself_work(tmp_path):
     confirming = tuner.confirm(top=4, repeats=6, confidence=0.99999)
     for trial in confirming:
         train(trial, noise=1.0)
+    pytest.importorskip("optuna")
+    from hpo_plugins.exchange import export_optuna
+
+    with pytest.raises(hpo.InvalidArgument, match="that confirms another cannot be exported"):
+        export_optuna(confirming, tmp_path / "optuna.db")
     assert "finalist" not in confirming.trials[0].params
     assert len(confirming.to_dataframe()) == len(confirming.trials) > 10
     assert confirming.summary()
