@@ -44,6 +44,7 @@ BENCHMARKS = {
         "batches": Benchmark("searches.batches", "how running trials should count in the choice of the next"),
         "many-workers": Benchmark("searches.many_workers", "how busy a scheduler keeps up to 1,000 workers"),
         "converged": Benchmark("searches.converged", "what Converged() saves and loses"),
+        "confirm": Benchmark("searches.confirm", "how often tuner.confirm finds the best of three finalists"),
         "draws": Benchmark("searches.draws", "Sobol draws against independent ones"),
         "auto-scale": Benchmark("searches.auto_scale", 'scale="auto" against a linear scale'),
         "max-ucb": Benchmark("searches.max_ucb", "sharing trials between several training definitions"),

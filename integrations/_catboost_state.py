@@ -88,6 +88,14 @@ def working_file(trial: TrainingHandle) -> Path:
     return trial.checkpoint_dir / f"catboost.{trial.attempt}{fold}.snapshot"
 
 
+def new_working_file(trial: TrainingHandle) -> Path:
+    """Return the same file, which does not exist; files of attempts that were killed are deleted."""
+    file = working_file(trial)
+    for attempt in range(1, trial.attempt + 1):
+        file.with_name(file.name.replace(f"catboost.{trial.attempt}", f"catboost.{attempt}", 1)).unlink(missing_ok=True)
+    return file
+
+
 def write(
     path: Path, rounds: int, kind: str, *, snapshot: Path | None = None, init: Any = None, model: Any = None
 ) -> None:

@@ -93,8 +93,7 @@ def snapshot(trial: TrainingHandle, seconds: int = 10) -> dict[str, Any]:
     if trial.resume_from is not None and known.get(_HANDED) == trial.resume_from:
         plugin.begin_phase(0, continues=True)  # the last ``fit`` had nothing left to train, so it called no callback
         plugin.end_phase(is_complete=True)
-    path, file = trial.resume_from, state.working_file(trial)
-    file.unlink(missing_ok=True)
+    path, file = trial.resume_from, state.new_working_file(trial)
     if path is not None and not state.extract_snapshot(Path(path), file, trial.trial_number):
         path = None
     known[_HANDED] = path
@@ -128,8 +127,7 @@ def train_in_chunks(
     parameters = _parameters_of(model, fit_arguments)
     total = next((int(parameters[name]) for name in state.ROUNDS if parameters.get(name) is not None), 1000)
     others = {name: value for name, value in parameters.items() if name not in state.ROUNDS}
-    phase, file = trial.plugin.begin_phase(), state.working_file(trial)
-    file.unlink(missing_ok=True)
+    phase, file = trial.plugin.begin_phase(), state.new_working_file(trial)
     if phase.checkpoint is not None:
         state.extract_snapshot(Path(phase.checkpoint), file, trial.trial_number)
     saving = {"save_snapshot": True, "snapshot_file": str(file), "snapshot_interval": _NEVER}

@@ -17,6 +17,7 @@ from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
+from hpo_plugins.study.confirmation import is_confirmation
 from hpo_plugins.study.stored import config_from_storage, to_json
 
 Target = str | os.PathLike[str] | Storage
@@ -100,7 +101,8 @@ def load_study(
     if name is not None:
         non_empty_string("name", name)
     else:
-        names = storage.names()
+        every = storage.names()
+        names = [name for name in every if not is_confirmation(name, every)]
         if len(names) != 1:
             raise StudyNotFound(
                 f"name must say which study to load; {redacted(target)} holds {', '.join(map(repr, names)) or 'none'}."

@@ -148,6 +148,11 @@ class StudySession:
         _sessions[self.worker] = self
         watch_forks(self)
 
+    @property
+    def storage(self) -> Storage | None:
+        """The storage of the study, None in workers and on further ranks."""
+        return self._storage
+
     # The history.
 
     @property

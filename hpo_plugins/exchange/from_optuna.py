@@ -72,9 +72,11 @@ def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
         raise InvalidArgument(f"the steps of {study.study_name!r} begin at {1 - offset}, which are no epochs.")
     if running := sum(trial.state.name == "RUNNING" for trial in trials):
         remarks.append(f"{running} trials were running; they are failed trials here.")
+    whole = [trial.params for trial in complete or finished]
+    chosen = {name: parameter for name, parameter in space.items() if any(name in params for params in whole)}
     return ForeignStudy(
         study.study_name,
-        with_conditions(space, [trial.params for trial in complete or finished]),
+        with_conditions(chosen, whole),
         kind(metric or names[0], at=at),
         [_trial(trial, offset, adds_end=not ends) for trial in finished],
         [trial.system_attrs["fixed_params"] for trial in trials if trial.system_attrs.get("fixed_params")

@@ -13,6 +13,7 @@ from hpo_plugins.exchange.from_optuna import library
 from hpo_plugins.objective import Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Categorical, DefinitionSpace, Integer, Parameter
+from hpo_plugins.space.finalists import FinalistSpace
 from hpo_plugins.tuner import Tuner
 
 _STATES = {
@@ -38,8 +39,11 @@ def export_optuna(tuner: Tuner, path: str | os.PathLike[str]) -> list[str]:
         InvalidArgument: The study has several training definitions.
     """
     optuna = library()
-    if isinstance(tuner.space, DefinitionSpace):
-        raise InvalidArgument("a study with several training definitions cannot be exported to Optuna.")
+    if isinstance(tuner.space, DefinitionSpace | FinalistSpace):
+        what = (
+            "with several training definitions" if isinstance(tuner.space, DefinitionSpace) else "that confirms another"
+        )
+        raise InvalidArgument(f"a study {what} cannot be exported to Optuna.")
     imported = (tuner.study.notes or {}).get("imported", {})
     is_back = imported.get("from") == "optuna"
     offset, cuts = (1 - imported["first_step"], imported["value_is_last_epoch"]) if is_back else (0, False)

@@ -37,6 +37,7 @@ from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
 from hpo_plugins.objective import Maximize, Minimize, Objective
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, Value
 from hpo_plugins.space.base import ParameterBase
+from hpo_plugins.space.finalists import FinalistSpace
 from hpo_plugins.space.parameters import PARAMETERS
 from hpo_plugins.space.valid import Expression, Function, Valid
 from hpo_plugins.space.when import When
@@ -252,7 +253,16 @@ def _unchecked(value: Any, kind: Any) -> Any:
     return tuple(value) if get_origin(kind) is tuple and isinstance(value, list) else value
 
 
+class _Finalists(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON form of a confirmation's space."""
+
+    finalists: dict[str, dict[str, Value]]
+    repeats: int
+
+
 def _write_space(space: Space) -> Any:
+    if isinstance(space, FinalistSpace):
+        return {"finalists": {str(n): dict(params) for n, params in space.finalists.items()}, "repeats": space.repeats}
     if isinstance(space, DefinitionSpace):
         return [to_json(definition) for definition in space.definitions.values()]
     return {name: to_json(parameter) for name, parameter in space.items()} | {
@@ -265,6 +275,9 @@ def _read_space(data: Any, _: type) -> Space:
         return _read_space(data.space, Space).constrained(_read_valid(data.valid, Valid))
     if isinstance(data, list):
         return DefinitionSpace(_converter.structure(data, list[TrainingDefinition]))
+    if isinstance(data, dict) and isinstance(data.get("repeats"), int):  # every parameter is a dict
+        found = msgspec.convert(data, _Finalists)
+        return FinalistSpace({int(number): params for number, params in found.finalists.items()}, found.repeats)
     members: dict[str, Any] = msgspec.convert(data, dict[str, dict[str, Any]])
     fixed = {name: member for name, member in members.items() if member.get("kind") == Fixed.kind}
     tuned = {name: member for name, member in members.items() if name not in fixed}

@@ -6,11 +6,13 @@ from collections import Counter
 
 from hpo_plugins._text import printable
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialState
+from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.study.config import StudyConfig
 
 
-def summarize(study: StudyConfig, history: History, *, name: str, completion_reason: str | None) -> str:
+def summarize(
+    study: StudyConfig, history: History, *, name: str, completion_reason: str | None, best: TrialRecord | None = None
+) -> str:
     """Return a text of a few lines.
 
     Args:
@@ -18,19 +20,19 @@ def summarize(study: StudyConfig, history: History, *, name: str, completion_rea
         history: Its results so far.
         name: The study's name.
         completion_reason: Why the search is over, None while it is not.
+        best: The best trial, if it is not that of the history.
     """
     limit = study.trial_limit
     of = f" of {limit}" if limit is not None else ""
     status = f"complete ({printable(completion_reason)})" if completion_reason is not None else "not complete"
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
-    lines += _best(study, history)
+    lines += _best(study, best or study.best(history))
     lines += _cost(study, history)
     lines += _outcomes(history)
     return "\n".join(lines)
 
 
-def _best(study: StudyConfig, history: History) -> list[str]:
-    best = study.best(history)
+def _best(study: StudyConfig, best: TrialRecord | None) -> list[str]:
     if best is None:
         return [f"No trial has a value of {study.objective.metric!r} yet."]
     of = f" of {best.definition or best.parent!r}" if best.definition or best.parent else ""

@@ -23,12 +23,15 @@ class TrainingHandle(ABC):
         definition: The trial's training definition, None if the study has only one.
         objective: The objective: which metric is judged, and in which direction.
         trial_number: The trial's number in the study, from 0.
+        seed: A seed for the training run, from 0 to below 2**31: another one in each trial, and the same in each of its
+            attempts. It depends on the study's seed and the trial's number only.
     """
 
     number: int
     objective: Objective
     trial_number: int
     params: Params
+    seed: int
     definition: str | None
     _lease: TrainedTrial
 

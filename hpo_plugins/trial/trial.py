@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ class Trial(TrainingHandle):
         """Bind the trial to its lease."""
         self._on_end = on_end
         self._bind(lease.number, lease.params, lease.definition, lease.objective)
+        self.seed = seed_of(lease.session.config.seed, lease.number)
         self._held: TrainedTrial | None = lease
         self._holder = os.getpid()
         self._ticket: Callable[[], Ticket] = lambda: lease.ticket
@@ -111,7 +113,18 @@ class Trial(TrainingHandle):
         """Pickle as plain values; the other process opens the study when it first needs it."""
         ticket = self._ticket()
         objective = to_json(self.objective)  # plain: a checkpoint that contains a trial must load without running code
-        return visit_trial, (self.number, self.params, self.definition, objective, ticket.address, ticket.token)
+        place = (ticket.address, ticket.token)
+        return visit_trial, (self.number, self.params, self.definition, objective, *place, self.seed)
+
+
+def seed_of(study: int, number: int) -> int:
+    """Return the seed of a trial, from 0 to below 2**31.
+
+    Args:
+        study: The seed of the study.
+        number: The trial.
+    """
+    return int.from_bytes(hashlib.sha256(f"trial {study} {number}".encode()).digest()[:4], "big") >> 1
 
 
 def visit_trial(
@@ -121,11 +134,13 @@ def visit_trial(
     objective: dict[str, Any],
     address: tuple[Any, str, int],
     token: str,
+    seed: int,
 ) -> Trial:
     """Return a trial of another process; the first use connects to that process."""
     trial = Trial.__new__(Trial)
     trial._on_end = lambda: None
     trial._bind(number, params, definition, from_json(objective, Objective))
+    trial.seed = seed
     trial._held, trial._holder, trial._ticket = None, os.getpid(), lambda: Ticket(address, token)
     return trial
 
@@ -151,6 +166,7 @@ class Fold(TrainingHandle):
         self.definition = trial.definition
         self.objective = trial.objective
         self.trial_number = trial.number
+        self.seed = trial.seed
 
     @property
     def _lease(self) -> TrainedTrial:  # type: ignore[override]  # the trial's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo_plugins._text import printable
@@ -12,7 +13,9 @@ from hpo_plugins.execution.base import Loop
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.study.confirmation import Confirmed
 from hpo_plugins.study.summary import summarize
+from hpo_plugins.tuner.confirming import best_of, confirmation_of
 from hpo_plugins.view import StudyView, insights, notebook, tables
 
 if TYPE_CHECKING:
@@ -67,14 +70,26 @@ class StudyResults:
 
         It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
 
+        After ``confirm`` it is the confirmed one, unless the search has found something better since.
+
         Raises:
             NothingReported: No trial has a value yet.
         """
-        best = self.study.best(self.history)
+        history = self.history
+        confirmation, is_over = confirmation_of(self.name, self._loop.session)
+        best = best_of(self.study.best(history), confirmation if is_over else (), history)
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
         return best
+
+    @property
+    def confirmation(self) -> tuple[Confirmed, ...]:
+        """What the repeats of the finalists have shown, the probably best first; empty before ``confirm``.
+
+        Each entry has ``number``, ``mean``, ``std``, ``repeats`` and ``probability``.
+        """
+        return confirmation_of(self.name, self._loop.session)[0]
 
     @property
     def stop_reason(self) -> str | None:
@@ -100,8 +115,8 @@ class StudyResults:
         """Return a summary in a few lines: the best trial and its certainty, the cost, and suggested changes."""
         view = self._view()
         reason = view.completion_reason if view.is_done else None
-        text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
-        notes = [insights.lead(view), *insights.advice(view, importance=False)]
+        text = summarize(self.study, view.history, name=self.name, completion_reason=reason, best=view.best)
+        notes = [insights.confirmed(view), insights.lead(view), *insights.advice(view, importance=False)]
         return printable("\n".join([text, *(f"- {note}" for note in notes if note)]), lines=True)
 
     @property
@@ -141,4 +156,7 @@ class StudyResults:
         return notebook.as_table(self._view())
 
     def _view(self) -> StudyView:
-        return StudyView.of(self._loop.session, self.name)
+        view = StudyView.of(self._loop.session, self.name)
+        confirmation, is_over = confirmation_of(self.name, self._loop.session)
+        best = best_of(view.best, confirmation if is_over else (), view.history)
+        return replace(view, confirmation=confirmation, best=best) if confirmation else view

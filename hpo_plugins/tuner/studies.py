@@ -16,6 +16,7 @@ from hpo_plugins.coordination.opening import Target, existing_storage
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.storage import ManagedStorage, Storage, open_storage
 from hpo_plugins.storage.redact import redacted
+from hpo_plugins.study.confirmation import confirmations_of
 from hpo_plugins.tuner.tuner import Tuner
 
 
@@ -132,6 +133,8 @@ class Study:
             StudyNotFound: It was deleted.
         """
         self._check_idle("deleted", force)
+        for other in self._confirmations():
+            other.delete(force=True)
         self._storage.delete(self.name)  # if this process is killed now, a new study of that name deletes the files
         shutil.rmtree(self._checkpoints, ignore_errors=True)
 
@@ -150,8 +153,11 @@ class Study:
             raise StorageError(f"{redacted(self._storage)} has a study {name!r} already.")
         source, target = self._checkpoints, Path(self._storage.checkpoint_root(name))
         _copy_files(source, target, os.link)
+        confirmations = self._confirmations()
         self._storage.rename(self.name, name)  # before it, the study has the old files; after it, the new ones
         shutil.rmtree(source, ignore_errors=True)
+        for other in confirmations:
+            other.rename(name + other.name.removeprefix(self.name), force=True)
         return Study(self._storage, name)
 
     def copy(self, storage: str | os.PathLike[str], *, name: str | None = None, force: bool = False) -> Study:
@@ -177,7 +183,13 @@ class Study:
         self._storage.copy(self.name, target, new_name)
         if source.is_dir():  # what workers have saved meanwhile; a checkpoint that they have deleted has an earlier one
             shutil.copytree(source, files, copy_function=_copy_new, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+        for other in self._confirmations():
+            other.copy(storage, name=new_name + other.name.removeprefix(self.name), force=True)
         return Study(target, new_name)
+
+    def _confirmations(self) -> list[Study]:
+        """Return the studies that confirm this one; whatever happens to it happens to them."""
+        return [Study(self._storage, other) for other in confirmations_of(self.name, self._storage.names())]
 
     @property
     def _checkpoints(self) -> Path:

@@ -28,6 +28,7 @@ from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
 from hpo_plugins.tuner.callbacks import CallbackObserver, TunerCallback, check_callbacks
+from hpo_plugins.tuner.confirming import open_confirmation
 from hpo_plugins.tuner.results import StudyResults
 from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
 
@@ -150,6 +151,7 @@ class Tuner(StudyResults):
         if checkpoint_dir is not None:
             checkpoint_dir = path_like("checkpoint_dir", checkpoint_dir)
         mode, callbacks = check_mode(progress), check_callbacks(callbacks)
+        self._mode = mode
         terms = LeaseTerms(whole_number("retries", retries, at_least=0), retry_on)
         key = f"{name} in {redacted(storage)}"
         follower = follow_rank_zero(config, key, checkpoints, terms)
@@ -287,6 +289,35 @@ class Tuner(StudyResults):
         number = add(session, trial)
         return self._loop.history().record(number)
 
+    def confirm(self, top: int = 3, repeats: int = 5, confidence: float = 0.95) -> Tuner:
+        """Train the best trials again with other seeds, until it is clear enough which one is the best.
+
+            for trial in tuner.confirm(top=3, repeats=5):
+                train(trial.params, seed=trial.seed)  # the body of the search's loop
+
+        No training run is stopped early. Each finalist is trained twice, then those between which it is least clear,
+        until one is the best with probability ``confidence`` or all have ``repeats``. ``best_trial`` is then the
+        confirmed one, and ``confirmation`` has the mean of each. The trials are those of a second study in the same
+        storage, which survives a kill and can be shared by workers, as the search itself.
+
+        Args:
+            top: Number of finalists: the best completed trials.
+            repeats: Maximum number of training runs of each.
+            confidence: From 0.5 to below 1.
+
+        Returns:
+            The second study: iterate over it, or call its ``run(train, workers=)``.
+
+        Raises:
+            InvalidArgument: An argument is wrong, or the search has several training definitions.
+            NothingReported: No trial has a value.
+        """
+        name, session = open_confirmation(StudyResults._view(self), self._loop.session, top, repeats, confidence)
+        loop = TrialLoop(session, f"{name} in {redacted(session.storage)}")
+        tuner = _attach(name, loop)
+        loop.observers = (Progress(tuner._view, self._mode),)
+        return tuner
+
     def restart(self, number: int) -> None:
         """Reset a trial to its first epoch, such as after its checkpoint was lost.
 
@@ -319,6 +350,7 @@ def _constrained(space: Mapping[str, Parameter], valid: object) -> Space:
 def _attach(name: str, loop: Loop) -> Tuner:
     tuner = Tuner.__new__(Tuner)
     tuner.name = name
+    tuner._mode = check_mode("auto")
     tuner._bind(loop)
     return tuner
 

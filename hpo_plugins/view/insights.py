@@ -7,6 +7,7 @@ import itertools
 from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical, Ordinal
+from hpo_plugins.study.confirmation import Confirmed
 from hpo_plugins.view.study_view import StudyView
 
 MIN_TRIALS = 10
@@ -36,6 +37,26 @@ def rank_agreement(view: StudyView) -> dict[int, float]:
         if None not in losses and len(set(losses)) > 1 and len(set(ends)) > 1:
             found[epoch] = float(spearmanr(losses, ends).statistic)
     return found
+
+
+def confirmed(view: StudyView) -> str | None:
+    """Return what a confirmation has found, in words; None without one."""
+    if not view.confirmation:
+        return None
+    first, *others = view.confirmation
+    if first.mean is None:
+        return "The finalists are being confirmed; no repeat is complete yet."
+    text = f"Trial {first.number} is the best of {len(view.confirmation)} finalists with probability "
+    text += f"{first.probability:.3f}: {_repeats(first)}"
+    rest = "; ".join(f"trial {each.number}: {_repeats(each)}" for each in others)
+    return f"{text} ({rest})." if rest else f"{text}."
+
+
+def _repeats(found: Confirmed) -> str:
+    if found.mean is None:
+        return "no repeat"
+    deviation = "" if found.std is None else f" +- {found.std:.2g}"
+    return f"{found.mean:.6g}{deviation} over {found.repeats} repeats"
 
 
 def lead(view: StudyView) -> str | None:

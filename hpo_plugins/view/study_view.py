@@ -16,6 +16,7 @@ from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Space
+from hpo_plugins.study.confirmation import Confirmed
 from hpo_plugins.view.importance import Importance, importances
 
 
@@ -41,6 +42,7 @@ class StudyView:
         completion_reason: Why no new trial will be started, None while there will be one.
         is_done: Whether the search is over.
         history: The study as strategies see it.
+        confirmation: What repeats of the finalists have shown, the probably best first; empty without any.
     """
 
     name: str
@@ -60,6 +62,7 @@ class StudyView:
     completion_reason: str | None
     is_done: bool
     history: History
+    confirmation: tuple[Confirmed, ...] = ()
 
     @classmethod
     def of(cls, session: StudySession, name: str) -> StudyView:

@@ -254,3 +254,19 @@ def test_import_that_was_killed_is_repeated(tmp_path, monkeypatch):
     monkeypatch.setattr(foreign, "add", add)
     assert len(import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")[0].tuner.trials) == 8
     assert list(hpo.studies(tmp_path / "tuning.db")) == ["churn"]
+
+
+def test_parameter_of_failed_trials_only_is_left_out(tmp_path):
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        if trial.number == 1:
+            trial.suggest_float("never", 0, 1)
+            raise ZeroDivisionError
+        return x
+
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="s")
+    study.optimize(objective, n_trials=3, catch=(ZeroDivisionError,))
+    (found,) = import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")
+    assert list(found.tuner.space) == ["x"]
+    assert len(found.tuner.trials) == 2
+    assert "1 trials are no configurations of the space" in found.remarks[0]

@@ -414,4 +414,5 @@ def test_killed_script_resumes_and_repeats_no_round(name, tmp_path):
     assert "from 4" in again.stdout or "from 3" in again.stdout or "from 5" in again.stdout
     tuner = hpo.Tuner.load(tmp_path / "study.db")
     assert [list(record.curve) for record in tuner.trials] == [list(range(1, 9))] * 2
+    assert not list(tmp_path.rglob("catboost.*.snapshot"))
     assert {record.state for record in tuner.trials} == {hpo.TrialState.COMPLETED}

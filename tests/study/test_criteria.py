@@ -115,7 +115,7 @@ def test_search_has_converged_when_half_of_it_brought_nothing(before, since, met
         (lambda: hpo.Tuner(X, LOSS, max_parallel=0), "max_parallel must be a whole number of at least 1"),
         (
             lambda: from_json({"name": "Mood"}, Criterion),
-            "criterion 'Mood' is not known .* it knows Converged, NotImpr",
+            "criterion 'Mood' is not known .* it knows ClearlyBest, Converged, NotImpr",
         ),
     ],
 )

@@ -16,8 +16,9 @@ from hpo_plugins._fields import checked, evolve, frozen
 from hpo_plugins._validation import whole_number
 from hpo_plugins.space.parameters import PARAMETERS
 from hpo_plugins.storage import open_storage
-from hpo_plugins.strategies import Component, MaxUCB
+from hpo_plugins.strategies import Component, Confirmation, MaxUCB
 from hpo_plugins.study.config import StudyConfig
+from hpo_plugins.study.confirmation import ClearlyBest
 from hpo_plugins.study.stored import from_json, to_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ STRATEGIES = [
     MaxUCB({"a": hpo.Grid(), "b": hpo.Bayesian(max_resource=9, pause=True, cost="epochs")}),
     hpo.Grid(),
     hpo.Random(),
+    Confirmation(max_resource=9),
 ]
 
 
@@ -45,7 +47,7 @@ def test_stored_definition_loads_and_is_written_byte_for_byte(text):
 def test_stored_definitions_have_their_values():
     configs = [from_json(json.loads(text), StudyConfig) for text in DEFINITIONS]
     assert [config.strategy for config in configs] == STRATEGIES
-    first, second, third, _, _ = configs
+    first, second, third, _, _, confirming = configs
     assert list(first.space.values()) == [
         hpo.Continuous(1e-3, 1.0, scale="log"),
         hpo.Continuous(0.0, 0.5),
@@ -55,6 +57,8 @@ def test_stored_definitions_have_their_values():
         hpo.Continuous(0, 1, when={"k": ["a", None], "n": 2}),
         hpo.Categorical([False], when={"n": [1, 3]}),
     ]
+    assert confirming.space.finalists == {0: {"x": 0.40994958858937025}, 3: {"x": 0.15343121904879808}}
+    assert confirming.stop_when == (ClearlyBest(0.95),)
     assert first.space.fixed == {"fixed": "v", "also": 3}
     assert first.objective == hpo.Maximize("val_auc")
     assert first.stop_when == (hpo.TargetReached(1.0), hpo.NotImproving(5), hpo.Converged())
