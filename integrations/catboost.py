@@ -1,5 +1,7 @@
 """Tune inside ``CatBoost.fit``, ``CatBoostClassifier.fit`` and those of the other classes.
 
+::
+
     model.fit(x, y, eval_set=(xv, yv), callbacks=[TrialCallback(trial)], **snapshot(trial))
 
 Metrics are named ``<data>-<metric>``, with CatBoost's names: ``validation-Logloss`` here, ``validation_0-Logloss`` with

@@ -1,8 +1,7 @@
 """Tune an estimator of scikit-learn by cross-validation, as ``GridSearchCV`` and ``RandomizedSearchCV`` do.
 
     search = TunedSearchCV(make_pipeline(StandardScaler(), SVC()), {"svc__C": hpo.Continuous(1e-2, 1e3, scale="log")})
-    search.fit(x, y)
-    search.best_params_, search.best_score_, search.predict(x_new)
+    search.fit(x, y).predict(x_new)
 
 The data are split once for each ``fit``, so all trials have the same folds, and no fold's estimator ever sees its test
 rows. With a strategy that has ``max_resource``, or with ``early_stopping``, bad configurations are also stopped within
