@@ -19,6 +19,8 @@ from hpo_plugins.space import Params
 
 MAX_EPOCH = 2**53
 """The last epoch that can be reported: every storage and every float holds it exactly."""
+OUT_OF_MEMORY = "out of memory"
+"""The rule of a failed trial for which there was too little memory."""
 MAX_FOLDS = 1_000
 """The most folds of a trial."""
 

@@ -7,6 +7,7 @@ import random
 import time
 
 from hpo_plugins.coordination.completion import SilenceGuard
+from hpo_plugins.coordination.out_of_memory import free_memory
 from hpo_plugins.coordination.process import end_if_told
 from hpo_plugins.coordination.scheduling import StaleView, is_acquired, next_assignment
 from hpo_plugins.coordination.session import StudySession
@@ -56,6 +57,9 @@ class Acquisition:
         if end_if_told():
             return None
         self._silence.raise_error()
+        if session.must_free_memory:  # here, since the exception is no longer handled
+            session.must_free_memory = False
+            free_memory()
         while True:
             is_exclusive = refused >= _MAX_REFUSED and self._decision_seconds < _MAX_EXCLUSIVE
             with session.lock:

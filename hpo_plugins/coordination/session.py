@@ -107,6 +107,7 @@ class StudySession:
         lock: Held while a thread decides.
         answered: Notified after each answered report, ended fold and ended attempt.
         clock: Measures the duration of training runs, in seconds.
+        must_free_memory: Whether a training run of this process has run out of memory since the last acquisition.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class StudySession:
         self.passed_over: set[int] = set()
         self._warned: set[str] = set()
         self._acquired = threading.local()
+        self.must_free_memory = False
         self._watch = LeaseWatch(terms.seconds)
         self._storage = storage
         self.clock = clock

@@ -8,13 +8,14 @@ from typing import Any
 
 from hpo_plugins.coordination.attempt import Attempt
 from hpo_plugins.coordination.completion import SilenceGuard, final_decision, finish
+from hpo_plugins.coordination.out_of_memory import is_out_of_memory, names_memory
 from hpo_plugins.coordination.process import is_terminating
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_folds import TrialFolds
 from hpo_plugins.coordination.visiting import Ticket
 from hpo_plugins.errors import CheckpointError, WorkerError
-from hpo_plugins.records import TrialRow, TrialState
+from hpo_plugins.records import OUT_OF_MEMORY, TrialRow, TrialState
 from hpo_plugins.strategies import Decision
 
 logger = logging.getLogger("hpo_plugins")
@@ -105,7 +106,11 @@ class TrialLease(Attempt):
                 self._silence.check(self.session, self.number)
 
     def fail(self, error: BaseException | str) -> bool:
-        """End the trial with an error, or release it if the error is retried; return whether it was released."""
+        """End the trial with an error, or release it if the error is retried; return whether the search goes on.
+
+        It goes on after an error that is retried, and after a trial that ran out of memory: the surrogate learns from
+        it how much fits.
+        """
         is_terminated = is_terminating() and isinstance(error, Exception)  # raised by what the signal interrupted
         if is_terminated or isinstance(error, CheckpointError | WorkerError):
             self.release()
@@ -113,13 +118,15 @@ class TrialLease(Attempt):
         terms = self.session.terms
         text = str(error) if not isinstance(error, BaseException) else f"{type(error).__name__}: {error}"
         text = text.replace("\0", "").encode(errors="backslashreplace").decode()  # text that every storage can keep
+        ran_out = is_out_of_memory(error)
+        self.session.must_free_memory |= ran_out
         with self.session.lock, self.deferring(functools.partial(self.fail, error)):
             self.resume_deferred()
             if (row := self._current_row()) is None:
                 return False
             if self._silence is not None:
                 self._silence.disarm()
-            if isinstance(error, terms.retry_on):
+            if isinstance(error, terms.retry_on) and (not ran_out or names_memory(terms.retry_on)):
                 failed_attempts = row.failed_attempts + 1
                 if failed_attempts <= terms.retries:
                     logger.warning("trial %d will be retried after %s", self.number, text)
@@ -127,9 +134,12 @@ class TrialLease(Attempt):
                     self.close()
                     return is_released
                 text += f" (attempt {self.attempt}, and retries={terms.retries})"
-            finish(self.session, row, Decision(TrialState.FAILED, text))
+            decision = (
+                Decision(TrialState.FAILED, OUT_OF_MEMORY, text) if ran_out else Decision(TrialState.FAILED, text)
+            )
+            finish(self.session, row, decision)
             self.close()
-            return False
+            return ran_out and not _never_fits(self.session)
 
     def _current_row(self) -> TrialRow | None:
         """Write pending reports and return the trial's row, None if this attempt is no longer current."""
@@ -145,3 +155,13 @@ class TrialLease(Attempt):
     def __reduce__(self) -> tuple[Any, ...]:
         """Become a visitor's lease in the process that unpickles it."""
         return TrialLease, (self.session.for_visitor(), self.row, self.resume_from)
+
+
+MAX_UNFITTING_TRIALS = 5
+"""Number of first trials that must all run out of memory before the error ends the search."""
+
+
+def _never_fits(session: StudySession) -> bool:
+    """Return whether several trials have run out of memory, and none has reported an epoch."""
+    ended = [trial for trial in session.history if trial.row.rule == OUT_OF_MEMORY]
+    return len(ended) >= MAX_UNFITTING_TRIALS and not any(trial.has_reports for trial in session.history)

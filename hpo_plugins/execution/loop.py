@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.acquisition import Acquisition
+from hpo_plugins.coordination.out_of_memory import is_out_of_memory, release_frames
 from hpo_plugins.coordination.points import enqueue
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.silence import SilenceWatch
@@ -161,6 +162,8 @@ class TrialLoop:
                     except Exception as error:
                         if not lease.fail(error):
                             raise
+                        if is_out_of_memory(error):
+                            release_frames(error)
                     else:
                         lease.end()
                 except BaseException:

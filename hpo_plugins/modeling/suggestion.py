@@ -15,8 +15,8 @@ from cachetools import LRUCache, cached
 from scipy.spatial import KDTree
 
 from hpo_plugins.history import History
-from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.modeling.epoch_cost import Cost, counts_seconds, seconds_per_epoch
+from hpo_plugins.modeling.memory_limit import fitting_draw, memory_limit
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import known_points
 from hpo_plugins.modeling.transfer import guiding_parents, transfer_candidate
@@ -66,7 +66,7 @@ def suggest(
         return initial_configuration(history, seed, curves=last is not None)
     points, value = propose(model, model.running(), model.points)
     if not len(points):
-        return untried_draw(history, seed)
+        return fitting_draw(history, seed)
     seconds = seconds_per_epoch(history)
     if counts_seconds(cost, seconds):
         value = value - np.log(model.relative_epoch_cost(seconds, points, [None] * len(points)))
@@ -90,7 +90,10 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     if point is None and not curves and not len(history):
         point = np.full(len(space), 0.5)
     if point is None or not space.accepts(space.decode(point)):
-        return untried_draw(history, seed)
+        return fitting_draw(history, seed)
+    limit = memory_limit(history)
+    if limit is not None and limit.risk(point[None])[0] > limit.max_risk:
+        return fitting_draw(history, seed)
     return space.decode(point)
 
 
@@ -108,11 +111,11 @@ def draw_in_turn(history: History, seed: int, n_initial: int) -> Params | None:
     """
     n_draws, is_draw = divmod(len(history) - n_initial, 2)
     # Draws continue their sequence: every other point of a Sobol sequence is spread worse than independent points.
-    return untried_draw(history, seed, n_initial + n_draws) if n_draws >= 0 and is_draw else None
+    return fitting_draw(history, seed, n_initial + n_draws) if n_draws >= 0 and is_draw else None
 
 
 def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return model.data_key, running, excluded.tobytes(), model.improvable().tobytes()
+    return model.data_key, running, excluded.tobytes(), model.improvable().tobytes(), memory_limit(model.history)
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
@@ -134,7 +137,15 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0
     cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
-    optimizer = AcquisitionOptimizer(model.encoder, posterior, best, log_fidelity=fidelity, cautious=cautious, rng=rng)
+    optimizer = AcquisitionOptimizer(
+        model.encoder,
+        posterior,
+        best,
+        log_fidelity=fidelity,
+        cautious=cautious,
+        rng=rng,
+        risk=memory_limit(model.history),
+    )
     return _apart_from_stopped(model, optimizer.run(model.points[model.incumbents(5)], excluded))
 
 

@@ -12,7 +12,7 @@ from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import log_expected_improvement, log_h
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior
-from hpo_plugins.surrogate.valid_points import ValidPoints
+from hpo_plugins.surrogate.valid_points import Risk, ValidPoints
 
 N_UNIFORM = 320
 """Candidates drawn uniformly from the cube."""
@@ -48,6 +48,7 @@ class AcquisitionOptimizer:
         cautious: Whether to choose among uniform draws only. With little data, the expected improvement peaks in the
             corners of the space, where uncertainty is largest, and there are very many corners.
         rng: Draws the candidates.
+        risk: The probability that a configuration cannot be trained, None if nothing is known of that.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class AcquisitionOptimizer:
         log_fidelity: float | None,
         cautious: bool,
         rng: np.random.Generator,
+        risk: Risk | None = None,
     ) -> None:
         """Store the arguments."""
         self._encoder = encoder
@@ -67,7 +69,7 @@ class AcquisitionOptimizer:
         self._log_fidelity = log_fidelity
         self._cautious = cautious
         self._rng = rng
-        self._valid = None if encoder.space.valid is None else ValidPoints(encoder.space)
+        self._valid = None if encoder.space.valid is None and risk is None else ValidPoints(encoder.space, risk)
 
     def value(self, points: FloatArray) -> FloatArray:
         """Return log EI of snapped points, shape ``(q,)``."""
@@ -84,7 +86,7 @@ class AcquisitionOptimizer:
         known = set(encoder.keys(excluded))
         points = encoder.snap(self._candidates(incumbents))
         if self._valid is not None:
-            points = self._valid.among(points, len(excluded))
+            points = encoder.snap(self._valid.among(points, incumbents, len(excluded)))
         size = encoder.space.size
         values = self.value(points)
         if not self._cautious and (size is None or size > MAX_ENUMERATED):

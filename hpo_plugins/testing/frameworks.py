@@ -108,6 +108,18 @@ class FrameworkContract:
         assert np.isfinite(framework.predict(model)).all()
         assert framework.epochs_of(model) in (3, None)
 
+    def test_out_of_memory_fails_the_trial_and_the_search_goes_on(self, framework: Framework) -> None:
+        """An out-of-memory error that passes through the framework ends its trial only, with that reason."""
+        tuner, name = tuner_for(framework, max_trials=2), Crash.__name__
+        Crash.__name__ = "OutOfMemoryError"  # as PyTorch's
+        try:
+            tuner.run(lambda trial: framework.fit(trial, epochs=4, crash_after=None if trial.number else 2))
+        finally:
+            Crash.__name__ = name
+        first, second = tuner.trials
+        assert (first.state, first.stop_rule) == (TrialState.FAILED, "out of memory")
+        assert second.state is TrialState.COMPLETED
+
     def test_missing_metric_is_named_with_the_nearest(self, framework: Framework) -> None:
         """A mistyped objective is an error after the first epoch, which names what was meant."""
         tuner = tuner_for(framework, metric=framework.metric + "x")

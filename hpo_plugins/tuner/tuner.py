@@ -59,8 +59,9 @@ class Tuner(StudyResults):
         early_stopping: ``MedianRule()``, for a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
         retries: Maximum number of retries of a trial after its worker died; then it is FAILED.
-        retry_on: Exceptions of your own code after which a trial is retried too, such as an out-of-memory error;
-            ``retries`` limits both together.
+        retry_on: Exceptions of your own code after which a trial is retried too, such as a lost connection;
+            ``retries`` limits both together. A trial that ran out of memory is retried only if such an error is listed
+            itself, as ``MemoryError`` or ``torch.OutOfMemoryError``, and not only ``RuntimeError``.
         checkpoints: ``"auto"`` saves training runs when they are paused, and while they run if another process could
             continue them, for at most 5 % of the time; it deletes checkpoints that are no longer needed, except the
             best trial's last one. ``"best"`` also saves each epoch that is the study's best so far, for the model of
@@ -210,6 +211,9 @@ class Tuner(StudyResults):
     def run(self, train: Train, workers: int | Executor = 1, *, devices_per_worker: int | None = None) -> None:
         """Train the whole search: ``train(trial)`` is the body of the loop.
 
+        A trial that runs out of memory is FAILED for that reason. Memory is freed, and the search continues; the
+        surrogate then avoids configurations that need more memory than there is.
+
         Args:
             train: Trains one trial. With several workers it must be a function that other processes can import.
             workers: Number of processes that train. 1 is this process; with more, this process starts them, each with
@@ -223,8 +227,9 @@ class Tuner(StudyResults):
             InvalidArgument: ``workers`` is not a number from 1 on, ``train`` cannot be pickled for several workers, or
                 there are not as many GPUs as one worker is to have.
             WorkerError: Workers cannot be started.
-            Exception: What ``train`` raised, unless it is one of ``retry_on``; its trial is FAILED, and the other
-                workers have finished theirs. To skip a configuration, call ``trial.fail(error)`` in ``train``.
+            Exception: What ``train`` raised, unless it is one of ``retry_on`` or an out-of-memory error; its trial is
+                FAILED, and the other workers have finished theirs. An out-of-memory error is raised, too, if the first
+                five trials end so. To skip a configuration, call ``trial.fail(error)`` in ``train``.
         """
         if not callable(train):
             raise InvalidArgument(f"train must be a function of a trial, but got train={train!r}.")
