@@ -127,5 +127,5 @@ def _parameter(kind: str, config: Mapping[str, Any], remarks: list[str]) -> Para
         remarks.append(f"The reverse_log sampling of {config['name']!r} is linear here.")
     if sampling == "log":
         return Integer(low, high, "log", when=when) if kind == "Int" else Continuous(low, high, "log", when=when)
-    plain = stepped(config["name"], low, high, config.get("step"), remarks, is_whole=kind == "Int")
+    plain = stepped(low, high, config.get("step"), is_whole=kind == "Int")
     return evolve(plain, when=when)

@@ -131,4 +131,9 @@ def _parameter(optuna: Any, name: str, distributions: list[Any], remarks: list[s
     is_whole = kinds == {optuna.distributions.IntDistribution}
     if all(each.log for each in distributions):
         return Integer(low, high, scale="log") if is_whole else Continuous(float(low), float(high), scale="log")
-    return stepped(name, low, high, distributions[0].step, remarks, is_whole=is_whole)
+    grids = {(each.low, each.step) for each in distributions}
+    if len(grids) > 1 and any(step not in (None, 1) for _, step in grids):
+        remarks.append(
+            f"The steps of {name!r} differ between trials and were left out: new configurations may lie between."
+        )
+    return stepped(low, high, grids.pop()[1] if len(grids) == 1 else None, is_whole=is_whole)

@@ -15,24 +15,18 @@ Values = Sequence[Mapping[str, Any]]
 """The configurations of a study's trials; a parameter may be absent from some."""
 
 
-def stepped(name: str, low: float, high: float, step: float | None, remarks: list[str], *, is_whole: bool) -> Parameter:
+def stepped(low: float, high: float, step: float | None, *, is_whole: bool) -> Parameter:
     """Return a linear range with a step.
 
-    A step becomes the plain range; this is the only place that decides so.
-
     Args:
-        name: The parameter.
         low: The lowest value.
         high: The highest value.
-        step: The distance between values, None or 1 for none.
-        remarks: What is lost is added here, in words.
+        step: The distance between values, None for none.
         is_whole: Whether values are whole numbers.
     """
-    if step is not None and not (is_whole and step == 1):
-        remark = f"The step {step:g} of {name!r} was left out: new configurations may have values between."
-        if remark not in remarks:
-            remarks.append(remark)
-    return Integer(int(low), int(high), scale="linear") if is_whole else Continuous(low, high, scale="linear")
+    if is_whole:
+        return Integer(int(low), int(high), scale="linear", step=None if step in (None, 1) else int(step or 1))
+    return Continuous(low, high, scale="linear", step=step)
 
 
 def guessed(values: Iterable[Any]) -> Parameter:

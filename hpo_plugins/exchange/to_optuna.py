@@ -12,7 +12,7 @@ from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.exchange.from_optuna import library
 from hpo_plugins.objective import Minimize
 from hpo_plugins.records import TrialRecord, TrialState
-from hpo_plugins.space import Categorical, DefinitionSpace, Integer, Parameter
+from hpo_plugins.space import Categorical, DefinitionSpace, Integer, Ordinal, Parameter
 from hpo_plugins.space.finalists import FinalistSpace
 from hpo_plugins.tuner import Tuner
 
@@ -111,9 +111,11 @@ def _time(seconds: float) -> dt.datetime:
 
 def _distribution(optuna: Any, parameter: Parameter) -> Any:
     kinds = optuna.distributions
-    if isinstance(parameter, Categorical):
+    if isinstance(parameter, Categorical | Ordinal):
         return kinds.CategoricalDistribution(list(parameter.values))
     is_log = parameter.resolved_scale == "log"
+    step = None if is_log else parameter.step  # Optuna's logarithmic ranges have no steps
+    high = parameter.high if step is None else parameter.value_at(parameter.position(parameter.high))
     if isinstance(parameter, Integer):
-        return kinds.IntDistribution(parameter.low, parameter.high, log=is_log)
-    return kinds.FloatDistribution(parameter.low, parameter.high, log=is_log)
+        return kinds.IntDistribution(parameter.low, high, log=is_log, step=step or 1)
+    return kinds.FloatDistribution(parameter.low, high, log=is_log, step=step)

@@ -201,14 +201,31 @@ def test_journal_file_is_imported(tmp_path):
     assert [trial.value for trial in tuner.trials] == [trial.value for trial in study.trials]
 
 
-def test_waiting_trials_are_enqueued_steps_and_running_trials_are_told(tmp_path):
+def test_waiting_trials_are_enqueued_steps_are_kept_and_running_trials_are_told(tmp_path):
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="s")
     study.optimize(lambda trial: trial.suggest_int("n", 8, 64, step=8), n_trials=3)
     study.ask()
     study.enqueue_trial({"n": 16})
     (found,) = import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")
-    assert any("step 8 of 'n'" in remark for remark in found.remarks)
+    assert found.tuner.space["n"] == hpo.Integer(8, 64, scale="linear", step=8)
     assert any("1 trials were running" in remark for remark in found.remarks)
+
+
+def test_steps_and_ordered_values_return_from_optuna(tmp_path):
+    space = {
+        "width": hpo.Integer(16, 500, step=16),
+        "drop": hpo.Continuous(0, 1, step=0.05),
+        "batch": hpo.Ordinal([16, 32, 64]),
+    }
+    tuner = hpo.Tuner(space, hpo.Minimize("loss"), strategy=hpo.Random(), max_trials=8, seed=0, progress="off")
+    for trial in tuner:
+        trial.report(1, {"loss": trial["drop"] * trial["batch"]})
+    export_optuna(tuner, tmp_path / "optuna.db")
+    (found,) = import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")
+    assert [trial.params for trial in found.tuner.trials] == [trial.params for trial in tuner.trials]
+    assert found.tuner.space["width"] == hpo.Integer(16, 496, scale="linear", step=16)
+    assert found.tuner.space["drop"] == hpo.Continuous(0, 1, scale="linear", step=0.05)
+    assert found.tuner.space["batch"] == hpo.Categorical([16, 32, 64])
 
 
 def test_unexplained_absence_and_several_objectives_are_refused(tmp_path):
