@@ -84,7 +84,7 @@ def test_it_is_an_estimator_of_scikit_learn(estimator, check):
         {"cv": KFold(4, shuffle=True, random_state=3)},
         {"scoring": lambda estimator, x, y: estimator.score(x, y)},
     ],
-    ids=str,
+    ids=["defaults", "train scores", "two metrics", "no refit", "refit by a function", "own splits", "own score"],
 )
 def test_grid_search_has_the_same_results(arguments, data):
     values = [0.01, 1.0, 100.0]
