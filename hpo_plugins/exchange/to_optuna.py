@@ -114,8 +114,12 @@ def _distribution(optuna: Any, parameter: Parameter) -> Any:
     if isinstance(parameter, Categorical | Ordinal):
         return kinds.CategoricalDistribution(list(parameter.values))
     is_log = parameter.resolved_scale == "log"
-    step = None if is_log else parameter.step  # Optuna's logarithmic ranges have no steps
-    high = parameter.high if step is None else parameter.value_at(parameter.position(parameter.high))
+    # Optuna's logarithmic ranges have no steps, and its ranges end at a step.
     if isinstance(parameter, Integer):
-        return kinds.IntDistribution(parameter.low, high, log=is_log, step=step or 1)
-    return kinds.FloatDistribution(parameter.low, high, log=is_log, step=step)
+        step = None if is_log else parameter.step
+        highest = parameter.high if step is None else parameter.value_at(parameter.position(parameter.high))
+        return kinds.IntDistribution(parameter.low, highest, log=is_log, step=step or 1)
+    if is_log or parameter.step is None:
+        return kinds.FloatDistribution(parameter.low, parameter.high, log=is_log)
+    high = parameter.value_at(parameter.position(parameter.high))
+    return kinds.FloatDistribution(parameter.low, high, step=parameter.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,14 @@ from hpo_plugins._text import printable
 from hpo_plugins._validation import boolean, non_empty_string
 from hpo_plugins.coordination.opening import Target, existing_storage
 from hpo_plugins.errors import InvalidArgument, StorageError
+from hpo_plugins.space import Parameter
 from hpo_plugins.storage import ManagedStorage, Storage, open_storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.confirmation import confirmations_of
+from hpo_plugins.tuner.new_space import copy_into
 from hpo_plugins.tuner.tuner import Tuner
+
+logger = logging.getLogger("hpo_plugins")
 
 
 def studies(storage: Target) -> Studies:
@@ -160,24 +165,43 @@ class Study:
             other.rename(name + other.name.removeprefix(self.name), force=True)
         return Study(self._storage, name)
 
-    def copy(self, storage: str | os.PathLike[str], *, name: str | None = None, force: bool = False) -> Study:
+    def copy(
+        self,
+        storage: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        space: Mapping[str, Parameter] | None = None,
+        force: bool = False,
+    ) -> Study:
         """Copy the study, with its checkpoints, to another storage or name; its search can be continued there.
 
         The copy appears as a whole. An interrupted copy leaves nothing, and you can repeat it.
 
+        With ``space``, the copy has this search space instead: wider or narrower ranges, other values. Trials whose
+        configurations it contains are results of the copy like any other. Others and running ones are left out, and
+        paused ones are stopped; a warning says which. Numbers are assigned anew, and there are no checkpoints.
+
         Args:
             storage: Path of a SQLite file, which is created if it does not exist, or a SQLAlchemy URL.
             name: The copy's name; None for the same.
+            space: The copy's search space; None for the same.
             force: Even if workers train trials of it. In the copy these wait for a worker.
 
         Raises:
             StorageError: Workers train trials of it, or there is a study of that name.
+            InvalidArgument: No trial fits the new space, or it does not fit the strategy.
         """
         self._check_idle("copied", force)
         new_name = self.name if name is None else non_empty_string("name", name)
         target = _managed(open_storage(storage), storage)
         if new_name in target.names():
             raise StorageError(f"{redacted(storage)} has a study {new_name!r} already. Give the copy another name.")
+        if space is not None:
+            study = self.load()
+            remarks = copy_into(study.study, study.trials, space, target, new_name)
+            if remarks:
+                logger.warning("Of %r, the copy %r does not have: %s", self.name, new_name, " ".join(remarks))
+            return Study(target, new_name)
         source, files = self._checkpoints, Path(target.checkpoint_root(new_name))
         _copy_files(source, files, shutil.copy2)
         self._storage.copy(self.name, target, new_name)

@@ -89,6 +89,42 @@ def test_copy_loses_nothing_and_goes_on(way, tmp_path, request, monkeypatch):
     assert [trial.curve for trial in original.trials] == [trial.curve for trial in again.trials]
 
 
+def test_copy_into_another_space_has_what_fits_and_goes_on(tmp_path, caplog):
+    space = {"x": hpo.Continuous(0, 1), "k": hpo.Categorical(["a", "b"])}
+    arguments = {"strategy": hpo.Hyperband(max_resource=4), "max_trials": 8, "seed": 3, "progress": "off"}
+    tuner = hpo.Tuner(space, hpo.Minimize("loss"), storage=tmp_path / "a.db", name="a", **arguments)
+    for trial in tuner:
+        for epoch in range(1, 5):
+            if trial.report(epoch, {"loss": trial["x"] + 1 / epoch, "more": epoch}):
+                break
+    new = {"x": hpo.Continuous(0.25, 4), "k": hpo.Categorical(["a", "b", "c"])}
+    fits = [record for record in tuner.trials if record.params["x"] >= 0.25]
+    assert 0 < len(fits) < 8
+    copied = hpo.studies(tmp_path / "a.db")["a"].copy(tmp_path / "b.db", space=new).load()
+    for ours, theirs in zip(copied.trials, fits, strict=True):
+        assert (ours.params, ours.curve, ours.value, ours.state, ours.stop_rule) == (
+            theirs.params, theirs.curve, theirs.value, theirs.state, theirs.stop_rule,
+        )  # fmt: skip
+        assert ours.metrics == theirs.metrics
+    left_out = next(record.number for record in tuner.trials if record.params["x"] < 0.25)
+    assert f"Trial {left_out} was left out: x must be between 0.25 and 4" in caplog.text
+    more = hpo.Tuner(new, hpo.Minimize("loss"), storage=tmp_path / "b.db", name="a", **arguments)
+    for trial in more:
+        trial.report(1, {"loss": trial["x"]})
+    assert len(more.trials) == 8
+    assert len(tuner.trials) == 8
+
+
+def test_copy_into_a_space_that_fits_nothing_is_refused_and_leaves_nothing(tmp_path):
+    half_done(tmp_path / "a.db")
+    study = hpo.studies(tmp_path / "a.db")["first"]
+    with pytest.raises(hpo.InvalidArgument, match="space must fit at least one trial of the study, but: "):
+        study.copy(tmp_path / "b.db", space={"other": hpo.Continuous(0, 1)})
+    with pytest.raises(hpo.InvalidArgument, match=r"space must be a dict of parameters, but got space=\[\]"):
+        study.copy(tmp_path / "b.db", space=[])
+    assert list(hpo.studies(tmp_path / "b.db")) == []
+
+
 def test_copy_to_a_name_that_exists_is_refused(tmp_path):
     half_done(tmp_path / "a.db")
     study = hpo.studies(tmp_path / "a.db")["first"]
