@@ -68,6 +68,9 @@ BENCHMARKS = {
     "Tools": {
         "report": Benchmark("harness.report", "write benchmarks/results/ and the README's tables from stored runs"),
         "optimum": Benchmark("problems.optimum", "find the best known values of LCBench offline"),
+        "scales": Benchmark(
+            "problems.small_trainings", "find the best and the median values of the small training runs"
+        ),
         "trajectories": Benchmark("costs.trajectories", "record what every search chooses, and compare two records"),
     },
 }

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,7 +247,8 @@ def body(trial):
 
 
 @pytest.mark.process
-def test_workers_confirm_together(tmp_path):
+def test_workers_confirm_together(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # where workers import this file's function from
     tuner = searched(tmp_path / "tuning.db")
     confirming = tuner.confirm(top=3, repeats=3, confidence=0.9999)
     confirming.run(body, workers=2)

@@ -370,7 +370,7 @@ def test_restart_takes_the_trial_from_a_worker_that_still_trains_it(tmp_path, ca
     other.restart(0)
     assert trial.report(2, {"loss": 1.0})  # told to stop
     assert not trial.save(lambda path: path.write_text("late"))
-    assert "trial 0 was taken over by another worker" in caplog.text
+    assert "trial 0 was ended, or taken over by another worker" in caplog.text
     again = other.ask()
     assert (again.number, again.start_epoch, again.resume_from) == (0, 0, None)
     trial.end()

@@ -270,7 +270,7 @@ def test_view_computes_its_lists_once_and_nobody_can_change_them(demo):
     assert view.valued is view.valued
     assert view.importances is view.importances
     assert isinstance(view.ranked, tuple)
-    assert view.counts == {"completed": 10, "stopped": 30}
+    assert view.counts == {"completed": 11, "stopped": 29}
     with pytest.raises(TypeError, match="does not support item assignment"):
         view.counts["completed"] = 0
 
