@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hpo_plugins import modeling
 from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
@@ -67,14 +68,18 @@ class StudyResults:
 
         It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
 
+        Its ``expected`` and ``expected_std`` say what to expect if its configuration is trained again. They are
+        computed when this is read, and again only after further trials have ended.
+
         Raises:
             NothingReported: No trial has a value yet.
         """
-        best = self.study.best(self.history)
+        history = self.history
+        best = self.study.best(history)
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
-        return best
+        return modeling.expectation.with_expectation(best, history)
 
     @property
     def stop_reason(self) -> str | None:
@@ -100,7 +105,8 @@ class StudyResults:
         """Return a summary in a few lines: the best trial and its certainty, the cost, and suggested changes."""
         view = self._view()
         reason = view.completion_reason if view.is_done else None
-        text = summarize(self.study, view.history, name=self.name, completion_reason=reason)
+        best = view.expected_best
+        text = summarize(self.study, view.history, name=self.name, best=best, completion_reason=reason)
         notes = [insights.lead(view), *insights.advice(view, importance=False)]
         return printable("\n".join([text, *(f"- {note}" for note in notes if note)]), lines=True)
 
