@@ -107,9 +107,14 @@ class TrialRecord:
 
     def _repr_html_(self) -> str:
         value = "" if self.value is None else f"{self.value:.6g} at epoch {self.best_epoch}"
-        rows = {"trial": self.number, "state": self.state.value, "value": value}
         again = expected_text(self, "\u00b1")
-        rows |= ({} if again is None else {"expected if trained again": again}) | self.params
+        rows = {
+            "trial": self.number,
+            "state": self.state.value,
+            "value": value,
+            **({} if again is None else {"expected if trained again": again}),
+            **self.params,
+        }
         reason = self.error or self.stop_reason
         rows |= {} if reason is None else {"reason": reason}
         shown = [(escape(printable(name)), escape(printable(cell, lines=True))) for name, cell in rows.items()]
@@ -128,7 +133,7 @@ def expected_text(record: TrialRecord, sign: str = "+-") -> str | None:
     if value is None or not std:
         return None
     decimals = 1 - math.floor(math.log10(std))  # two digits of the deviation
-    return f"{value:.{decimals}f} {sign} {std:.{decimals}f}" if 0 <= decimals <= 8 else f"{value:.6g} {sign} {std:.2g}"
+    return f"{value:.{decimals}f} {sign} {std:.{decimals}f}" if 0 <= decimals <= 6 else f"{value:.6g} {sign} {std:.2g}"
 
 
 class Decision(NamedTuple):

@@ -73,7 +73,9 @@ class _Compared(NamedTuple):
 def _comparable(record: TrialRecord, history: History) -> _Compared | None:
     best = history[record.number] if record.parent is None else None
     last, loss = record.epochs, history.objective.loss(record.value or 0.0)
-    points, losses, index = [], [], None
+    points: list[FloatArray] = []
+    losses: list[float] = []
+    index: int | None = None
     for trial, point, curve, ended in _trials(history, best):
         known = curve.loss(last, at=history.objective.at)
         if known is None or not math.isfinite(known):

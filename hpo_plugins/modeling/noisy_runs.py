@@ -32,6 +32,8 @@ from typing import NamedTuple
 
 import numpy as np
 from cachetools import LRUCache, cached
+from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from hpo_plugins.modeling.scale import LogScale
 from hpo_plugins.space import FloatArray, Space
@@ -54,6 +56,8 @@ SURE = 0.9
 """From this posterior probability on, they are taken to do so."""
 LINEAR = 10.0
 """The offset of a scale that is nearly linear, as a multiple of the distance from the best loss to the median."""
+MIN_OFFSET = 1e-9
+"""The smallest offset of a scale, as a share of the range of losses: many may be equal, or almost."""
 MAX_ITER = 15
 """Iterations of each search for hyperparameters."""
 STEP = 1e-3
@@ -73,8 +77,9 @@ def _key(space: Space, points: FloatArray, losses: FloatArray, run: int) -> Hash
 def expected_loss(space: Space, points: FloatArray, losses: FloatArray, run: int) -> tuple[float, float] | None:
     """Return the expected loss of a new training run of a configuration, and its standard deviation.
 
-    The expected loss plus and minus 1.645 standard deviations is a 90 % interval. The deviation is 0 if training runs
-    seem to repeat exactly. None without differences between good training runs, or if a float cannot express them.
+    The expected loss is the median of the posterior, which is skewed. It plus and minus 1.645 standard deviations is a
+    90 % interval. The deviation is 0 if training runs seem to repeat exactly. None without differences between good
+    training runs, or if a float cannot express them.
 
     Args:
         space: The space.
@@ -103,9 +108,36 @@ def expected_loss(space: Space, points: FloatArray, losses: FloatArray, run: int
     found = _Level(*np.moveaxis(levels[:, 1:], -1, 0))
     weights = np.exp(found.log_evidence - found.log_evidence.max()) * _noise_prior()
     weights /= weights.sum()
-    mean = float((weights * found.mean).sum())
-    deviation = math.sqrt((weights * (found.deviation**2 + (found.mean - mean) ** 2)).sum())
-    return (mean * unit, deviation * unit) if 0 < deviation * unit < math.inf else None
+    if not (np.isfinite(found.deviation) & (found.deviation > 0)).all():
+        return None
+    median, deviation = mixture_interval(weights.ravel(), found.median.ravel(), found.deviation.ravel())
+    # No run of the best configuration is expected to be better than the best of all that was seen.
+    expected = max(median, float(known.min()))
+    return (expected * unit, deviation * unit) if 0 < deviation * unit < math.inf else None
+
+
+def mixture_interval(weights: FloatArray, means: FloatArray, deviations: FloatArray) -> tuple[float, float]:
+    """Return the median of a mixture of normal distributions, and the deviation of a normal one as wide around it.
+
+    Between the median and 1.645 times the deviation to either side are 90 % of the mixture.
+
+    Args:
+        weights: Of the parts, shape ``(k,)``; their sum is 1.
+        means: Of the parts, shape ``(k,)``.
+        deviations: Of the parts, above 0, shape ``(k,)``.
+    """
+
+    def below(loss: float) -> float:
+        return float(weights @ ndtr((loss - means) / deviations))
+
+    median = float(brentq(lambda loss: below(loss) - 0.5, means.min(), means.max(), xtol=1e-15, maxiter=1000))
+    reach = float((np.abs(means - median) + 3 * deviations).max())
+
+    def outside(half_width: float) -> float:
+        return below(median + half_width) - below(median - half_width) - 0.9
+
+    half = brentq(outside, 0.0, reach, xtol=1e-15, maxiter=1000)
+    return median, float(half) / NORMAL_90
 
 
 def _kept(losses: FloatArray, run: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -124,7 +156,7 @@ def scales_of(losses: FloatArray) -> list[LogScale]:
     """
     best, quarter, median, worst = np.quantile(losses, (0, 0.25, 0.5, 1))
     return [
-        _standardized(losses, float(best), float(offset) or float(worst - best))
+        _standardized(losses, float(best), max(float(offset), MIN_OFFSET * float(worst - best)))
         for offset in (quarter - best, median - best, LINEAR * (median - best))
     ]
 
@@ -141,12 +173,12 @@ class _Level(NamedTuple):
 
     Attributes:
         log_evidence: log p(L | v, g), up to a constant.
-        mean: The expected loss of a new training run: the median, as its distribution is skewed on most scales.
+        median: Of a new training run's loss.
         deviation: Its standard deviation, from the width of the 90 % interval.
     """
 
     log_evidence: FloatArray
-    mean: FloatArray
+    median: FloatArray
     deviation: FloatArray
 
 

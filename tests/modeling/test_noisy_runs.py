@@ -119,6 +119,21 @@ def test_evidence_is_that_of_losses_on_every_scale():
         assert int(np.argmax(evidence)) == best
 
 
+def test_the_interval_of_a_mixture_holds_nine_tenths_of_it():
+    weights, means, deviations = np.array([0.6, 0.3, 0.1]), np.array([0.0, 1.0, 30.0]), np.array([1.0, 2.0, 9.0])
+    median, deviation = noisy_runs.mixture_interval(weights, means, deviations)
+    rng = np.random.default_rng(0)
+    part = rng.choice(3, p=weights, size=200_000)
+    losses = rng.normal(means[part], deviations[part])
+    assert median == pytest.approx(np.median(losses), abs=0.02)
+    assert np.mean(np.abs(losses - median) <= NORMAL_90 * deviation) == pytest.approx(0.9, abs=0.005)
+
+
+def test_one_normal_distribution_is_its_own_mixture():
+    found = noisy_runs.mixture_interval(np.ones(1), np.array([2.0]), np.array([0.5]))
+    assert found == pytest.approx((2.0, 0.5), rel=1e-3)
+
+
 def test_laplace_s_approximation_is_exact_without_data():
     """Then the density of theta is its prior: the evidence does not depend on the priors' deviations."""
     layout = InputEncoder(SPACE).layout(curves=False).with_noise(-2.0)
