@@ -46,7 +46,7 @@ MAX_RUNS = 64
 """Maximum number of training runs for the processes: the best ones."""
 NOISE = np.log([0.001, 0.004, 0.016, 0.05, 0.15, 0.4, 0.9])
 """The logarithms of v that are mixed."""
-NOISE_MEAN, NOISE_DEVIATION = -3.0, 1.5
+NOISE_MEAN, NOISE_DEVIATION = -3.5, 1.5
 """The normal prior of log v (docs/decisions/0030)."""
 NO_NOISE = math.log(1e-6)
 """log v of training runs that repeat exactly, up to rounding."""
