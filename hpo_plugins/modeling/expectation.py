@@ -99,6 +99,8 @@ def _trials(
         same_folds = best is None or trial.missing_folds == best.missing_folds
         if trial is best or (done and same_folds):
             yield trial, trial.point, trial.curve, trial.state is TrialState.COMPLETED
+    if best is not None and history.n_folds is not None:
+        return  # parents' trials have other folds or none
     for parent in history.identical_trials:
         if parent.state is not TrialState.FAILED:
             yield None, parent.point, parent.curve, parent.state is TrialState.COMPLETED
