@@ -53,6 +53,7 @@ BENCHMARKS = {
         "quality": Benchmark("model.quality", "how well the surrogate predicts recorded, partial curves"),
         "early-curves": Benchmark("model.early_curves", "the same at the beginning of a search"),
         "schedulers": Benchmark("model.schedulers", "rules of successive halving, replayed on recorded runs"),
+        "expected": Benchmark("model.expected", "how well the value to expect of the best trial fits other seeds"),
         "simulation": Benchmark("model.simulation", "how well hpo.simulate predicts what searches find"),
     },
     "What the library costs": {

@@ -75,6 +75,11 @@ class TrialRecord:
         point: Which of the user's own configurations it tries, from 0: those of ``points_to_evaluate``, then those of
             ``Tuner.enqueue``; None if the strategy has chosen it.
         stop_rule: The rule in ``stop_reason``.
+        expected: The value to expect if its configuration is trained again as far. The best of many noisy values is
+            partly luck, so this is usually worse than ``value``. Only ``best_trial`` has it, and only if at least six
+            trials were trained about as far.
+        expected_std: The standard deviation of that value, the noise of the new training run included: ``expected``
+            plus and minus 1.645 times this is a 90 % interval. It is 0 if training runs seem to repeat exactly.
     """
 
     number: int
@@ -99,15 +104,38 @@ class TrialRecord:
     best_epoch: int | None = None
     best_checkpoint: str | None = None
     stop_rule: str | None = None
+    expected: float | None = field(default=None, compare=False)  # depends on other trials, too
+    expected_std: float | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
         value = "" if self.value is None else f"{self.value:.6g} at epoch {self.best_epoch}"
-        rows = {"trial": self.number, "state": self.state.value, "value": value, **self.params}
+        again = expected_text(self, "\u00b1")
+        rows = {
+            "trial": self.number,
+            "state": self.state.value,
+            "value": value,
+            **({} if again is None else {"expected if trained again": again}),
+            **self.params,
+        }
         reason = self.error or self.stop_reason
         rows |= {} if reason is None else {"reason": reason}
         shown = [(escape(printable(name)), escape(printable(cell, lines=True))) for name, cell in rows.items()]
         cells = "".join(f"<tr><th>{name}</th><td>{cell}</td></tr>" for name, cell in shown)
         return f"<table>{cells}</table>"
+
+
+def expected_text(record: TrialRecord, sign: str = "+-") -> str | None:
+    """Return the value to expect and its standard deviation in words; None if unknown, or if runs repeat exactly.
+
+    Args:
+        record: The trial.
+        sign: The sign between the two.
+    """
+    value, std = record.expected, record.expected_std
+    if value is None or not std:
+        return None
+    decimals = 1 - math.floor(math.log10(std))  # two digits of the deviation
+    return f"{value:.{decimals}f} {sign} {std:.{decimals}f}" if 0 <= decimals <= 6 else f"{value:.6g} {sign} {std:.2g}"
 
 
 class Decision(NamedTuple):

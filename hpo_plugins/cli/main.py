@@ -19,6 +19,7 @@ from hpo_plugins._text import printable, printable_json
 from hpo_plugins.cli import exchange, storages
 from hpo_plugins.cli.common import NAME, STORAGE, say, view_of
 from hpo_plugins.exchange import export_optuna
+from hpo_plugins.records import expected_text
 from hpo_plugins.view import insights, words
 from hpo_plugins.view.plots import KINDS
 from hpo_plugins.view.tables import as_csv, curve_rows, trial_rows
@@ -79,7 +80,8 @@ def best(storage: str, name: str | None, form: str) -> None:
     elif form == "python":
         say(repr(record.params))
     else:
-        say(f"trial {record.number}: {record.value:.6g}")
+        again = expected_text(record)
+        say(f"trial {record.number}: {record.value:.6g}" + (f", {again} expected if trained again" if again else ""))
         for parameter, value in record.params.items():
             say(f"  {printable(parameter)} = {value!r}")
 

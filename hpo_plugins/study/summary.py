@@ -6,12 +6,12 @@ from collections import Counter
 
 from hpo_plugins._text import printable
 from hpo_plugins.history import History
-from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.records import TrialRecord, TrialState, expected_text
 from hpo_plugins.study.config import StudyConfig
 
 
 def summarize(
-    study: StudyConfig, history: History, *, name: str, completion_reason: str | None, best: TrialRecord | None = None
+    study: StudyConfig, history: History, *, name: str, best: TrialRecord | None, completion_reason: str | None
 ) -> str:
     """Return a text of a few lines.
 
@@ -19,14 +19,14 @@ def summarize(
         study: The study's definition.
         history: Its results so far.
         name: The study's name.
+        best: The best trial so far, None if there is none.
         completion_reason: Why the search is over, None while it is not.
-        best: The best trial, if it is not that of the history.
     """
     limit = study.trial_limit
     of = f" of {limit}" if limit is not None else ""
     status = f"complete ({printable(completion_reason)})" if completion_reason is not None else "not complete"
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
-    lines += _best(study, best or study.best(history))
+    lines += _best(study, best)
     lines += _cost(study, history)
     lines += _outcomes(history)
     return "\n".join(lines)
@@ -39,6 +39,8 @@ def _best(study: StudyConfig, best: TrialRecord | None) -> list[str]:
     metric = printable(study.objective_of(best.definition).metric)
     deviation = "" if best.std is None else f" +- {best.std:.2g} over {len(best.folds)} folds"
     lines = [f"Best: trial {best.number}{of}, {metric} = {best.value:.6g}{deviation} at epoch {best.best_epoch}"]
+    if (again := expected_text(best)) is not None:
+        lines[0] += f"; {again} expected if trained again"
     return lines + [f"    {printable(name)} = {value!r}" for name, value in best.params.items()]
 
 

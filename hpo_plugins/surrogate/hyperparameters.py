@@ -67,6 +67,18 @@ class Layout:
         """The length of ``theta``."""
         return len(self.priors)
 
+    def with_noise(self, log_noise: float) -> Layout:
+        """Return the layout for a known noise variance.
+
+        Args:
+            log_noise: The logarithm of the variance, in units of the observed losses' variance.
+        """
+        fixed = Layout(self.groups, self.warped, self.curves)
+        position = int(self.groups[-1]) + 2  # after length scales and signal
+        known = Prior(log_noise, 1.0, log_noise, log_noise)
+        object.__setattr__(fixed, "priors", (*self.priors[:position], known, *self.priors[position + 1 :]))
+        return fixed
+
     def start(self) -> FloatArray:
         """Return the start of the search for ``theta``: the priors' means, with length scales of at most 1."""
         theta = np.array([prior.mean for prior in self.priors])

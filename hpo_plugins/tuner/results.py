@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hpo_plugins import modeling
 from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
@@ -72,6 +73,9 @@ class StudyResults:
 
         After ``confirm`` it is the confirmed one, unless the search has found something better since.
 
+        Its ``expected`` and ``expected_std`` say what to expect if its configuration is trained again. They are
+        computed when this is read, and again only after further trials have ended.
+
         Raises:
             NothingReported: No trial has a value yet.
         """
@@ -81,7 +85,7 @@ class StudyResults:
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
-        return best
+        return modeling.expectation.with_expectation(best, history)
 
     @property
     def confirmation(self) -> tuple[Confirmed, ...]:
@@ -115,7 +119,8 @@ class StudyResults:
         """Return a summary in a few lines: the best trial and its certainty, the cost, and suggested changes."""
         view = self._view()
         reason = view.completion_reason if view.is_done else None
-        text = summarize(self.study, view.history, name=self.name, completion_reason=reason, best=view.best)
+        best = view.expected_best
+        text = summarize(self.study, view.history, name=self.name, best=best, completion_reason=reason)
         notes = [insights.confirmed(view), insights.lead(view), *insights.advice(view, importance=False)]
         return printable("\n".join([text, *(f"- {note}" for note in notes if note)]), lines=True)
 

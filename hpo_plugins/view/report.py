@@ -19,7 +19,7 @@ from typing import Any
 
 from hpo_plugins._text import printable
 from hpo_plugins.errors import MissingDependency, StorageError
-from hpo_plugins.records import TrialRecord
+from hpo_plugins.records import TrialRecord, expected_text
 from hpo_plugins.view import insights, words
 from hpo_plugins.view.plots.data import Figure
 from hpo_plugins.view.plots.interactive import InteractivePlots
@@ -127,9 +127,12 @@ def _cell(value: Any) -> Any:
 def _tiles(view: StudyView) -> list[tuple[str, str]]:
     of = "" if view.limit is None else f" of {view.limit}"
     tiles = [("trials", f"{len(view.trials)}{of}")]
-    if view.best is not None and view.best.value is not None:
-        spread = "" if view.best.std is None else f" \u00b1 {view.best.std:.2g}"
-        tiles.insert(0, (f"best {view.objective.metric}, trial {view.best.number}", f"{view.best.value:.6g}{spread}"))
+    best = view.expected_best
+    if best is not None and best.value is not None:
+        spread = "" if best.std is None else f" \u00b1 {best.std:.2g}"
+        tiles.insert(0, (f"best {view.objective.metric}, trial {best.number}", f"{best.value:.6g}{spread}"))
+        if (again := expected_text(best, "\u00b1")) is not None:
+            tiles.insert(1, ("expected if trained again", again))
     tiles += [(state, str(count)) for state, count in view.counts.items()]
     tiles.append(("epochs trained", f"{view.epochs:,}"))
     whole = view.epochs_of_full_trainings

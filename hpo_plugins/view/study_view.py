@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hpo_plugins import modeling
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
@@ -110,6 +111,11 @@ class StudyView:
         loss = self.objective.loss
         order = lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number)  # noqa: E731
         return tuple(sorted(self.valued, key=order))
+
+    @functools.cached_property
+    def expected_best(self) -> TrialRecord | None:
+        """The best trial with what to expect if it is trained again, which takes a fit of the surrogate."""
+        return None if self.best is None else modeling.expectation.with_expectation(self.best, self.history)
 
     @functools.cached_property
     def importances(self) -> tuple[Importance, ...]:
