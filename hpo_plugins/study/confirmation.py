@@ -6,10 +6,12 @@ confirms, so all workers of a search work on the same one, and it survives a kil
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hpo_plugins import modeling
 from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import real_number, refusal
 from hpo_plugins.history import History
@@ -111,3 +113,20 @@ def standings(history: History) -> tuple[Confirmed, ...]:
     ]
     mean_loss = {each.number: loss(each.mean) if each.mean is not None else float("inf") for each in found}
     return tuple(sorted(found, key=lambda each: (-each.probability, mean_loss[each.number], each.number)))
+
+
+def with_expectation(best: TrialRecord, confirmation: Sequence[Confirmed], history: History) -> TrialRecord:
+    """Return the best trial with what to expect if it is trained again.
+
+    Its own repeats say it, if there are two or more; otherwise the surrogate of all trials does.
+
+    Args:
+        best: The best trial.
+        confirmation: The finalists.
+        history: The search.
+    """
+    own = next((each for each in confirmation if each.number == best.number and best.parent is None), None)
+    if own is None or own.std is None:
+        return modeling.expectation.with_expectation(best, history)
+    # A new training run deviates by its own noise and by that of the mean.
+    return replace(best, expected=own.mean, expected_std=own.std * math.sqrt(1 + 1 / own.repeats))

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpo_plugins import modeling
 from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import NothingReported
@@ -14,7 +13,7 @@ from hpo_plugins.execution.base import Loop
 from hpo_plugins.history import History
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
-from hpo_plugins.study.confirmation import Confirmed
+from hpo_plugins.study.confirmation import Confirmed, with_expectation
 from hpo_plugins.study.summary import summarize
 from hpo_plugins.tuner.confirming import best_of, confirmation_of
 from hpo_plugins.view import StudyView, insights, notebook, tables
@@ -85,7 +84,7 @@ class StudyResults:
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
-        return modeling.expectation.with_expectation(best, history)
+        return with_expectation(best, confirmation, history)
 
     @property
     def confirmation(self) -> tuple[Confirmed, ...]:

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hpo_plugins import modeling
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Space
-from hpo_plugins.study.confirmation import Confirmed
+from hpo_plugins.study.confirmation import Confirmed, with_expectation
 from hpo_plugins.view.importance import Importance, importances
 
 
@@ -115,7 +114,7 @@ class StudyView:
     @functools.cached_property
     def expected_best(self) -> TrialRecord | None:
         """The best trial with what to expect if it is trained again, which takes a fit of the surrogate."""
-        return None if self.best is None else modeling.expectation.with_expectation(self.best, self.history)
+        return None if self.best is None else with_expectation(self.best, self.confirmation, self.history)
 
     @functools.cached_property
     def importances(self) -> tuple[Importance, ...]:

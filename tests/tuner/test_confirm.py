@@ -141,6 +141,16 @@ def test_winner_is_stored_and_shown(tmp_path):
     assert text in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_repeats_say_what_to_expect_of_the_winner(tmp_path):
+    tuner = searched(tmp_path / "tuning.db")
+    for trial in tuner.confirm(top=2, repeats=3, confidence=0.9999):
+        train(trial)
+    (entry,) = [each for each in tuner.confirmation if each.number == tuner.best_trial.number]
+    assert tuner.best_trial.expected == entry.mean
+    assert tuner.best_trial.expected_std == pytest.approx(entry.std * (1 + 1 / entry.repeats) ** 0.5)
+    assert f"{entry.mean:.3g}"[:4] in tuner.summary()
+
+
 def test_views_of_the_confirmation_itself_work(tmp_path):
     pytest.importorskip("pandas"), pytest.importorskip("plotly")
     tuner = searched(tmp_path / "tuning.db")
