@@ -47,7 +47,13 @@ neighbours are nearer (docs/decisions/0029)."""
 
 @single_threaded
 def suggest(
-    history: History, seed: int, last: int | None = None, *, n_initial: int | None = None, cost: Cost = "epochs"
+    history: History,
+    seed: int,
+    last: int | None = None,
+    *,
+    n_initial: int | None = None,
+    cost: Cost = "epochs",
+    avoid_stopped: bool = False,
 ) -> Params:
     """Return a new configuration: the one of largest expected improvement, or the initial design's next.
 
@@ -57,6 +63,7 @@ def suggest(
         last: R if curves are modelled, otherwise None.
         n_initial: Trials of the initial design; by default ``N_INITIAL_CURVES``, or ``N_INITIAL`` without curves.
         cost: What an epoch costs; if it is seconds, the expected improvement per second is largest.
+        avoid_stopped: Whether to propose nothing beside a stopped training run.
     """
     known = len(known_points(history))
     n_initial = n_initial or (N_INITIAL if last is None else N_INITIAL_CURVES)
@@ -64,7 +71,8 @@ def suggest(
     model = fit_model(history, last) if known >= needed else None
     if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
         return initial_configuration(history, seed, curves=last is not None)
-    points, value = propose(model, model.running(), model.points)
+    found = propose(model, model.running(), model.points)
+    points, value = _apart_from_stopped(model, found) if avoid_stopped else found
     if not len(points):
         return fitting_draw(history, seed)
     seconds = seconds_per_epoch(history)
@@ -115,7 +123,7 @@ def draw_in_turn(history: History, seed: int, n_initial: int) -> Params | None:
 
 
 def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return model.data_key, running, excluded.tobytes(), model.improvable().tobytes(), memory_limit(model.history)
+    return model.data_key, running, excluded.tobytes(), memory_limit(model.history)
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
@@ -146,7 +154,7 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
         rng=rng,
         risk=memory_limit(model.history),
     )
-    return _apart_from_stopped(model, optimizer.run(model.points[model.incumbents(5)], excluded))
+    return optimizer.run(model.points[model.incumbents(5)], excluded)
 
 
 def _apart_from_stopped(model: Model, found: Proposals) -> Proposals:

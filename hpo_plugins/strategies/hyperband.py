@@ -130,7 +130,9 @@ class Hyperband(Strategy):
         draw = modeling.suggestion.draw_in_turn(history, seed, n_initial)
         if draw is not None:
             return draw
-        return modeling.suggestion.suggest(history, seed, self.max_resource, n_initial=n_initial, cost=self.cost)
+        return modeling.suggestion.suggest(
+            history, seed, self.max_resource, n_initial=n_initial, cost=self.cost, avoid_stopped=True
+        )
 
     def _n_initial(self, max_trials: int | None) -> int:
         """Return how many random draws come before the surrogate's choices."""
