@@ -338,7 +338,7 @@ def test_phase_that_early_stopping_ends_is_continued_from_its_best_round():
         first = fit(arguments, data, 20, [stopping(2), *callbacks()], init_model=resume_from())
         return fit(arguments, data, 6, callbacks(), init_model=resume_from() or first)
 
-    strategy = hpo.Bayesian(max_resource=27, pause=True)
+    strategy = hpo.Bayesian(max_resource=27, pause=True, cost="epochs")  # measured seconds would decide, too
     tuner = tuner_for(strategy=strategy, n=8)
     for trial in tuner:
         both(trial.params, lambda trial=trial: [TrialCallback(trial)], lambda trial=trial: trial.resume_from)

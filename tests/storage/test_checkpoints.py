@@ -415,7 +415,7 @@ def test_listed_exceptions_are_tried_again_and_no_others(storage):
                 raise MemoryError("of the GPU")
     assert handed == [0, 0, 0]
     assert tuner.trials[0].state is hpo.TrialState.FAILED
-    assert tuner.trials[0].error == "MemoryError: of the GPU (attempt 3, and retries=2)"
+    assert tuner.trials[0].error == "out of memory: MemoryError: of the GPU (attempt 3, and retries=2)"
     with pytest.raises(ValueError, match="else"):
         for _ in tuner:
             raise ValueError("else")
