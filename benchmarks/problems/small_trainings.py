@@ -154,7 +154,9 @@ def network(
     else:
         optimizer = torch.optim.SGD(model.parameters(), params["lr"], 0.9, weight_decay=params["weight_decay"])
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    state = torch.get_rng_state()
     for _ in range(EPOCHS):
+        torch.set_rng_state(state)  # another training run may have been trained meanwhile
         model.train()
         for x, y in batches(torch, params["batch_size"]):
             optimizer.zero_grad()
@@ -164,7 +166,9 @@ def network(
             cosine.step()
         model.eval()
         with torch.no_grad():
-            yield float(np.mean([float(loss(torch, model(x), y)) for x, y in batches(torch, 0)]))
+            value = float(np.mean([float(loss(torch, model(x), y)) for x, y in batches(torch, 0)]))
+        state = torch.get_rng_state()
+        yield value
 
 
 def digit_batches(torch: Any, size: int, *, images: bool, targets: bool) -> Iterator[tuple[Any, Any]]:
