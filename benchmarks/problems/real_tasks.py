@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -17,20 +15,13 @@ import numpy as np
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Curve, Problem
+from benchmarks.problems import outside
 from hpo_plugins.space import Parameter
 
 
-@functools.cache
 def library() -> ModuleType:
     """Return the tasks' own module."""
-    folder = os.environ.get("HPO_PLUGINS_REAL_CURVES")
-    if folder is None:
-        raise SystemExit("Set HPO_PLUGINS_REAL_CURVES to the folder with tasks.py (see this file's docstring).")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    import tasks
-
-    return tasks
+    return outside.module("tasks", "HPO_PLUGINS_REAL_CURVES")
 
 
 def names() -> tuple[str, ...]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -17,19 +15,12 @@ import numpy as np
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Curve, Problem
+from benchmarks.problems import outside
 
 
-@functools.cache
 def library() -> ModuleType:
     """Return the tasks' own module."""
-    folder = os.environ.get("HPO_PLUGINS_TASKSET")
-    if folder is None:
-        raise SystemExit("Set HPO_PLUGINS_TASKSET to the folder with taskset.py (see this file's docstring).")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    import taskset
-
-    return taskset
+    return outside.module("taskset", "HPO_PLUGINS_TASKSET")
 
 
 def names() -> tuple[str, ...]:
