@@ -11,6 +11,8 @@ two standard errors at the end, and the mean over the *other* families gains, wh
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,14 @@ def paired(before: results.Results, after: results.Results, method: str) -> tupl
     return np.array([first[key] for key in common]), np.array([second[key] for key in common])
 
 
+def by_suite(paths: Iterable[Path]) -> dict[str, results.Results]:
+    """Return the runs of several files by suite."""
+    suites: dict[str, list[Path]] = {}
+    for path in paths:
+        suites.setdefault(json.loads(path.read_text())["suite"], []).append(path)
+    return {suite: results.read(parts) for suite, parts in suites.items()}
+
+
 def worst(found: results.Results, method: str) -> str:
     """Return the problem of the largest regret at the end, with it."""
     ends = {problem: regrets[-1] for problem, regrets in found.by_problem(method).items()}
@@ -45,21 +55,20 @@ def main() -> None:
     parser.add_argument("--before", nargs="+", type=Path, required=True)
     parser.add_argument("--after", nargs="+", type=Path, required=True)
     arguments = parser.parse_intermixed_args()
-    before, after = ([results.read([path]) for path in paths] for paths in (arguments.before, arguments.after))
-    known = {found.suite: found for found in after}
+    before, after = by_suite(arguments.before), by_suite(arguments.after)
     for method in arguments.methods:
         gains: dict[str, Array] = {}
-        shown = [f"@{mark:.0%}" for mark in before[0].shown]
+        shown = [f"@{mark:g}" for mark in next(iter(before.values())).shown]
         print(f"\n{method}\n\n| family | searches | {' | '.join(shown)} | worst at the end |")
         print("|---" * (len(shown) + 3) + "|")
-        for old in before:
-            new = known[old.suite]
+        for suite, old in before.items():
+            new = after[suite]
             first, second = paired(old, new, method)
             difference = old.at(second) - old.at(first)
             error = difference.std(axis=0, ddof=1) / np.sqrt(len(difference))
             means = zip(old.at(first).mean(axis=0), old.at(second).mean(axis=0), error, strict=True)
             cells = [f"{a:.3f} -> {b:.3f} ± {e:.3f}" for a, b, e in means]
-            name = old.suite.partition(",")[0]
+            name = suite.partition(",")[0]
             print(f"| {name} | {len(first)} | {' | '.join(cells)} | {worst(old, method)} -> {worst(new, method)} |")
             gains[name] = difference.mean(axis=0)
         for left_out in gains:
