@@ -7,15 +7,14 @@ from hpo_plugins.space import Params
 from hpo_plugins.space.sobol import draw
 
 
-def untried_draw(history: History, seed: int, index: int | None = None) -> Params:
-    """Return the first random draw, from a given one on, that no trial has.
+def untried_draw(history: History, seed: int) -> Params:
+    """Return the first random draw, from the trial's own on, that no trial has.
 
     Args:
         history: The study; a finite space must have an untried configuration.
         seed: Its seed.
-        index: The draw; by default the trial's own, which has its number.
     """
-    size, index = history.space.size, len(history) if index is None else index
+    size, index = history.space.size, len(history)
     while True:
         params = draw(history.space, seed, index if size is None else index % size)
         if not history.has_configuration(params):

@@ -203,20 +203,18 @@ def is_out_of_memory(trial: Any) -> bool:
     return trial.state is TrialState.FAILED and trial.row.rule == OUT_OF_MEMORY
 
 
-def fitting_draw(history: History, seed: int, index: int | None = None) -> Params:
-    """Return the first random draw, from a given one on, that no trial has and that fits into memory.
+def fitting_draw(history: History, seed: int) -> Params:
+    """Return the first random draw, from the trial's own on, that no trial has and that fits into memory.
 
     Args:
         history: The study; a finite space must have an untried configuration.
         seed: Its seed.
-        index: The draw; by default the trial's own, which has its number.
     """
-    index = len(history) if index is None else index
-    first = untried_draw(history, seed, index)
+    first = untried_draw(history, seed)
     limit = memory_limit(history)
     if limit is None:
         return first
-    space, size = history.space, history.space.size
+    space, size, index = history.space, history.space.size, len(history)
     indices = dict.fromkeys(index + n if size is None else (index + n) % size for n in range(N_DRAWS))
     others = (draw(space, seed, each) for each in indices)
     candidates = [first, *(params for params in others if not history.has_configuration(params))]

@@ -105,23 +105,6 @@ def initial_configuration(history: History, seed: int, *, curves: bool) -> Param
     return space.decode(point)
 
 
-def draw_in_turn(history: History, seed: int, n_initial: int) -> Params | None:
-    """Return a random draw if it is the turn of one: after the initial design, every other configuration is.
-
-    Where training runs are stopped early, a draw costs a few epochs, and a search that has them is at worst half as
-    fast as random search. They also keep the comparisons of training runs, and the surrogate, from knowing only what
-    the surrogate has chosen. See docs/decisions/0029.
-
-    Args:
-        history: The study.
-        seed: Its seed.
-        n_initial: Trials of the initial design.
-    """
-    n_draws, is_draw = divmod(len(history) - n_initial, 2)
-    # Draws continue their sequence: every other point of a Sobol sequence is spread worse than independent points.
-    return fitting_draw(history, seed, n_initial + n_draws) if n_draws >= 0 and is_draw else None
-
-
 def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
     return model.data_key, running, excluded.tobytes(), memory_limit(model.history)
 

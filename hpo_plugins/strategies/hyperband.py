@@ -26,9 +26,7 @@ Differs from the papers in:
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``. The first ``eta ** 3`` configurations are random draws, or the first fifth of the trials if
        there are fewer than a round: most have one epoch, of which the surrogate learns little (docs/decisions/0011).
-       After them, every other configuration is a draw. Most draws are stopped after a few epochs, so they are cheap;
-       they find what a wrong surrogate would never try, and results at a rung are compared with unbiased ones. Nothing
-       is proposed beside a stopped training run: its rung would stop the neighbour, too (docs/decisions/0029).
+       Nothing is proposed beside a stopped training run: its rung would stop the neighbour, too (docs/decisions/0029).
     6. A rung that passes before the first validation is judged at the first value after it.
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
@@ -84,9 +82,8 @@ class Hyperband(Strategy):
         min_resource: No training is judged before this epoch.
         max_resource: Epochs of a full training run; a training run that reaches it is complete.
         reduction_factor: At each rung, the best ``1 / reduction_factor`` of the results so far continue.
-        search: Where new configurations come from: ``"bayesian"``, in turn from where a surrogate of all curves expects
-            the best value at ``max_resource``, and from random draws; or ``"random"``, the draws of ``Random``, which
-            depend on no result.
+        search: Where new configurations come from: ``"bayesian"``, where a surrogate of all curves expects the best
+            value at ``max_resource``; or ``"random"``, the draws of ``Random``, which depend on no result.
         pause: What happens to a training run that is not among the best at its rung: False stops it for good; True
             pauses it with a checkpoint, from which it is resumed if later results put it among the best.
         cost: What an epoch costs: ``"seconds"``, the time that it takes, by whose prediction the surrogate's choice
@@ -123,13 +120,10 @@ class Hyperband(Strategy):
             )
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return a random draw, or the surrogate's choice if it is the turn of one."""
+        """Return the surrogate's choice, or the random search's draw."""
         if self.search == "random":
             return untried_draw(history, seed)
         n_initial = self._n_initial(history.max_trials)
-        draw = modeling.suggestion.draw_in_turn(history, seed, n_initial)
-        if draw is not None:
-            return draw
         return modeling.suggestion.suggest(
             history, seed, self.max_resource, n_initial=n_initial, cost=self.cost, avoid_stopped=True
         )
