@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpo_plugins.coordination.adding import FinishedTrial, add
@@ -111,11 +111,7 @@ def _fitting(
     fitting, left_out = [], []
     for number, trial in enumerate(trials):
         try:
-            params = space.checked(trial.params)
+            fitting.append(replace(trial, params=space.checked(trial.params)))
         except InvalidArgument as error:
             left_out.append((number, error))
-            continue
-        fitting.append(
-            FinishedTrial(params, trial.curve, trial.state, trial.rule, trial.error, trial.metrics, trial.seconds)
-        )
     return fitting, left_out

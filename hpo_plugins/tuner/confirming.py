@@ -63,12 +63,11 @@ def open_confirmation(
     if not finalists:
         raise NothingReported(f"No trial of study {view.name!r} has a value yet, so there is nothing to confirm.")
     name = confirmation_name(view.name, [record.number for record in finalists])
-    resource = config.strategy.max_resource
     confirming = StudyConfig(
         space=FinalistSpace({record.number: record.params for record in finalists}, repeats),
         objective=config.objective,
         early_stopping=None,
-        strategy=Confirmation(resource) if resource is not None else Confirmation(),
+        strategy=Confirmation(config.strategy.max_resource),
         seed=int.from_bytes(hashlib.sha256(f"confirm {config.seed}".encode()).digest()[:4], "big"),
         stop_when=(clear,),
         max_parallel=config.max_parallel,

@@ -79,8 +79,7 @@ class StudyResults:
             NothingReported: No trial has a value yet.
         """
         history = self.history
-        confirmation, is_over = confirmation_of(self.name, self._loop.session)
-        best = best_of(self.study.best(history), confirmation if is_over else (), history)
+        best, confirmation = self._confirmed(self.study.best(history), history)
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
@@ -161,6 +160,12 @@ class StudyResults:
 
     def _view(self) -> StudyView:
         view = StudyView.of(self._loop.session, self.name)
-        confirmation, is_over = confirmation_of(self.name, self._loop.session)
-        best = best_of(view.best, confirmation if is_over else (), view.history)
+        best, confirmation = self._confirmed(view.best, view.history)
         return replace(view, confirmation=confirmation, best=best) if confirmation else view
+
+    def _confirmed(
+        self, best: TrialRecord | None, history: History
+    ) -> tuple[TrialRecord | None, tuple[Confirmed, ...]]:
+        """Return the best trial of the search after its confirmation, if that is over, and the finalists."""
+        confirmation, is_over = confirmation_of(self.name, self._loop.session)
+        return best_of(best, confirmation if is_over else (), history), confirmation
