@@ -17,11 +17,20 @@ from importlib import metadata
 from types import ModuleType
 from typing import TypeVar
 
+from packaging.requirements import Requirement
+
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Ask, Clock, Method, Problem, Searcher, Trial
 from hpo_plugins.space import Parameter
 
-ADAPTERS = {"optuna": "optuna", "keras_tuner": "keras-tuner", "smac": "smac", "syne_tune": "syne-tune"}
+ADAPTERS = {
+    "optuna": "optuna",
+    "keras_tuner": "keras-tuner",
+    "smac": "smac",
+    "syne_tune": "syne-tune>=0.14",
+    "syne_tune_013": "syne-tune<0.14",
+}
+"""The library, and the versions, that each module adapts."""
 T = TypeVar("T")
 
 
@@ -45,22 +54,24 @@ def translate(
 @functools.cache
 def _adapters() -> tuple[ModuleType, ...]:
     found = []
-    for module, library in ADAPTERS.items():
+    for module, wanted in ADAPTERS.items():
+        library = Requirement(wanted)
         try:
-            metadata.version(library)
+            if metadata.version(library.name) not in library.specifier:
+                continue
         except metadata.PackageNotFoundError:
             continue
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # Syne Tune prints what else it could use
                 found.append(importlib.import_module(f"{__name__}.{module}"))
         except ImportError as error:
-            print(f"{library} is left out: {error}", file=sys.stderr)
+            print(f"{library.name} is left out: {error}", file=sys.stderr)
     return tuple(found)
 
 
 def versions() -> dict[str, str]:
     """Return the version of each library that is compared."""
-    names = [ADAPTERS[adapter.__name__.removeprefix(f"{__name__}.")] for adapter in _adapters()]
+    names = [Requirement(ADAPTERS[adapter.__name__.removeprefix(f"{__name__}.")]).name for adapter in _adapters()]
     return {name: metadata.version(name) for name in names}
 
 
