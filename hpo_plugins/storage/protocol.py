@@ -36,6 +36,9 @@ LEASE_SECONDS = 60.0
 """A worker that has not renewed its leases for this long loses them."""
 MAX_COUNTED_GAP = LEASE_SECONDS / 2
 """Seconds between two writes that count as runtime: two renewals, since a busy process may be late with one."""
+REPORT_PATIENCE = 5.0
+"""Seconds for which a report waits for an unreachable or locked storage. Then the training run continues, and the next
+one writes both."""
 
 Definition: TypeAlias = dict[str, Any]
 """A study's definition as JSON: see ``hpo_plugins.study.config``."""
