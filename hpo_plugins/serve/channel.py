@@ -12,6 +12,7 @@ answer of the first attempt.
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -50,6 +51,11 @@ class Channel:
     def __init__(self, study: str, name: str, post: Callable[[bytes, float | None], bytes]) -> None:
         """Send nothing yet."""
         self._study, self._name, self._post = study, name, post
+        self._begin()
+
+    def _begin(self) -> None:
+        """Be a new client."""
+        self._pid = os.getpid()
         self._client, self._numbers = secrets.token_hex(8), itertools.count(1)
         self._sending, self._changing = threading.Lock(), threading.Lock()
         self._waiting: list[_Call] = []
@@ -68,6 +74,8 @@ class Channel:
             Unreachable: The server is away; the write may have taken effect.
             HpoError: The storage raised an error.
         """
+        if self._pid != os.getpid():  # a forked child: the parent counts on
+            self._begin()
         call = self._enter(_Call(method, encode(arguments)))
         while call.answer is None:
             with self._sending:

@@ -36,6 +36,14 @@ except ModuleNotFoundError as error:
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """Seconds that a server may take for an answer; then it counts as unreachable."""
+_LASTING = (
+    "name or service not known",
+    "nodename nor servname",
+    "getaddrinfo failed",
+    "unknown protocol",
+    "wrong_version",
+)
+"""Parts of errors that do not pass by themselves: the address is wrong."""
 _CLOSED = httpx.HTTPTransport()
 _AWAY = (429, 502, 503, 504)
 """What a server or a proxy answers while the server is away or overloaded."""
@@ -128,10 +136,7 @@ class Connection:
             finally:
                 response.close()
         except (httpx.TransportError, OSError) as error:
-            raise Unreachable(
-                f"{self.url} cannot be reached: {error or type(error).__name__}. Check the address, and that "
-                "hpo-plugins serve runs there."
-            ) from error
+            raise self._unreachable(error) from error
         self._check(response, content)
         return content
 
@@ -143,6 +148,17 @@ class Connection:
         return self._transport
 
     # Answers.
+
+    def _unreachable(self, error: Exception) -> StorageError:
+        """Return the error for a request without an answer: one that may pass, unless the address is wrong."""
+        cause = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in cause:
+            return StorageError(
+                f"{self.url} has a certificate that is not trusted here: {cause}. Name the file of its authority in the "
+                "environment variable SSL_CERT_FILE."
+            )
+        kind = StorageError if any(words in cause.casefold() for words in _LASTING) else Unreachable
+        return kind(f"{self.url} cannot be reached: {cause}. Check the address, and that hpo-plugins serve runs there.")
 
     def _check(self, response: httpx.Response, content: bytes) -> None:
         """Raise the error that an answer stands for."""

@@ -181,7 +181,10 @@ def only_server(storage: SqlStorage) -> Iterator[None]:
             if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_DATABASE_LOCK))).scalar_one():
                 raise refusal
             connection.commit()
-            yield
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_DATABASE_LOCK)))
     else:
         yield
 

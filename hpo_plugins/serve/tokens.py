@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import stat
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from hpo_plugins.errors import StorageError
 
+logger = logging.getLogger("hpo_plugins")
+
 VARIABLE = "HPO_PLUGINS_TOKEN"
 FILE_VARIABLE = "HPO_PLUGINS_TOKEN_FILE"
-MIN_LENGTH = 16
-"""Fewer characters can be guessed."""
+_SAFE_LENGTH = 16
+"""Fewer characters might be guessed."""
 
 
 def default_file() -> Path:
@@ -31,7 +34,7 @@ def find_token(file: Path | None = None) -> str | None:
         file: The file that contains it; None for the environment or, without the variable, the default file.
 
     Raises:
-        StorageError: It is too short, or others can read its file.
+        StorageError: It cannot be a token, or others can read its file.
     """
     if file is None and VARIABLE in os.environ:
         return _checked(os.environ[VARIABLE], f"the environment variable {VARIABLE}")
@@ -67,9 +70,13 @@ def make_token(file: Path | None = None) -> str:
 
 def _checked(text: str, source: str) -> str:
     token = text.strip()
-    if len(token) < MIN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise StorageError(
-            f"The token in {source} must have at least {MIN_LENGTH} ASCII characters without spaces. Make one with: "
+            f"The token in {source} must be ASCII characters without spaces. Make one with: "
             'python -c "import secrets; print(secrets.token_urlsafe(24))"'
+        )
+    if len(token) < _SAFE_LENGTH:
+        logger.warning(
+            "The token in %s is short: with fewer than %d characters it can be guessed.", source, _SAFE_LENGTH
         )
     return token
