@@ -33,9 +33,7 @@ from hpo_plugins.storage.retry import Unreachable
 logger = logging.getLogger("hpo_plugins")
 
 MAX_WAIT = 20.0
-"""Maximum seconds for which a request for changes waits."""
-_LOOK_SECONDS = 1.0
-"""Seconds after which such a request looks for writes of programs that use the storage directly."""
+"""Maximum seconds for which a request waits for changes."""
 
 Handler = Callable[[Any], Awaitable[bytes]]
 
@@ -98,6 +96,7 @@ class _Api:
         handlers: dict[str, Handler] = {
             "write": self._write,
             "changes": self._changes,
+            "wait": self._wait,
             "storage/open": self._in_thread("open", self._open),
             "storage/copy": self._in_thread("copy", self._copy),
             "storage/delete": self._in_thread("delete", self._delete),
@@ -139,13 +138,13 @@ class _Api:
     async def _changes(self, body: bytes) -> bytes:
         request: wire.ChangesRequest = wire.arguments_of("changes", body)
         served = await self._find(request.study, request.name)
-        until = time.monotonic() + min(request.wait, MAX_WAIT)
-        while True:
-            revision, answer = await to_thread.run_sync(_read, served.reader, request.since)
-            left = until - time.monotonic()
-            if revision > request.since or left <= 0:
-                return answer
-            await served.writer.wait_for_write(min(left, _LOOK_SECONDS))
+        return await to_thread.run_sync(_read, served.reader, request.since)
+
+    async def _wait(self, body: bytes) -> bytes:
+        request: wire.ChangesRequest = wire.arguments_of("wait", body)
+        served = await self._find(request.study, request.name)
+        await served.writer.wait(request.since, min(request.seconds, MAX_WAIT))
+        return wire.encode(None)
 
     async def _find(self, study: str, name: str) -> Served:
         known = self._registry.known(study)
@@ -178,9 +177,9 @@ class _Api:
         self._managed("delete")(name)
 
 
-def _read(store: StudyStore, since: int) -> tuple[int, bytes]:
+def _read(store: StudyStore, since: int) -> bytes:
     changes = store.changes(since)
-    return changes.revision, wire.encode(changes._replace(reports=list(changes.reports)))
+    return wire.encode(changes._replace(reports=list(changes.reports)))
 
 
 def _check_version(request: Request) -> None:

@@ -71,15 +71,13 @@ class HttpStudyStore:
 
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
-        return self._changes(since)
+        request = encode(ChangesRequest(self._opened.study, self._name, since))
+        return Changes._make(result_of("changes", self._connection.post("changes", request)))
 
     def wait_for_changes(self, since: int, seconds: float) -> None:
-        """Return as soon as there is something new after ``since``, or after some seconds."""
-        self._changes(since, seconds)
-
-    def _changes(self, since: int, wait: float = 0.0) -> Changes:
-        request = encode(ChangesRequest(self._opened.study, self._name, since, wait))
-        return Changes._make(result_of("changes", self._connection.post("changes", request, wait=wait)))
+        """Return when there may be work that there was not at revision ``since``, at the latest after some seconds."""
+        request = encode(ChangesRequest(self._opened.study, self._name, since, seconds))
+        self._connection.post("wait", request, wait=seconds)
 
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment if there were ``expected`` acquisitions before."""

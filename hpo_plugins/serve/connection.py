@@ -44,7 +44,6 @@ _LASTING = (
     "wrong_version",
 )
 """Parts of errors that do not pass by themselves: the address is wrong."""
-_CLOSED = httpx.HTTPTransport()
 _AWAY = (429, 502, 503, 504)
 """What a server or a proxy answers while the server is away or overloaded."""
 
@@ -69,6 +68,7 @@ class Connection:
                 f"to the same place here (another place: {FILE_VARIABLE})."
             )
         place = httpx.URL(self.url)
+        self._is_secure = place.scheme == "https"  # otherwise no certificates are loaded, which takes long
         self._headers = [
             (b"host", place.netloc),
             (b"authorization", f"Bearer {token}".encode()),
@@ -78,7 +78,8 @@ class Connection:
         ]
         self.outage = Outage(self.url)
         self._started = -math.inf  # when the server was started, by this process's monotonic clock
-        self._pid, self._transport = -1, _CLOSED
+        self._pid = -1
+        self._transport: httpx.HTTPTransport | None = None
 
     @property
     def reachable_since(self) -> float:
@@ -141,9 +142,9 @@ class Connection:
         return content
 
     def _opened(self) -> httpx.HTTPTransport:
-        if self._pid != os.getpid():
+        if self._transport is None or self._pid != os.getpid():
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=30.0)
-            self._transport, self._pid = httpx.HTTPTransport(limits=limits), os.getpid()
+            self._transport, self._pid = httpx.HTTPTransport(self._is_secure, limits=limits), os.getpid()
             weakref.finalize(self, _close, self._transport, self._pid)
         return self._transport
 
@@ -154,8 +155,8 @@ class Connection:
         cause = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in cause:
             return StorageError(
-                f"{self.url} has a certificate that is not trusted here: {cause}. Name the file of its authority in the "
-                "environment variable SSL_CERT_FILE."
+                f"{self.url} has a certificate that is not trusted here: {cause}. Name the file of its authority in "
+                "the environment variable SSL_CERT_FILE."
             )
         kind = StorageError if any(words in cause.casefold() for words in _LASTING) else Unreachable
         return kind(f"{self.url} cannot be reached: {cause}. Check the address, and that hpo-plugins serve runs there.")

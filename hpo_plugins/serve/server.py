@@ -135,6 +135,7 @@ def new_server(
     config = uvicorn.Config(
         app,
         http=HeadTimer,
+        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -27,6 +27,8 @@ PROTOCOL = 1
 PROTOCOL_HEADER, VERSION_HEADER, UPTIME_HEADER = "hpo-protocol", "hpo-version", "hpo-uptime"
 WRITES = ("acquire", "claim", "define", "drop_checkpoint", "enqueue", "renew", "report", "update")
 """The methods of a study that write. All of them go through the route ``write``."""
+NOTABLE = ("acquire", "drop_checkpoint", "enqueue", "update")
+"""Writes that may bring work to a worker that waits for some; reports and renewals are many."""
 STORAGE_METHODS = ("names", "counts", "rename", "delete")
 """The methods of a storage that are called as they are; ``open`` and ``copy`` have messages of their own."""
 MAX_CALLS = 16
@@ -52,19 +54,19 @@ class WriteRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_
 
 
 class ChangesRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """A request for what is new in a study.
+    """A request for what is new in a study, or to wait for it.
 
     Args:
         study: The study's identity.
         name: Its name when it was opened.
         since: The revision that is known.
-        wait: Seconds to wait for something new.
+        seconds: The longest wait.
     """
 
     study: str
     name: str
     since: int
-    wait: float = 0.0
+    seconds: float = 0.0
 
 
 class Opened(msgspec.Struct, array_like=True, frozen=True):
@@ -118,6 +120,7 @@ _SIGNATURES = {
     "open": (tuple[str, Definition | None], Opened),
     "copy": (tuple[str, str], None),
     "changes": (ChangesRequest, _changes_type()),
+    "wait": (ChangesRequest, None),
     "write": (WriteRequest, list[msgspec.Raw]),
 }
 _ARGUMENTS = {method: msgspec.msgpack.Decoder(kind) for method, (kind, _) in _SIGNATURES.items()}

@@ -10,6 +10,7 @@ The record is a line of at most 512 characters: the request's number and, for ea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,12 +19,14 @@ from anyio import to_thread
 
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.records import Written
-from hpo_plugins.serve.wire import MAX_CALLS, WRITES, WriteRequest, arguments_of, encode, fields_of
+from hpo_plugins.serve.wire import MAX_CALLS, NOTABLE, WRITES, WriteRequest, arguments_of, encode, fields_of
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.rows import reports_of
 
 MAX_GROUP = 64
 """Maximum number of requests in a transaction."""
+_LATEST = 2**62
+"""A revision after which there is nothing: what is read then is the study's own row."""
 _MAX_REMEMBERED = 4_096
 """Clients whose last answer is kept in memory; that of others is rebuilt from the record."""
 
@@ -37,11 +40,12 @@ class Request(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """A request that was done: its number, its record, and its answer."""
+    """A request that was done: its number, its record, its answer, and the revision if others may wait for it."""
 
     number: int
     record: str
     answer: bytes
+    notable: int = 0
 
 
 def checked(request: WriteRequest) -> Request:
@@ -77,7 +81,7 @@ class Writer:
         self._waiting: list[tuple[Request, asyncio.Future[bytes]]] = []
         self._running: asyncio.Task[None] | None = None
         self._done: OrderedDict[str, _Done] = OrderedDict()
-        self._written = asyncio.Event()
+        self._notable, self._written = 0, asyncio.Event()
 
     async def write(self, request: Request) -> bytes:
         """Return the encoded results of a request, once it is committed.
@@ -91,12 +95,12 @@ class Writer:
             self._running = asyncio.create_task(self._run())
         return await future
 
-    async def wait_for_write(self, seconds: float) -> None:
-        """Return after the next write here, or after some seconds."""
-        try:
-            await asyncio.wait_for(self._written.wait(), seconds)
-        except TimeoutError:
-            return
+    async def wait(self, since: int, seconds: float) -> None:
+        """Return as soon as a notable write has a revision after ``since``, or after some seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._notable <= since:
+                    await self._written.wait()
 
     async def _run(self) -> None:
         try:
@@ -105,8 +109,7 @@ class Writer:
                 outcomes = await to_thread.run_sync(self._write_group, [request for request, _ in group])
                 for (request, future), outcome in zip(group, outcomes, strict=True):
                     self._answer(request, future, outcome)
-                self._written.set()
-                self._written = asyncio.Event()
+                self._wake(outcomes)
         finally:
             self._running = None
 
@@ -122,6 +125,14 @@ class Writer:
             future.set_result(outcome.answer)
         else:
             future.set_exception(outcome)
+
+    def _wake(self, outcomes: Sequence[_Done | Exception]) -> None:
+        """Wake who waits for the writes."""
+        notable = max((outcome.notable for outcome in outcomes if isinstance(outcome, _Done)), default=0)
+        if notable > self._notable:
+            self._notable = notable
+            self._written.set()
+            self._written = asyncio.Event()
 
     # In a thread.
 
@@ -147,7 +158,9 @@ class Writer:
         new = f"{request.number}:{','.join(map(_entry, results))}"
         if self._store.claim(_key(request), new, record) != new:
             raise StorageError("Two programs write under one client's name. Start the client again.")
-        return _Done(request.number, new, encode(results))
+        is_notable = any(method in NOTABLE for method, _ in request.calls)
+        notable = self._store.changes(_LATEST).revision if is_notable else 0
+        return _Done(request.number, new, encode(results), notable)
 
     def _call(self, method: str, arguments: Any) -> Any:
         if method != "update":

@@ -47,6 +47,9 @@ Definition: TypeAlias = dict[str, Any]
 class StudyStore(Protocol):
     """One study in a storage. All methods are atomic and may be called from several threads.
 
+    A store may have a method ``wait_for_changes(since, seconds)``, which returns as soon as there may be work that was
+    not there at revision ``since``. Workers without work call it instead of looking again and again.
+
     Raises:
         StorageError: From any method, if the storage cannot be reached, read or written.
     """

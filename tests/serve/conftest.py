@@ -1,6 +1,8 @@
 """Servers on this machine."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,7 +15,7 @@ TOKEN = "a-token-for-the-tests"
 
 
 @pytest.fixture(autouse=True)
-def token(monkeypatch):
+def token_in_the_environment(monkeypatch):
     monkeypatch.setenv("HPO_PLUGINS_TOKEN", TOKEN)
 
 
@@ -39,3 +41,27 @@ def serving(target, port=0, **options):
 def url(tmp_path):
     with serving(tmp_path / "served.db") as address:
         yield address
+
+
+SERVER = "import sys; from hpo_plugins.cli.main import main; sys.argv[1:] = {arguments!r}; main()"
+
+
+def start_server(*arguments):
+    """Start the command; returns its process when it listens."""
+    command = [sys.executable, "-c", SERVER.format(arguments=["serve", *map(str, arguments)])]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in server.stdout:
+        if "Ctrl-C ends the server" in line:
+            return server
+    raise AssertionError(f"the server has ended with {server.wait()}")
+
+
+def kill(server):
+    server.kill()
+    server.wait()
+    server.stdout.close()
+
+
+def free_port():
+    with bound("127.0.0.1", 0) as found:
+        return found.getsockname()[1]

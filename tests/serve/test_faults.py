@@ -2,9 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +11,7 @@ from support import expire_lease, session_of
 
 import hpo_plugins as hpo
 from hpo_plugins.records import Progress, TrialState
-from hpo_plugins.serve.app import create_app
+from hpo_plugins.serve.app import MAX_WAIT, create_app
 from hpo_plugins.serve.connection import Connection
 from hpo_plugins.serve.server import bound, new_server, only_server
 from hpo_plugins.storage import open_storage, retry
@@ -20,7 +19,7 @@ from hpo_plugins.storage.retry import Unreachable
 from hpo_plugins.testing import ManagedStorageContract
 from hpo_plugins.testing.storages import offer, report
 
-from .conftest import TOKEN, serving
+from .conftest import TOKEN, free_port, kill, serving, start_server
 
 
 @pytest.fixture
@@ -138,30 +137,6 @@ def test_writes_of_many_threads_each_get_their_own_answer(url, losing_answers):
     assert len(found) == 80
 
 
-SERVER = "import sys; from hpo_plugins.cli.main import main; sys.argv[1:] = {arguments!r}; main()"
-
-
-def start_server(*arguments):
-    """Start the command; returns its process when it listens."""
-    command = [sys.executable, "-c", SERVER.format(arguments=["serve", *map(str, arguments)])]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in server.stdout:
-        if "Ctrl-C ends the server" in line:
-            return server
-    raise AssertionError(f"the server has ended with {server.wait()}")
-
-
-def kill(server):
-    server.kill()
-    server.wait()
-    server.stdout.close()
-
-
-def free_port():
-    with bound("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
-
-
 def test_server_that_is_killed_and_restarted_loses_nothing(tmp_path):
     port = free_port()
     server = start_server(tmp_path / "a.db", "--port", port)
@@ -270,12 +245,20 @@ def test_copies_and_renamed_studies_are_told_apart_by_a_new_server(tmp_path):
 def test_waiting_for_changes_ends_with_the_next_write(url):
     storage = open_storage(url)
     study = storage.open("s", {})
-    known, over = study.changes(0).revision, threading.Event()
-    waiting = threading.Thread(target=lambda: (study.wait_for_changes(known, 600.0), over.set()))
+    known, seconds = study.changes(0).revision, []
+
+    def wait():
+        began = time.monotonic()
+        study.wait_for_changes(known, 600.0)
+        seconds.append(time.monotonic() - began)
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
     storage.open("s", None).enqueue({"x": 1})
-    assert over.wait(60)  # the server waits for 20 s at most
     waiting.join()
+    assert seconds[0] < MAX_WAIT
+    wait()  # there is something already
+    assert seconds[1] < MAX_WAIT
 
 
 def test_workers_of_one_machine_reach_the_server(url):
