@@ -7,8 +7,10 @@ and its message; nothing of a defect leaves the server but a sentence.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,11 +24,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hpo_plugins import __version__
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError, StudyNotFound
-from hpo_plugins.serve import wire
+from hpo_plugins.serve import uploads, wire
 from hpo_plugins.serve.guard import Guard
 from hpo_plugins.serve.registry import Registry, Served
 from hpo_plugins.serve.writer import checked
 from hpo_plugins.storage import ManagedStorage, Storage
+from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.protocol import Definition, StudyStore
 from hpo_plugins.storage.retry import Unreachable
 
@@ -102,7 +105,15 @@ class _Api:
             "storage/delete": self._in_thread("delete", self._delete),
             "storage/names": self._in_thread("names", self._storage.names),
             "storage/counts": self._in_thread("counts", self._managed("counts")),
-            "storage/rename": self._in_thread("rename", self._managed("rename")),
+            "storage/rename": self._in_thread("rename", self._rename),
+            "checkpoints/upload": self._in_thread("upload", self._upload),
+            "checkpoints/download": self._in_thread("download", self._download),
+            "checkpoints/list": self._in_thread(
+                "list", lambda study, name, folder: self._files(study, name).names(folder)
+            ),
+            "checkpoints/remove": self._in_thread(
+                "remove", lambda study, name, file: self._files(study, name).remove(file)
+            ),
         }
         return [Route(f"/api/{path}", self._endpoint(handler), methods=["POST"]) for path, handler in handlers.items()]
 
@@ -158,6 +169,8 @@ class _Api:
         return handler
 
     def _open(self, name: str, definition: Definition | None) -> wire.Opened:
+        if definition is not None and name not in self._storage.names():
+            Checkpoints(self._storage.checkpoint_root(name)).clear_all()
         identity, served = self._registry.open(name, definition)
         return wire.Opened(identity, served.store.definition)
 
@@ -169,12 +182,34 @@ class _Api:
 
         return call
 
+    # Checkpoint files go with their study.
+
+    def _root(self, name: str) -> Path:
+        return Path(self._storage.checkpoint_root(name))
+
+    def _rename(self, name: str, new_name: str) -> None:
+        self._managed("rename")(name, new_name)
+        uploads.move(self._root(name), self._root(new_name))
+        self._registry.open(new_name, None)
+
     def _copy(self, name: str, new_name: str) -> None:
         self._managed("copy")(name, self._storage, new_name)
+        uploads.copy(self._root(name), self._root(new_name))
 
     def _delete(self, name: str) -> None:
         self._registry.forget(name)
         self._managed("delete")(name)
+        shutil.rmtree(self._root(name), ignore_errors=True)
+
+    def _files(self, study: str, name: str) -> uploads.Uploads:
+        served = self._registry.known(study) or self._registry.find(study, name)
+        return uploads.Uploads(self._root(served.name))
+
+    def _upload(self, upload: wire.Upload, content: bytes) -> int:
+        return self._files(upload.study, upload.study_name).add(upload, content)
+
+    def _download(self, wanted: wire.Range) -> tuple[int, bytes]:
+        return self._files(wanted.study, wanted.study_name).read(wanted)
 
 
 def _read(store: StudyStore, since: int) -> bytes:
@@ -204,6 +239,8 @@ def _failure(error: Exception) -> tuple[int, wire.Failure]:
         return 409, wire.Failure(type(error).__name__, str(error))
     if isinstance(error, msgspec.MsgspecError | RecursionError | UnicodeError):
         return 400, wire.Failure("InvalidArgument", f"The message has another form: {str(error)[:200]}")
+    if isinstance(error, OSError):  # such as a full disk
+        return 409, wire.Failure("StorageError", f"The server could not read or write a file: {error.strerror}.")
     logger.error("a request could not be answered: %s: %s", type(error).__name__, error)
     logger.debug("the request", exc_info=error)
     return 500, wire.Failure("StorageError", "The server could not answer; its log says why. Please report this.")

@@ -11,6 +11,7 @@ from hpo_plugins.errors import StorageError
 from hpo_plugins.records import Assignment, Changes, ReportRow, Written, encode_metrics
 from hpo_plugins.serve.channel import Channel
 from hpo_plugins.serve.connection import Connection
+from hpo_plugins.serve.files import HttpFiles
 from hpo_plugins.serve.wire import ChangesRequest, Opened, encode, result_of
 from hpo_plugins.space import Params
 from hpo_plugins.storage.checkpoints import folder_name
@@ -79,6 +80,10 @@ class HttpStudyStore:
         request = encode(ChangesRequest(self._opened.study, self._name, since, seconds))
         self._connection.post("wait", request, wait=seconds)
 
+    def checkpoint_files(self) -> HttpFiles:
+        """Return where the checkpoints are kept, if the user names no other place."""
+        return HttpFiles(self._connection, self._opened.study, self._name)
+
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment if there were ``expected`` acquisitions before."""
         written: Written | None = self._channel.write("acquire", assignment, expected)
@@ -128,11 +133,11 @@ class HttpStudyStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same study in the process that unpickles it, which finds the token where this one has."""
-        return _reopened, (self._connection.url, self._name, self._opened.study, self.definition)
+        return _reopened, (self._connection, self._name, self._opened.study, self.definition)
 
 
-def _reopened(url: str, name: str, study: str, definition: Definition) -> HttpStudyStore:
-    return HttpStudyStore(Connection(url), name, Opened(study, definition))
+def _reopened(connection: Connection, name: str, study: str, definition: Definition) -> HttpStudyStore:
+    return HttpStudyStore(connection, name, Opened(study, definition))
 
 
 class HttpStorage(ManagedStorage):
@@ -189,7 +194,7 @@ class HttpStorage(ManagedStorage):
         self._connection.call("copy", name, new_name)
 
     def checkpoint_root(self, name: str) -> str:
-        """Return a folder in the working directory, which workers of one machine share."""
+        """Return the folder of this machine's copies of checkpoints, in the working directory."""
         place = re.sub(r"\W+", "-", self._connection.url.partition("://")[2])
         return str((Path("hpo-plugins.checkpoints") / place / folder_name(name)).absolute())
 

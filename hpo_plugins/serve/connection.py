@@ -148,6 +148,10 @@ class Connection:
             weakref.finalize(self, _close, self._transport, self._pid)
         return self._transport
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Connect to the same server in the process that unpickles it, which finds the token where this one has."""
+        return Connection, (self.url,)
+
     # Answers.
 
     def _unreachable(self, error: Exception) -> StorageError:

@@ -26,11 +26,13 @@ class Served(NamedTuple):
         store: The study, for writes.
         reader: The study by connections of its own, so that a long read delays no write.
         writer: Does the writes.
+        name: Its name, as far as is known.
     """
 
     store: StudyStore
     reader: StudyStore
     writer: Writer
+    name: str
 
 
 class Registry:
@@ -56,10 +58,11 @@ class Registry:
         store = self._storage.open(name, definition)
         with self._lock:
             identity = self._identity(store, name)
-            if identity not in self._served:
+            if (served := self._served.get(identity)) is None:
                 reader = store if self._reader is self._storage else self._reader.open(name, None)
-                self._served[identity] = Served(store, reader, Writer(store))
-            return identity, self._served[identity]._replace(store=store)
+                served = Served(store, reader, Writer(store), name)
+            self._served[identity] = served._replace(name=name)
+            return identity, served._replace(store=store, name=name)
 
     def known(self, identity: str) -> Served | None:
         """Return a study that this process has opened, None if it has not."""

@@ -69,6 +69,44 @@ class ChangesRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknow
     seconds: float = 0.0
 
 
+class Upload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A part of a checkpoint that is sent to the server.
+
+    Args:
+        study: The study's identity.
+        study_name: Its name when it was opened.
+        name: The checkpoint's relative path.
+        digest: The SHA-256 of its package.
+        offset: The place of the part in the package, in bytes.
+        size: The package's size in bytes.
+    """
+
+    study: str
+    study_name: str
+    name: str
+    digest: str
+    offset: int
+    size: int
+
+
+class Range(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A request for a part of a checkpoint.
+
+    Args:
+        study: The study's identity.
+        study_name: Its name when it was opened.
+        name: The checkpoint's relative path.
+        client: A random name of the download: 64 hexadecimal digits.
+        offset: The place of the part in the package, in bytes.
+    """
+
+    study: str
+    study_name: str
+    name: str
+    client: str
+    offset: int
+
+
 class Opened(msgspec.Struct, array_like=True, frozen=True):
     """A study that was opened: its identity, and its definition."""
 
@@ -121,6 +159,10 @@ _SIGNATURES = {
     "copy": (tuple[str, str], None),
     "changes": (ChangesRequest, _changes_type()),
     "wait": (ChangesRequest, None),
+    "upload": (tuple[Upload, bytes], int),
+    "download": (tuple[Range], tuple[int, bytes]),
+    "list": (tuple[str, str, str], list[str]),
+    "remove": (tuple[str, str, str], None),
     "write": (WriteRequest, list[msgspec.Raw]),
 }
 _ARGUMENTS = {method: msgspec.msgpack.Decoder(kind) for method, (kind, _) in _SIGNATURES.items()}

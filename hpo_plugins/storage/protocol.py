@@ -48,7 +48,8 @@ class StudyStore(Protocol):
     """One study in a storage. All methods are atomic and may be called from several threads.
 
     A store may have a method ``wait_for_changes(since, seconds)``, which returns as soon as there may be work that was
-    not there at revision ``since``. Workers without work call it instead of looking again and again.
+    not there at revision ``since``. Workers without work call it instead of looking again and again. It may have a
+    method ``checkpoint_files()``, which returns where checkpoints are kept for other machines (``storage/remote.py``).
 
     Raises:
         StorageError: From any method, if the storage cannot be reached, read or written.
