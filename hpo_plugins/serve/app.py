@@ -38,6 +38,9 @@ logger = logging.getLogger("hpo_plugins")
 MAX_WAIT = 20.0
 """Maximum seconds for which a request waits for changes."""
 
+_OF_FILES = {"list": "names", "remove": "remove", "keep": "keep"}
+"""Routes of checkpoints, and the methods that they call."""
+
 Handler = Callable[[Any], Awaitable[bytes]]
 
 
@@ -108,12 +111,7 @@ class _Api:
             "storage/rename": self._in_thread("rename", self._rename),
             "checkpoints/upload": self._in_thread("upload", self._upload),
             "checkpoints/download": self._in_thread("download", self._download),
-            "checkpoints/list": self._in_thread(
-                "list", lambda study, name, folder: self._files(study, name).names(folder)
-            ),
-            "checkpoints/remove": self._in_thread(
-                "remove", lambda study, name, file: self._files(study, name).remove(file)
-            ),
+            **{f"checkpoints/{method}": self._in_thread(method, self._of_files(method)) for method in _OF_FILES},
         }
         return [Route(f"/api/{path}", self._endpoint(handler), methods=["POST"]) for path, handler in handlers.items()]
 
@@ -204,6 +202,9 @@ class _Api:
     def _files(self, study: str, name: str) -> uploads.Uploads:
         served = self._registry.known(study) or self._registry.find(study, name)
         return uploads.Uploads(self._root(served.name))
+
+    def _of_files(self, method: str) -> Callable[..., Any]:
+        return lambda study, name, *arguments: getattr(self._files(study, name), _OF_FILES[method])(*arguments)
 
     def _upload(self, upload: wire.Upload, content: bytes) -> int:
         return self._files(upload.study, upload.study_name).add(upload, content)

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from hpo_plugins.errors import HpoError
+from hpo_plugins.records import Changes
 from hpo_plugins.serve.wire import MAX_CALLS, WriteRequest, encode, result_of
 from hpo_plugins.storage.retry import Unreachable
 
@@ -31,6 +32,7 @@ class _Call:
     def __init__(self, method: str, arguments: bytes) -> None:
         self.method, self.arguments = method, arguments
         self.answer: msgspec.Raw | HpoError | None = None
+        self.news: tuple[int, Changes] | None = None
         self.is_given_up = False
 
     def result(self) -> Any:
@@ -46,11 +48,15 @@ class Channel:
         study: The study's identity on the server.
         name: Its name when it was opened.
         post: Sends a request and returns the answer; called with the message and with the seconds to try for.
+
+    Attributes:
+        known: The revision that this process knows, -1 before it is known.
     """
 
     def __init__(self, study: str, name: str, post: Callable[[bytes, float | None], bytes]) -> None:
         """Send nothing yet."""
         self._study, self._name, self._post = study, name, post
+        self.known = -1
         self._begin()
 
     def _begin(self) -> None:
@@ -59,11 +65,13 @@ class Channel:
         self._client, self._numbers = secrets.token_hex(8), itertools.count(1)
         self._sending, self._changing = threading.Lock(), threading.Lock()
         self._waiting: list[_Call] = []
-        self._under_way: tuple[bytes, list[_Call]] | None = None
+        self._under_way: tuple[bytes, list[_Call], int] | None = None
         self._given_up: list[_Call] = []
 
-    def write(self, method: str, *arguments: Any, patience: float | None = None) -> Any:
-        """Return the result of a write.
+    def write(
+        self, method: str, *arguments: Any, patience: float | None = None
+    ) -> tuple[Any, tuple[int, Changes] | None]:
+        """Return the result of a write and, if others have written, the known revision and what is new since.
 
         Args:
             method: The method.
@@ -85,7 +93,7 @@ class Channel:
                 except BaseException:  # an interrupt, too, leaves it open whether the server has the request
                     self._give_up(call)
                     raise
-        return call.result()
+        return call.result(), call.news
 
     def _enter(self, call: _Call) -> _Call:
         """Let a call wait for the next request; one that was given up before is continued instead."""
@@ -113,14 +121,18 @@ class Channel:
                 calls, self._waiting = self._waiting[:MAX_CALLS], self._waiting[MAX_CALLS:]
                 numbered = [(call.method, msgspec.Raw(call.arguments)) for call in calls]
                 number = next(self._numbers)
-                self._under_way = encode(WriteRequest(self._study, self._name, self._client, number, numbered)), calls
-        request, calls = self._under_way
+                request = WriteRequest(self._study, self._name, self._client, number, numbered, self.known)
+                self._under_way = encode(request), calls, request.since
+        message, calls, since = self._under_way
+        answers: list[Any]
+        news = None
         try:
-            answers: list[Any] = result_of("write", self._post(request, patience))
+            answers, news = result_of("write", self._post(message, patience))
         except Unreachable:
             raise
         except HpoError as error:  # the server did none of them
             answers = [error] * len(calls)
         for call, answer in zip(calls, answers, strict=True):
+            call.news = None if news is None else (since, Changes._make(news))
             call.answer = answer
         self._under_way = None

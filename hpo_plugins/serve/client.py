@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +52,9 @@ class HttpStudyStore:
         self._name = name
         self._opened = opened
         self._channel = Channel(opened.study, name, self._post)
+        self._news = (
+            threading.local()
+        )  # what the last write of a thread has brought: the revision before, and the changes
 
     def _post(self, message: bytes, patience: float | None) -> bytes:
         return self._connection.post("write", message, patience)
@@ -67,13 +71,25 @@ class HttpStudyStore:
 
     def define(self, definition: Definition) -> None:
         """Replace the definition."""
-        self._channel.write("define", definition)
+        self._write("define", definition)
         self.definition = definition
 
     def changes(self, since: int) -> Changes:
         """Return everything with a revision after ``since``."""
-        request = encode(ChangesRequest(self._opened.study, self._name, since))
-        return Changes._make(result_of("changes", self._connection.post("changes", request)))
+        known, changes = getattr(self._news, "found", None) or (-1, None)
+        self._news.found = None
+        if changes is None or known != since:
+            request = encode(ChangesRequest(self._opened.study, self._name, since))
+            changes = Changes._make(result_of("changes", self._connection.post("changes", request)))
+        self._channel.known = changes.revision
+        return changes
+
+    def _write(self, method: str, *arguments: Any, patience: float | None = None) -> Any:
+        """Return the result of a write; what it has brought from others answers this thread's next question for it."""
+        result, self._news.found = self._channel.write(method, *arguments, patience=patience)
+        if getattr(result, "revision", result) == self._channel.known + 1:
+            self._channel.known += 1  # nobody else has written
+        return result
 
     def wait_for_changes(self, since: int, seconds: float) -> None:
         """Return when there may be work that there was not at revision ``since``, at the latest after some seconds."""
@@ -86,38 +102,38 @@ class HttpStudyStore:
 
     def acquire(self, assignment: Assignment, expected: int) -> Written | None:
         """Write an assignment if there were ``expected`` acquisitions before."""
-        written: Written | None = self._channel.write("acquire", assignment, expected)
+        written: Written | None = self._write("acquire", assignment, expected)
         return written
 
     def enqueue(self, params: Params) -> None:
         """Append a configuration to be tried."""
-        self._channel.write("enqueue", params)
+        self._write("enqueue", params)
 
     def report(self, report: ReportRow, *, is_patient: bool = False) -> int | None:
         """Append a report while the lease is held."""
         if not isinstance(report.metrics, str):
             report = report._replace(metrics=encode_metrics(report.metrics))
         patience = None if is_patient else REPORT_PATIENCE
-        revision: int | None = self._channel.write("report", report, patience=patience)
+        revision: int | None = self._write("report", report, patience=patience)
         return revision
 
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of a trial's row while the lease is held."""
-        written: Written | None = self._channel.write("update", number, attempt, fields)
+        written: Written | None = self._write("update", number, attempt, fields)
         return written
 
     def drop_checkpoint(self, number: int, checkpoint: str) -> Written | None:
         """Clear a trial's checkpoint if it is still this one."""
-        written: Written | None = self._channel.write("drop_checkpoint", number, checkpoint)
+        written: Written | None = self._write("drop_checkpoint", number, checkpoint)
         return written
 
     def renew(self, leases: Sequence[tuple[int, int]], seconds: float) -> None:
         """Extend leases that are still held."""
-        self._channel.write("renew", leases, seconds, patience=REPORT_PATIENCE)
+        self._write("renew", leases, seconds, patience=REPORT_PATIENCE)
 
     def claim(self, key: str, owner: str, instead_of: str = "") -> str:
         """Transfer ``key`` from ``instead_of`` to ``owner``."""
-        now: str = self._channel.write("claim", key, owner, instead_of)
+        now: str = self._write("claim", key, owner, instead_of)
         return now
 
     def exclusively(self, work: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,10 @@ class HttpFiles:
     def remove(self, name: str) -> None:
         """Remove a package, if it is there."""
         self._ask("remove", self._study, self._name, name)
+
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Remove the packages of a folder, except those of these names."""
+        self._ask("keep", self._study, self._name, folder, list(names))
 
     def clear(self) -> None:
         """Do nothing: the server does it when it makes a study."""

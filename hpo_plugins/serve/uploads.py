@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from collections.abc import Collection
 from hashlib import file_digest
 from pathlib import Path
 
@@ -104,6 +105,12 @@ class Uploads:
         remove(path)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Remove the checkpoints of a trial, except those of these names."""
+        for name in self.names(folder):
+            if f"{folder}/{name}" not in names:
+                self.remove(f"{folder}/{name}")
 
     def _path(self, name: str) -> Path:
         return self._root / _matching(_NAME, name)

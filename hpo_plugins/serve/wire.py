@@ -44,6 +44,8 @@ class WriteRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_
         client: The client, a random name.
         number: The client's requests are numbered from 1; one that is repeated keeps its number.
         calls: Methods and their encoded arguments.
+        since: The revision that the client knows: if others have written since, the answer contains what is new, which
+            saves a request; -1 for nothing.
     """
 
     study: str
@@ -51,6 +53,7 @@ class WriteRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_
     client: str
     number: int
     calls: list[tuple[str, msgspec.Raw]]
+    since: int = -1
 
 
 class ChangesRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -152,18 +155,20 @@ def _changes_type() -> Any:
     return tuple[tuple(lists)]  # type: ignore[misc]
 
 
+_CHANGES = _changes_type()
 _SIGNATURES = {
     **{method: _signature(StudyStore, method) for method in WRITES},
     **{method: _signature(ManagedStorage, method) for method in STORAGE_METHODS},
     "open": (tuple[str, Definition | None], Opened),
     "copy": (tuple[str, str], None),
-    "changes": (ChangesRequest, _changes_type()),
+    "changes": (ChangesRequest, _CHANGES),
     "wait": (ChangesRequest, None),
     "upload": (tuple[Upload, bytes], int),
     "download": (tuple[Range], tuple[int, bytes]),
     "list": (tuple[str, str, str], list[str]),
     "remove": (tuple[str, str, str], None),
-    "write": (WriteRequest, list[msgspec.Raw]),
+    "keep": (tuple[str, str, str, list[str]], None),
+    "write": (WriteRequest, tuple[list[msgspec.Raw], _CHANGES | None]),  # type: ignore[valid-type]  # made at run time
 }
 _ARGUMENTS = {method: msgspec.msgpack.Decoder(kind) for method, (kind, _) in _SIGNATURES.items()}
 _RESULTS = {method: msgspec.msgpack.Decoder(kind) for method, (_, kind) in _SIGNATURES.items()}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from anyio import to_thread
 
 from hpo_plugins.errors import InvalidArgument, StorageError
-from hpo_plugins.records import Written
+from hpo_plugins.records import Changes, Written
 from hpo_plugins.serve.wire import MAX_CALLS, NOTABLE, WRITES, WriteRequest, arguments_of, encode, fields_of
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.rows import reports_of
@@ -37,6 +37,7 @@ class Request(NamedTuple):
     client: str
     number: int
     calls: list[tuple[str, Any]]
+    since: int
 
 
 class _Done(NamedTuple):
@@ -65,7 +66,7 @@ def checked(request: WriteRequest) -> Request:
         reports_of(reports, "The request")
     except StorageError as error:
         raise InvalidArgument(str(error)) from error
-    return Request(request.client, request.number, calls)
+    return Request(request.client, request.number, calls, request.since)
 
 
 class Writer:
@@ -160,7 +161,16 @@ class Writer:
             raise StorageError("Two programs write under one client's name. Start the client again.")
         is_notable = any(method in NOTABLE for method, _ in request.calls)
         notable = self._store.changes(_LATEST).revision if is_notable else 0
-        return _Done(request.number, new, encode(results), notable)
+        return _Done(request.number, new, encode((results, self._news(request, results))), notable)
+
+    def _news(self, request: Request, results: Sequence[Any]) -> Changes | None:
+        """Return what is new to the client, None if that is only what it has just written."""
+        revisions = [getattr(result, "revision", result) for result in results]
+        own = [revision for revision in revisions if isinstance(revision, int)]
+        if request.since < 0 or not own or own == list(range(request.since + 1, request.since + 1 + len(own))):
+            return None
+        changes = self._store.changes(request.since)
+        return changes._replace(reports=list(changes.reports))
 
     def _call(self, method: str, arguments: Any) -> Any:
         if method != "update":
@@ -180,7 +190,7 @@ class Writer:
         if known is not None and known.number == number:
             return known
         results = [self._rebuilt(*call, entry) for call, entry in zip(request.calls, entries, strict=True)]
-        return _Done(number, record, encode(results))
+        return _Done(number, record, encode((results, None)))
 
     def _rebuilt(self, method: str, arguments: Any, entry: str) -> Any:
         """Return a call's result from its record: a row may be newer than the revision says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ class ObjectFiles:
             self._system.rm_file(self._path(name))
         except FileNotFoundError:
             return
+
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Remove the packages of a folder, except those of these names."""
+        for name in self.names(folder):
+            if f"{folder}/{name}" not in names:
+                self.remove(f"{folder}/{name}")
 
     def clear(self) -> None:
         """Remove what an earlier study of the same name has left."""

@@ -48,6 +48,9 @@ class RemoteFiles(Protocol):
     def remove(self, name: str) -> None:
         """Remove a package, if it is there."""
 
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Remove the packages of a folder, except those of these names."""
+
     def clear(self) -> None:
         """Remove what an earlier study of the same name has left."""
 
@@ -129,9 +132,7 @@ class RemoteCheckpoints(Checkpoints):
         super()._clear(number, but)
         folder = self.folder(number).name
         with _tolerant():
-            for name in self._files.names(folder):
-                if f"{folder}/{name}" not in but:
-                    self._files.remove(f"{folder}/{name}")
+            self._files.keep(folder, [name for name in but if name is not None])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Reach the same files in the process that unpickles it."""

@@ -242,6 +242,26 @@ def test_copies_and_renamed_studies_are_told_apart_by_a_new_server(tmp_path):
         assert sum(found.values()) == 1
 
 
+def test_write_brings_what_others_have_written(url, monkeypatch):
+    storage, asked, exchange = open_storage(url), [], Connection.exchange
+    study, other = storage.open("s", {}), storage.open("s", None)
+    study.acquire(offer(0), 0)
+    known = study.changes(0).revision
+    other.enqueue({"x": 1})
+    monkeypatch.setattr(
+        Connection, "exchange", lambda self, verb, path, *a: (asked.append(path), exchange(self, verb, path, *a))[1]
+    )
+    revision = study.report(report(0, 1))
+    changes = study.changes(known)
+    assert asked == ["write"]
+    assert (changes.revision, len(changes.points), [row.epoch for row in changes.reports]) == (revision, 1, [1])
+    assert list(study.changes(known).points) == list(changes.points)  # asked again, it is read again
+    assert asked == ["write", "changes"]
+    assert study.report(report(0, 2)) == revision + 1
+    other.enqueue({"x": 2})
+    assert len(study.changes(revision).points) == 1  # what others have written after one's own write
+
+
 def test_waiting_for_changes_ends_with_the_next_write(url):
     storage = open_storage(url)
     study = storage.open("s", {})

@@ -40,8 +40,9 @@ def s3(monkeypatch):
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
-    yield "s3://bucket/tuning"
+    bucket = f"bucket-{uuid.uuid4()}"
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(bucket)
+    yield f"s3://{bucket}/tuning"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 

@@ -127,7 +127,7 @@ def start_server(folder: Path) -> subprocess.Popen[str]:
 
 def run(given: argparse.Namespace, folder: Path) -> None:
     """Let workers search while they and the server are killed."""
-    hosts, generator, numbers = Hosts(given.hosts), random.Random(0), iter(range(10**6))
+    hosts, generator, numbers = Hosts(given.hosts), random.Random(0), iter(range(10**6))  # noqa: S311
     server, workers = start_server(folder), []
 
     def start_worker(place: int) -> subprocess.Popen[bytes]:
