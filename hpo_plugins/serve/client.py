@@ -86,8 +86,10 @@ class HttpStudyStore:
 
     def _write(self, method: str, *arguments: Any, patience: float | None = None) -> Any:
         """Return the result of a write; what it has brought from others answers this thread's next question for it."""
+        if getattr(self._news, "found", None) is not None:  # nobody has asked for it: do not send it again and again
+            self._channel.known = -1
         result, self._news.found = self._channel.write(method, *arguments, patience=patience)
-        if getattr(result, "revision", result) == self._channel.known + 1:
+        if self._channel.known >= 0 and getattr(result, "revision", result) == self._channel.known + 1:
             self._channel.known += 1  # nobody else has written
         return result
 

@@ -18,6 +18,9 @@ class ObjectFiles:
     Args:
         url: The URL of the study's folder.
 
+    Attributes:
+        url: This URL.
+
     Raises:
         InvalidArgument: fsspec does not know this kind of URL.
         MissingDependency: fsspec, or the package that it needs for this kind, is not installed.
@@ -29,7 +32,7 @@ class ObjectFiles:
             import fsspec
         except ModuleNotFoundError as error:
             raise MissingDependency.of(error, "fsspec", "fsspec") from error
-        self._url = url
+        self.url = url
         try:
             found: tuple[Any, str] = fsspec.core.url_to_fs(url)
         except ImportError as error:
@@ -96,4 +99,4 @@ class ObjectFiles:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same URL in the process that unpickles it."""
-        return ObjectFiles, (self._url,)
+        return ObjectFiles, (self.url,)

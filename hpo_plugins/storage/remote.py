@@ -69,6 +69,12 @@ class RemoteCheckpoints(Checkpoints):
         super().__init__(root, policy)
         self._files = files
 
+    @property
+    def url(self) -> str | None:
+        """The URL that the user has given for the checkpoints of all studies, None if they are on a server."""
+        url: str | None = getattr(self._files, "url", None)
+        return None if url is None else url.rpartition("/")[0]
+
     def write(self, number: int, attempt: int, epoch: int, write: Write, suffix: str) -> str:
         """Write a checkpoint, and return its path relative to the root once it is kept."""
         relative = super().write(number, attempt, epoch, write, suffix)

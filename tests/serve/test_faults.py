@@ -262,6 +262,19 @@ def test_write_brings_what_others_have_written(url, monkeypatch):
     assert len(study.changes(revision).points) == 1  # what others have written after one's own write
 
 
+def test_what_nobody_asks_for_is_not_sent_again(url):
+    storage = open_storage(url)
+    study, other = storage.open("s", {}), storage.open("s", None)
+    study.acquire(offer(0), 0)
+    known = study.changes(0).revision
+    other.enqueue({"x": 1})
+    for epoch in range(1, 5):
+        study.report(report(0, epoch))
+    assert study._channel.known == -1
+    assert [row.epoch for row in study.changes(known).reports] == [1, 2, 3, 4]
+    assert study._channel.known == known + 5
+
+
 def test_waiting_for_changes_ends_with_the_next_write(url):
     storage = open_storage(url)
     study = storage.open("s", {})

@@ -165,6 +165,19 @@ def test_unused_checkpoints_are_removed_everywhere(url, tmp_path, on_host):
     assert not Path(open_storage(tmp_path / "served.db").checkpoint_root("c")).exists()
 
 
+@pytest.mark.parametrize("place", ["server", "memory"], indirect=True)
+def test_confirmation_keeps_its_checkpoints_in_the_same_place(place, url, on_host):
+    on_host("one")
+    tuner = tuner_for(url, place)
+    for trial in tuner:
+        walk(trial)
+    sessions = []
+    for trial in tuner.confirm(top=2, repeats=2):
+        sessions.append(trial._lease.session)
+        walk(trial)
+    assert {session.checkpoints.url for session in sessions} == {place}
+
+
 @pytest.fixture
 def remote(url):
     study = open_storage(url).open("s", {})
