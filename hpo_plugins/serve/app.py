@@ -35,6 +35,8 @@ from hpo_plugins.storage.retry import Unreachable
 
 logger = logging.getLogger("hpo_plugins")
 
+MAX_BODY = 64 << 20
+"""Maximum bytes of a message: the definition of a study contains the trials of its parents (``warm_start``)."""
 MAX_WAIT = 20.0
 """Maximum seconds for which a request waits for changes."""
 
@@ -64,7 +66,7 @@ def create_app(
         root_path: The path under which a proxy shows the server, such as /tuning.
     """
     api = _Api(storage, storage if reader is None else reader)
-    return Prefix(Guard(Starlette(routes=[*api.routes(), *routes]), token, hosts=hosts), root_path)
+    return Prefix(Guard(Starlette(routes=[*api.routes(), *routes]), token, hosts=hosts, max_body=MAX_BODY), root_path)
 
 
 class Prefix:

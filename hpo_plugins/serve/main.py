@@ -35,7 +35,7 @@ def main(
     target: str,
     options: Options,
     say: Callable[[str], object],
-    routes: Callable[[SqlStorage], Sequence[BaseRoute]] = lambda _: (),
+    routes: Callable[[SqlStorage, str], Sequence[BaseRoute]] = lambda _storage, _token: (),
 ) -> None:
     """Serve a storage until it is told to end.
 
@@ -43,7 +43,7 @@ def main(
         target: The path or URL of the storage; a file is created if it does not exist.
         options: How to serve.
         say: Called with what to print.
-        routes: Returns further routes of the server, such as those of a page.
+        routes: Called with the storage and the token, returns further routes, such as those of a page.
 
     Raises:
         InvalidArgument: The address or the certificate cannot be used, or the storage is no database.
@@ -57,7 +57,12 @@ def main(
         listener = bound(options.host, options.port)
         url = address_of(listener, is_secure=options.certfile is not None, root_path=options.root_path)
         app = create_app(
-            storage, token, reader=reader, routes=routes(storage), hosts=options.hosts, root_path=options.root_path
+            storage,
+            token,
+            reader=reader,
+            routes=routes(storage, token),
+            hosts=options.hosts,
+            root_path=options.root_path,
         )
         run(
             app,

@@ -7,8 +7,10 @@ receives the number of bytes that are there; after an interruption the client go
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Collection
 from hashlib import file_digest
@@ -23,6 +25,8 @@ MAX_CHECKPOINT = 64 << 30
 """Maximum bytes of a checkpoint."""
 MAX_PART = 8 << 20
 """Maximum bytes of a part of an upload or download."""
+ABANDONED_SECONDS = 86_400.0
+"""Seconds after which a part of an upload or download that nobody continues is removed."""
 _NAME = re.compile(r"trial-\d{5,9}/epoch-\d{6,16}\.\d{1,9}[\w.-]{0,100}")
 _FOLDER = re.compile(r"trial-\d{5,9}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -47,6 +51,8 @@ class Uploads:
             InvalidArgument: The name or a number is not allowed.
             CheckpointError: The bytes are not those that the digest belongs to; nothing of them is kept.
         """
+        if upload.offset == 0:
+            self._sweep()
         path, part = self._path(upload.name), self._root / f"part-upload-{_matching(_DIGEST, upload.digest)}"
         if not 0 <= upload.offset <= upload.size <= self._max_bytes:
             raise InvalidArgument(f"A checkpoint may have {self._max_bytes} bytes, but it has {upload.size}.")
@@ -80,6 +86,7 @@ class Uploads:
         path = self._path(wanted.name)
         package = self._root / f"part-download-{_matching(_DIGEST, wanted.client)}"
         if wanted.offset == 0:
+            self._sweep()
             if not path.exists():
                 return -1, b""
             pack(path, package)
@@ -111,6 +118,13 @@ class Uploads:
         for name in self.names(folder):
             if f"{folder}/{name}" not in names:
                 self.remove(f"{folder}/{name}")
+
+    def _sweep(self) -> None:
+        """Remove parts that clients have left behind."""
+        for part in self._root.glob("part-*"):
+            with contextlib.suppress(FileNotFoundError):  # it is complete now
+                if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                    part.unlink()
 
     def _path(self, name: str) -> Path:
         return self._root / _matching(_NAME, name)

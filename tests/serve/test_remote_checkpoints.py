@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import uuid
 import zipfile
 from pathlib import Path
@@ -257,6 +258,19 @@ def test_wrong_bytes_and_sizes_are_refused(tmp_path):
     with pytest.raises(hpo.InvalidArgument, match="not allowed"):
         there.read(Range("i", "s", "trial-00000/epoch-000001.1", "../x", 0))
     assert not list((tmp_path / "root").glob("trial-*"))
+
+
+def test_parts_that_nobody_continues_are_removed(tmp_path):
+    there = Uploads(tmp_path)
+
+    def begin(digit):
+        return there.add(Upload("i", "s", "trial-00000/epoch-000001.1", digit * 64, 0, 10), b"x")
+
+    assert begin("a") == begin("b") == 1
+    old, new = sorted(tmp_path.glob("part-*"))
+    os.utime(old, (0, 0))
+    assert begin("b") == 1
+    assert list(tmp_path.glob("part-*")) == [new]
 
 
 @pytest.mark.parametrize("names", [["../escaped"], ["folder/../../escaped"], ["/escaped"], ["file", "file2"], []])
