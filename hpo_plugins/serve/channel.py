@@ -110,7 +110,7 @@ class Channel:
         with self._changing:
             if call in self._waiting:
                 self._waiting.remove(call)
-            elif call.answer is None:
+            elif call.answer is None and call.method != "renew":  # a later renewal is another one
                 call.is_given_up = True
                 self._given_up.append(call)
 
@@ -118,11 +118,12 @@ class Channel:
         """Send the request that is under way or, without one, the calls that wait."""
         if self._under_way is None:
             with self._changing:
-                calls, self._waiting = self._waiting[:MAX_CALLS], self._waiting[MAX_CALLS:]
+                calls = [call for call in self._waiting if call.answer is None][:MAX_CALLS]
                 numbered = [(call.method, msgspec.Raw(call.arguments)) for call in calls]
                 number = next(self._numbers)
                 request = WriteRequest(self._study, self._name, self._client, number, numbered, self.known)
-                self._under_way = encode(request), calls, request.since
+                self._under_way = encode(request), calls, request.since  # before they are removed: see Ctrl-C
+                self._waiting = [call for call in self._waiting if call not in calls and call.answer is None]
         message, calls, since = self._under_way
         answers: list[Any]
         news = None

@@ -17,7 +17,7 @@ from hpo_plugins.serve.server import bound, new_server, only_server
 from hpo_plugins.storage import open_storage, retry
 from hpo_plugins.storage.retry import Unreachable
 from hpo_plugins.testing import ManagedStorageContract
-from hpo_plugins.testing.storages import offer, report
+from hpo_plugins.testing.storages import lease_of, offer, report
 
 from .conftest import TOKEN, free_port, kill, serving, start_server
 
@@ -115,6 +115,25 @@ def test_write_that_was_given_up_is_continued_by_the_next_one(url, monkeypatch):
     # Done for the first time, it would find that the trial has ended.
     assert study.update(0, 1, state=TrialState.COMPLETED, ended_at=True).row.state is TrialState.COMPLETED
     assert study.update(0, 1, state=TrialState.COMPLETED, ended_at=True) is None
+
+
+def test_renewal_that_was_given_up_is_not_taken_for_a_later_one(url, monkeypatch):
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.0)
+    study, exchange = open_storage(url).open("s", {}), Connection.exchange
+    study.acquire(offer(0), 0)
+
+    def away(self, *arguments):
+        raise Unreachable("the server is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Connection, "exchange", away)
+        with pytest.raises(Unreachable, match="is away"):
+            study.renew([(0, 1)], 1e6)
+    assert exchange is Connection.exchange
+    study.claim("another write", "me")
+    first = lease_of(study, 0)
+    study.renew([(0, 1)], 1e6)
+    assert lease_of(study, 0) > first
 
 
 def test_writes_of_many_threads_each_get_their_own_answer(url, losing_answers):
