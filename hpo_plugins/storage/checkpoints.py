@@ -122,6 +122,10 @@ class Checkpoints:
             )
         return path
 
+    def is_kept(self, number: int, path: str) -> bool:  # noqa: ARG002 - other places need it
+        """Return whether the checkpoint at a path in a trial's record is there."""
+        return Path(path).exists()
+
     def fetch(self, number: int, paths: Iterable[str | None]) -> None:
         """Make sure that checkpoints of a trial are on this machine, for who reads a record: here, they are."""
 

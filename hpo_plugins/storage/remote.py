@@ -110,6 +110,10 @@ class RemoteCheckpoints(Checkpoints):
             ) from error
         return path
 
+    def is_kept(self, number: int, path: str) -> bool:
+        """Return whether the checkpoint at a path in a trial's record is there, here or where it is kept."""
+        return super().is_kept(number, path) or Path(path).name in self._files.names(self.folder(number).name)
+
     def fetch(self, number: int, paths: Iterable[str | None]) -> None:
         """Fetch checkpoints of a trial that are not on this machine; a warning names those that cannot be fetched."""
         for path in filter(None, paths):

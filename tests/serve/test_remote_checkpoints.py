@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from support import history_of, session_of
 
 import hpo_plugins as hpo
+from hpo_plugins.cli.main import main
 from hpo_plugins.records import TrialState
 from hpo_plugins.serve import files, uploads
 from hpo_plugins.serve.connection import Connection
@@ -142,12 +144,17 @@ def test_best_model_is_fetched_and_is_at_the_server(url, tmp_path, on_host):
     for trial in tuner:
         walk(trial)
     on_host("two")
+    assert "is missing" not in CliRunner().invoke(main, ["doctor", url]).output
     best = hpo.Tuner.load(url, "a/b").best_trial
     assert Path(best.best_checkpoint).is_relative_to(tmp_path / "two")
     position, _ = json.loads(Path(best.best_checkpoint).read_text())
     assert math.isclose(position, best.value)
     direct = hpo.Tuner.load(tmp_path / "served.db", "a/b").best_trial
     assert Path(direct.best_checkpoint).read_text() == Path(best.best_checkpoint).read_text()
+    for path in {direct.checkpoint, direct.best_checkpoint}:
+        Path(path).unlink()
+    on_host("three")
+    assert "is missing" in CliRunner().invoke(main, ["doctor", url]).output
 
 
 def test_unused_checkpoints_are_removed_everywhere(url, tmp_path, on_host):
