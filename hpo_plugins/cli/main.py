@@ -18,6 +18,7 @@ import hpo_plugins as hpo
 from hpo_plugins._text import printable, printable_json
 from hpo_plugins.cli import exchange, storages
 from hpo_plugins.cli.common import NAME, STORAGE, say, view_of
+from hpo_plugins.cli.serve import serve
 from hpo_plugins.exchange import export_optuna
 from hpo_plugins.records import expected_text
 from hpo_plugins.view import insights, words
@@ -262,7 +263,7 @@ def dashboard(storage: str, name: str | None, host: str, port: int, root_path: s
     serve(hpo.Tuner.load(storage, name)._view, host, port, say, root_path)  # noqa: SLF001 - as above
 
 
-for command in (*storages.COMMANDS, exchange.import_):
+for command in (*storages.COMMANDS, exchange.import_, serve):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
 import click
 
@@ -100,7 +99,8 @@ def doctor(storage: str | None) -> None:
     for name in names:
         shown = printable(name)
         try:
-            view = view_of(storage, name)
+            tuner = hpo.Tuner.load(storage, name)
+            view, checkpoints = tuner._view(), tuner._loop.session.checkpoints  # noqa: SLF001 - the read model of this package
         except hpo.StorageError as error:
             say(f"  {shown}: {error}")
             continue
@@ -108,7 +108,7 @@ def doctor(storage: str | None) -> None:
         note = f", {waiting} wait for a worker: start the script again" if waiting and not view.running else ""
         say(f"  {shown}: {len(view.trials)} trials, {len(view.running)} are being trained{note}")
         for trial in view.trials:
-            if trial.checkpoint is not None and not Path(trial.checkpoint).exists():
+            if trial.checkpoint is not None and not checkpoints.is_kept(trial.number, trial.checkpoint):
                 say(f"  {shown}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from hpo_plugins.coordination.process import exit_on_signals
 from hpo_plugins.coordination.session import LeaseTerms, StudySession
 from hpo_plugins.errors import InvalidArgument, StudyNotFound
 from hpo_plugins.space.valid import Function, Valid
-from hpo_plugins.storage import Storage, open_storage
+from hpo_plugins.storage import Storage, StudyStore, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
 from hpo_plugins.storage.redact import redacted
+from hpo_plugins.storage.remote import RemoteCheckpoints, RemoteFiles
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
 from hpo_plugins.study.confirmation import is_confirmation
 from hpo_plugins.study.stored import config_from_storage, to_json
@@ -56,9 +58,10 @@ def open_study(
     exit_on_signals()  # here, since a thread that asks for the first trial cannot set a handler
     storage = open_storage(target)
     definition = to_json(config)
-    root = _root(storage, name, checkpoint_dir)
+    private = storage.private_folder if checkpoint_dir is None else None
+    root, files = _root(storage, name, checkpoint_dir), _object_files(name, checkpoint_dir)
     if name not in storage.names():
-        Checkpoints(root).clear_all()
+        _checkpoints(root, policy, private, files).clear_all()
     store = storage.open(name, definition)
     if store.definition is not definition:
         stored_config = config_from_storage(store.definition, name, target)
@@ -74,8 +77,7 @@ def open_study(
             given["parents"] = stored["parents"]
         if any(stored.get(part) != given.get(part) for part in (*LIMITS, "notes")):
             store.define(given)
-    private = storage.private_folder if checkpoint_dir is None else None
-    checkpoints = Checkpoints(root, policy, private)
+    checkpoints = _checkpoints(root, policy, private, files or _files_of(store, checkpoint_dir))
     return StudySession(config, store, checkpoints, terms, storage=storage, clock=clock)
 
 
@@ -109,7 +111,8 @@ def load_study(
             )
         (name,) = names
     store = storage.open(name, None)
-    checkpoints = Checkpoints(_root(storage, name, checkpoint_dir))
+    files = _object_files(name, checkpoint_dir) or _files_of(store, checkpoint_dir)
+    checkpoints = _checkpoints(_root(storage, name, checkpoint_dir), "auto", None, files)
     config = config_from_storage(store.definition, name, target)
     if valid is not None:
         if not isinstance(valid, Function) or not isinstance(config.space.valid, Function):
@@ -139,5 +142,32 @@ def existing_storage(target: Target) -> Storage:
 
 
 def _root(storage: Storage, name: str, checkpoint_dir: str | os.PathLike[str] | None) -> Path:
-    root = storage.checkpoint_root(name) if checkpoint_dir is None else Path(checkpoint_dir) / folder_name(name)
-    return Path(root).absolute()
+    if checkpoint_dir is None:
+        return Path(storage.checkpoint_root(name)).absolute()
+    if _is_url(checkpoint_dir):  # the folder of this machine's copies
+        place = re.sub(r"\W+", "-", redacted(checkpoint_dir))
+        return Path("hpo-plugins.checkpoints", place, folder_name(name)).absolute()
+    return (Path(checkpoint_dir) / folder_name(name)).absolute()
+
+
+def _is_url(checkpoint_dir: str | os.PathLike[str] | None) -> bool:
+    return isinstance(checkpoint_dir, str) and "://" in checkpoint_dir
+
+
+def _object_files(name: str, checkpoint_dir: str | os.PathLike[str] | None) -> RemoteFiles | None:
+    """Return where a study's checkpoints are kept if that is a URL, otherwise None."""
+    if not _is_url(checkpoint_dir):
+        return None
+    from hpo_plugins.storage.objects import ObjectFiles
+
+    return ObjectFiles(f"{str(checkpoint_dir).rstrip('/')}/{folder_name(name)}")
+
+
+def _files_of(store: StudyStore, checkpoint_dir: str | os.PathLike[str] | None) -> RemoteFiles | None:
+    """Return where a storage keeps checkpoints for other machines; None if it does not, or if a folder is given."""
+    of_store: Callable[[], RemoteFiles] | None = getattr(store, "checkpoint_files", None)
+    return None if of_store is None or checkpoint_dir is not None else of_store()
+
+
+def _checkpoints(root: Path, policy: CheckpointPolicy, private: Path | None, files: RemoteFiles | None) -> Checkpoints:
+    return Checkpoints(root, policy, private) if files is None else RemoteCheckpoints(root, policy, files)

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.acquisition import Acquisition
@@ -29,6 +29,7 @@ from hpo_plugins.trial import Trial
 logger = logging.getLogger("hpo_plugins")
 
 _POLL_SECONDS = 0.5
+_LONG_POLL_SECONDS = 2.0
 
 
 class TrialLoop:
@@ -210,7 +211,15 @@ class TrialLoop:
             lease = self._acquisition.acquire()
             if lease is not None or self.is_done:
                 return lease
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait for a short time or, if the storage can tell, until another worker's write may have brought work."""
+        wait: Callable[[int, float], None] | None = getattr(self.store, "wait_for_changes", None)
+        if wait is None or self._wake_up.is_set():
             self._wake_up.wait(_POLL_SECONDS)
+        else:
+            wait(self.session.history.revision, _LONG_POLL_SECONDS)
 
     def _publish(self, lease: TrialLease) -> Trial:
         trial = Trial(lease)

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -122,6 +122,13 @@ class Checkpoints:
             )
         return path
 
+    def is_kept(self, number: int, path: str) -> bool:  # noqa: ARG002 - other places need it
+        """Return whether the checkpoint at a path in a trial's record is there."""
+        return Path(path).exists()
+
+    def fetch(self, number: int, paths: Iterable[str | None]) -> None:
+        """Make sure that checkpoints of a trial are on this machine, for who reads a record: here, they are."""
+
     def newest(self, number: int, attempt: int, epoch: int) -> tuple[str, int] | None:
         """Return the newest checkpoint of a trial that is there, relative to the root, and its epoch; None without one.
 
@@ -130,13 +137,10 @@ class Checkpoints:
             attempt: The last attempt that may have written it.
             epoch: The last epoch that it may be of.
         """
-        folder, found = self.folder(number), []
+        folder, names = self.folder(number), []
         with contextlib.suppress(OSError):
-            for entry in folder.iterdir():
-                name = _NAME.match(entry.name)
-                if name and name["kind"] == "epoch" and int(name["attempt"]) <= attempt and int(name["epoch"]) <= epoch:
-                    found.append((int(name["epoch"]), int(name["attempt"]), entry.relative_to(self.root).as_posix()))
-        return (max(found)[2], max(found)[0]) if found and not folder.is_symlink() else None
+            names = [] if folder.is_symlink() else [entry.name for entry in folder.iterdir()]
+        return newest_of(folder.name, names, attempt, epoch)
 
     def clear_all(self) -> None:
         """Delete the files of an earlier study of the same name; its checkpoints must not be used for this study."""
@@ -189,6 +193,23 @@ class SaveTimer:
     def saved(self, cost: float) -> None:
         """Record the seconds that writing a checkpoint took."""
         self.last, self.cost = time.perf_counter(), cost
+
+
+def newest_of(folder: str, names: Iterable[str], attempt: int, epoch: int) -> tuple[str, int] | None:
+    """Return the newest of the checkpoints of a trial, with its folder, and its epoch; None without one.
+
+    Args:
+        folder: The trial's folder.
+        names: The names in it.
+        attempt: The last attempt that may have written it.
+        epoch: The last epoch that it may be of.
+    """
+    found = []
+    for entry in names:
+        name = _NAME.match(entry)
+        if name and name["kind"] == "epoch" and int(name["attempt"]) <= attempt and int(name["epoch"]) <= epoch:
+            found.append((int(name["epoch"]), int(name["attempt"]), f"{folder}/{entry}"))
+    return (max(found)[2], max(found)[0]) if found else None
 
 
 def _sync_folder(folder: Path) -> None:

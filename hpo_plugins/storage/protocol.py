@@ -36,6 +36,9 @@ LEASE_SECONDS = 60.0
 """A worker that has not renewed its leases for this long loses them."""
 MAX_COUNTED_GAP = LEASE_SECONDS / 2
 """Seconds between two writes that count as runtime: two renewals, since a busy process may be late with one."""
+REPORT_PATIENCE = 5.0
+"""Seconds for which a report waits for an unreachable or locked storage. Then the training run continues, and the next
+one writes both."""
 
 Definition: TypeAlias = dict[str, Any]
 """A study's definition as JSON: see ``hpo_plugins.study.config``."""
@@ -43,6 +46,10 @@ Definition: TypeAlias = dict[str, Any]
 
 class StudyStore(Protocol):
     """One study in a storage. All methods are atomic and may be called from several threads.
+
+    A store may have a method ``wait_for_changes(since, seconds)``, which returns as soon as there may be work that was
+    not there at revision ``since``. Workers without work call it instead of looking again and again. It may have a
+    method ``checkpoint_files()``, which returns where checkpoints are kept for other machines (``storage/remote.py``).
 
     Raises:
         StorageError: From any method, if the storage cannot be reached, read or written.

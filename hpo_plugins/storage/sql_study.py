@@ -17,15 +17,12 @@ from hpo_plugins.space import Params
 from hpo_plugins.storage import sqlite, statements
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
-from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, Definition
+from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, REPORT_PATIENCE, Definition
 from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
 T = TypeVar("T")
 
-REPORT_PATIENCE = 5.0
-"""Seconds for which a report waits for an unreachable or locked storage. Then the training run continues, and the next
-one writes both."""
 _CHUNK_SIZE = 20_000
 """Reports that are read at a time, so that a large study is never in memory twice."""
 

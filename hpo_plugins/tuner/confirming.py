@@ -15,6 +15,7 @@ from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.space.finalists import FinalistSpace
 from hpo_plugins.storage.checkpoints import folder_name
+from hpo_plugins.storage.remote import RemoteCheckpoints
 from hpo_plugins.strategies import Confirmation
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.confirmation import (
@@ -85,7 +86,9 @@ def open_confirmation(
 
 
 def _own_folder(name: str, session: StudySession) -> str | os.PathLike[str] | None:
-    """Return the folder that the search was given for its checkpoints, None if they are where the storage puts them."""
+    """Return the folder or URL that the search was given for its checkpoints, None for the storage's own place."""
+    if isinstance(session.checkpoints, RemoteCheckpoints):
+        return session.checkpoints.url
     root, storage = session.checkpoints.root, session.storage
     if storage is None or root == Path(storage.checkpoint_root(name)).absolute():
         return None

@@ -83,6 +83,7 @@ class StudyResults:
         if best is None:
             metric = self.study.objective.metric
             raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
+        self._loop.session.checkpoints.fetch(best.number, (best.checkpoint, best.best_checkpoint))
         return with_expectation(best, confirmation, history)
 
     @property

@@ -1,0 +1,229 @@
+"""The server process: one for a storage, on one address, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import uvicorn
+from filelock import FileLock, Timeout
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hpo_plugins._validation import whole_number
+from hpo_plugins.errors import InvalidArgument, StorageError
+from hpo_plugins.storage.sql import SqlStorage
+
+logger = logging.getLogger("hpo_plugins")
+
+HEAD_SECONDS = 10.0
+"""Seconds within which the head of a request must have arrived."""
+MAX_HEAD = 16 << 10
+"""Maximum bytes of a request's head."""
+MAX_CONNECTIONS = 1_000
+"""Maximum number of connections; further ones are asked to retry."""
+_IDLE_SECONDS = 75
+"""Seconds for which an idle connection stays open, longer than our clients keep theirs."""
+_DATABASE_LOCK = 0x68706F5E
+"""The number of the advisory lock that a server of a PostgreSQL database holds."""
+
+
+class _Corked:
+    """A transport that sends together what is written in one step of the event loop: an answer's head and its body."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class Protocol(H11Protocol):
+    """uvicorn's protocol with fewer system calls, and a time limit.
+
+    uvicorn itself waits without an end for the rest of a request's head (slowloris).
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Wait for the first request."""
+        super().connection_made(_Corked(transport, self.loop))  # type: ignore[arg-type]  # it has what uvicorn uses
+        self._start()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest of a head."""
+        super().data_received(data)
+        if self._is_between_requests():
+            self._start()
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _start(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._end)
+
+    def _end(self) -> None:
+        self._timer = None
+        if self._is_between_requests() and self.timeout_keep_alive_task is None:
+            self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """Calls a function when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket at an address.
+
+    Raises:
+        InvalidArgument: The address is not one of this machine, or is in use.
+    """
+    whole_number("port", port, at_least=0, at_most=65535)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgument(
+            f"host and port must be an address of this machine that is free, but got host={host!r}, port={port}: "
+            f"{reason}. Use port 0 for any free port; ports below 1024 may need rights."
+        ) from error
+    return made
+
+
+def run(
+    app: ASGIApp,
+    sockets: Sequence[socket.socket],
+    *,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+    listening: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        app: The application.
+        sockets: Where to listen.
+        certfile: The certificate, for https.
+        keyfile: Its key.
+        listening: Called when clients can connect.
+
+    Raises:
+        InvalidArgument: The certificate or the key cannot be used.
+    """
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended as told
+        new_server(app, certfile=certfile, keyfile=keyfile, listening=listening).run(list(sockets))
+
+
+def new_server(
+    app: ASGIApp,
+    *,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+    listening: Callable[[], object] = lambda: None,
+) -> uvicorn.Server:
+    """Return a server; see ``run``."""
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=MAX_HEAD,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+    )
+    try:
+        config.load()
+    except OSError as error:  # SSLError is one
+        raise InvalidArgument(
+            f"certfile and keyfile must be a certificate and its key in PEM form, but got certfile={str(certfile)!r}, "
+            f"keyfile={str(keyfile)!r}: {error}."
+        ) from error
+    return _Server(config, listening)
+
+
+@contextlib.contextmanager
+def only_server(storage: SqlStorage) -> Iterator[None]:
+    """Hold the right to serve a storage.
+
+    Raises:
+        StorageError: Another process serves it.
+    """
+    database = storage.database
+    refusal = StorageError(
+        f"{database} is served by another process already. Connect to that server, or stop it first."
+    )
+    if database.path is not None:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(FileLock(f"{database.path}.served", timeout=0))
+            except Timeout as error:
+                raise refusal from error
+            yield
+    elif database.engine.dialect.name == "postgresql":
+        with database.engine.connect() as connection:
+            if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_DATABASE_LOCK))).scalar_one():
+                raise refusal
+            connection.commit()
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_DATABASE_LOCK)))
+    else:
+        yield
+
+
+def address_of(listener: socket.socket, *, is_secure: bool = False, root_path: str = "") -> str:
+    """Return the URL at which clients reach a socket; this machine's name if it listens on every address."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    shown = f"[{host}]" if ":" in host else host
+    root = "/" + root_path.strip("/") if root_path.strip("/") else ""
+    return f"{'https' if is_secure else 'http'}://{shown}:{port}{root}"
