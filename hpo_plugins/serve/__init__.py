@@ -1,0 +1,1 @@
+"""A storage over HTTP: the server of ``hpo-plugins serve``, and its clients."""
