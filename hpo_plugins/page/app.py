@@ -36,6 +36,7 @@ from hpo_plugins.page.compare import comparison
 from hpo_plugins.page.entry import Prefixed, TokenInAddress
 from hpo_plugins.page.library import Library
 from hpo_plugins.serve.guard import Guard
+from hpo_plugins.study.confirmation import is_confirmation
 from hpo_plugins.view.report import as_json, report
 from hpo_plugins.view.tables import as_csv, curve_rows, trial_rows
 from hpo_plugins.view.words import shortened
@@ -127,7 +128,8 @@ class _Page:
     def _shown(self, wanted: str | None) -> str | None:
         """Return the name of the study that is shown: the one that is wanted, or else the newest one."""
         names = self._library.names()
-        return wanted if wanted in names else names[-1] if names else None
+        searches = [name for name in names if not is_confirmation(name, names)]
+        return wanted if wanted in names else searches[-1] if searches else None
 
     # What it shows.
 
@@ -146,11 +148,11 @@ class _Page:
         return Response(text, media_type="text/html", headers={"Content-Security-Policy": self._policy(nonce)})
 
     def _policy(self, nonce: str) -> str:
-        ancestors = "*" if self._in_frame else "'none'"
-        return (
+        policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; "
-            f"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+            f"connect-src 'self'; base-uri 'none'; form-action 'none'"
         )
+        return policy if self._in_frame else f"{policy}; frame-ancestors 'none'"
 
     def studies(self, request: Request) -> Response:  # noqa: ARG002
         library = self._library

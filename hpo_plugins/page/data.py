@@ -73,7 +73,7 @@ def trial_json(view: StudyView, number: int) -> str:
         "state": trial.state.value,
         "is_running": number in view.running,
         "params": {name: words.number(value) for name, value in trial.params.items()},
-        "values": values_of(view.space, trial.params),
+        "values": {name: str(value) for name, value in values_of(view.space, trial.params).items()},  # every digit
         "facts": _facts(view, trial),
     })  # fmt: skip
 

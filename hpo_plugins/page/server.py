@@ -46,6 +46,7 @@ class PageServer:
 
     Attributes:
         token: What a client must know.
+        address: The address and the port that it listens on.
 
     Raises:
         InvalidArgument: The address cannot be listened on.
@@ -95,13 +96,9 @@ class PageServer:
             timeout_graceful_shutdown=END_SECONDS,
         )
         self._server = uvicorn.Server(config)
+        host_and_port = self._socket.getsockname()[:2]
+        self.address = str(host_and_port[0]), int(host_and_port[1])
         self._thread: threading.Thread | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """The address and the port that it listens on."""
-        host, port = self._socket.getsockname()[:2]
-        return str(host), int(port)
 
     @property
     def url(self) -> str:

@@ -32,8 +32,7 @@ const guarded = (work, place) => async (event) => { if (event) event.preventDefa
 const errorOf = (form) => () => form.querySelector(".error");
 
 // One study, as it was sent last.
-let shown = C.study, D = null, advised = null, listening = null, stamp = "";
-document.documentElement.dataset.actions = C.allowActions;
+let shown = C.study, D = null, advised = null, listening = null, cost = 0;
 
 async function load() {
   const began = performance.now();
@@ -46,7 +45,6 @@ async function load() {
   cost = performance.now() - began;
   advise(shown);
 }
-let cost = 0;
 async function advise(name) {
   try { const found = await json("insights", { name });
     if (name !== shown) return;
@@ -64,8 +62,8 @@ function paint() {
   tiles(); noted(); logged(); choices(); draw();
 }
 function tiles() {
-  const exact = advised ? Object.fromEntries(advised.tiles) : {}, own = new Map(D.tiles);
-  for (const name in exact) if (name.startsWith("expected")) own.set(name, exact[name]);
+  const expected = advised ? advised.tiles.filter(([name]) => name.startsWith("expected")) : [];
+  const own = [...D.tiles.slice(0, 1), ...expected, ...D.tiles.slice(1)];
   $("tiles").replaceChildren();
   for (const [label, value] of own) { const t = make("div", null, $("tiles"), "tile"); make("b", value, t); make("span", label, t, "soft"); }
 }
@@ -152,20 +150,22 @@ function layout(more) { const axis = { gridcolor: css("--line"), zerolinecolor: 
     font: { color: css("--ink"), size: 12 }, legend: { orientation: "h", y: 1.08 }, hovermode: "closest", uirevision: shown,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--ink") }, ...more,
     xaxis: { ...axis, ...(more.xaxis || {}) }, yaxis: { ...axis, ...(more.yaxis || {}) } }; }
-const options_ = () => ({ responsive: true, displaylogo: false, ...(innerWidth < 700 && { displayModeBar: false }) });
+// No button of plotly may send a study to a server of its makers.
+const settings = () => ({ responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", ...(innerWidth < 700 && { displayModeBar: false }) });
 let drawing = Promise.resolve();
 function figures() { drawing = drawing.then(redraw, redraw); return drawing; }
 async function redraw() {
   await plotly;
   const sent = [...D.figures, ...(advised ? advised.figures : [])], kinds = sent.map((figure) => figure.kind);
   for (const [kind, chart] of charts) if (!kinds.includes(kind)) { Plotly.purge(chart.div); chart.box.remove(); charts.delete(kind); }
+  for (const figure of sent) if (!charts.has(figure.kind)) box(figure); // all, since each takes its width from the grid
   for (const figure of sent) {
-    const chart = charts.get(figure.kind) || box(figure);
+    const chart = charts.get(figure.kind);
     if (chart.figure === figure) continue;
     await pause(0); // between two pictures, the page answers
     chart.note.textContent = figure.note;
     chart.figure = figure; chart.marks = null;
-    await Plotly.react(chart.div, figure.data, layout(figure.layout), options_());
+    await Plotly.react(chart.div, figure.data, layout(figure.layout), settings());
     if (!chart.heard) { chart.heard = true; hear(chart); }
     if (!document.body.dataset.first) document.body.dataset.first = performance.now();
     overlay(chart);
@@ -239,7 +239,7 @@ function overlay(chart) {
 function stroke(pen, each, X, Y) {
   if (each.bar) { const [from, to, row] = each.bar, half = Math.abs(Y(row + 0.38) - Y(row)); pen.fillRect(X(from), Y(row) - half, Math.max(1, X(to) - X(from)), 2 * half); return; }
   pen.beginPath();
-  if (each.x.length === 1) { pen.arc(X(each.x[0]), Y(each.y[0]), 5, 0, 7); pen.fill(); return; }
+  if (each.x.length === 1) { pen.arc(X(each.x[0]), Y(each.y[0]), marked.length > 50 ? 3 : 5, 0, 7); pen.fill(); return; }
   let up = true;
   each.x.forEach((x, i) => { const y = each.y[i]; if (x === null || y === null) { up = true; return; } up ? pen.moveTo(X(x), Y(y)) : pen.lineTo(X(x), Y(y)); up = false; });
   pen.stroke();
@@ -255,7 +255,7 @@ async function missing() {
   try { extra.set("curves", await json("curves", { name: shown, trial: numbers.join(",") })); overlay(chart); } catch (error) { say(error.message); }
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const chart of charts.values()) if (chart.figure)
-  Plotly.react(chart.div, chart.figure.data, layout(chart.figure.layout), options_()); });
+  Plotly.react(chart.div, chart.figure.data, layout(chart.figure.layout), settings()); });
 
 // One trial.
 let opened = null;
@@ -346,7 +346,7 @@ async function compare() {
   const traces = found.studies.map((each, i) => ({ type: "scatter", mode: "lines", name: safe(each.name), x: each[against], y: each.best,
     line: { shape: "hv", color: PALETTE[i % 6], dash: DASHES[Math.floor(i / 6) % 3], width: 2 } }));
   await Plotly.react(div, traces, layout({ xaxis: { title: { text: against === "epochs" ? "trained epochs, all trials" : "seconds since the first trial" } },
-    yaxis: { title: { text: "best " + safe(found.metric) } }, showlegend: true }), options_());
+    yaxis: { title: { text: "best " + safe(found.metric) } }, showlegend: true }), settings());
   $("compare-note").textContent = found.note; div.dataset.ready = against + " " + traces.length;
 }
 const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;").replace(/%\{/g, "%&#123;");
