@@ -26,6 +26,8 @@ REQUEST_SECONDS = 20.0
 """Seconds in which the head of a request must arrive, or a connection must begin one."""
 MAX_CONNECTIONS = 64
 """Maximum number of connections at a time; further ones are asked to come again."""
+START_SECONDS = 30.0
+"""Seconds to wait for the thread of a server."""
 END_SECONDS = 2
 """Seconds that answers may take after Ctrl-C."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -95,7 +97,7 @@ class PageServer:
             proxy_headers=False,
             timeout_graceful_shutdown=END_SECONDS,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         host_and_port = self._socket.getsockname()[:2]
         self.address = str(host_and_port[0]), int(host_and_port[1])
         self._thread: threading.Thread | None = None
@@ -117,9 +119,10 @@ class PageServer:
             self._socket.close()
 
     def start(self) -> None:
-        """Serve in a thread."""
+        """Serve in a thread; return once it answers."""
         self._thread = threading.Thread(target=self.run, name="hpo-plugins-page", daemon=True)
         self._thread.start()
+        self._server.is_up.wait(START_SECONDS)
 
     def end(self) -> None:
         """End the server and its thread."""
@@ -128,6 +131,19 @@ class PageServer:
             self._thread.join()
         else:
             self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets=sockets)
+        self.is_up.set()
 
 
 class TimedProtocol(H11Protocol):

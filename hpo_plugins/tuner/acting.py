@@ -5,15 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from hpo_plugins._validation import boolean, whole_number
 from hpo_plugins.coordination import acting
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Loop
+from hpo_plugins.page import page_server
+from hpo_plugins.page.notebook import Dashboard
 from hpo_plugins.records import ActionRow, Annotation
 
 
 class StudyActions:
     """Actions on a study, from any process that has made or loaded its tuner; ``actions`` lists them."""
 
+    name: str
     _loop: Loop
+    _dashboard: Dashboard | None = None
+
+    def dashboard(
+        self, *, allow_actions: bool = False, address: str | None = None, port: int = 0, height: int = 900
+    ) -> Dashboard:
+        """Serve a page of the study from this process, always up to date; a notebook shows it in a frame.
+
+        Args:
+            allow_actions: Whether the page may stop trials and change the study.
+            address: Where your browser reaches the page, if the notebook runs on another machine: ``{port}`` stands for
+                the port. With jupyter-server-proxy it is ``"/proxy/{port}/"`` after the path of your server, as in
+                ``"/user/me/proxy/{port}/"``. None if the browser is on this machine.
+            port: The port, 0 for any free one.
+            height: The height of the frame, in pixels.
+
+        Returns:
+            The page: its ``url``, and ``close()``. A second call closes the first page.
+
+        Raises:
+            InvalidArgument: The port is not free, or this process has no access to the storage, such as a worker.
+            ModuleNotFoundError: The packages of the extra ``dashboard`` are not installed.
+        """
+        storage = self._loop.session.storage
+        if storage is None:
+            raise InvalidArgument("dashboard() must be called in the process that has made or loaded the tuner.")
+        boolean("allow_actions", allow_actions)
+        height = whole_number("height", height, at_least=100)
+        if self._dashboard is not None:
+            self._dashboard.close()
+        server = page_server(storage, port=port, allow_actions=allow_actions, study=self.name, in_frame=True)
+        self._dashboard = Dashboard(server, address, height)
+        return self._dashboard
 
     def stop_trial(self, number: int, note: str = "") -> None:
         """Stop a trial: it ends at its next report, as if its strategy had stopped it, and keeps its result.
