@@ -18,6 +18,9 @@ from hpo_plugins.view.report import MAX_POINTS, as_json, best_as_python, figure_
 
 MAX_CURVES = 300
 """Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0031)."""
+MAX_SHOWN = 2_000
+"""Points of the picture of all values, drawn as SVG: WebGL takes seconds to start without a graphics card (decision
+0031). Chosen trials are always drawn."""
 MAX_ACTIONS = 200
 """The newest actions that the page lists; the download has all."""
 MAX_SELECTED = 100
@@ -138,7 +141,24 @@ def _figure(plots: InteractivePlots, kind: type[Figure]) -> dict[str, Any] | Non
         return None
     if kind.kind == "curves":
         _thin_out(found)
+    if kind.kind == "history":
+        _thin_out_points(found)
     return {"kind": kind.kind} | found
+
+
+def _thin_out_points(figure: dict[str, Any]) -> None:
+    """Leave out points at equal distances if there are very many."""
+    points = [trace for trace in figure["data"] if "customdata" in trace]
+    n_all = sum(len(trace["x"]) for trace in points)
+    step = -(-n_all // MAX_SHOWN)
+    for trace in points:
+        trace["type"] = "scatter"
+        if step > 1:
+            trace |= {column: trace[column][::step] for column in ("x", "y", "text", "customdata")}
+    if step > 1:
+        figure["note"] = (
+            f"Every {step}th of {n_all:,} trials is drawn, and all that you choose. {figure['note']}".strip()
+        )
 
 
 def _thin_out(figure: dict[str, Any]) -> None:

@@ -91,6 +91,49 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (tuner.trials[0].state, tuner.trials[0].stop_reason) == (TrialState.STOPPED, STOPPED)
 
 
+def test_trial_whose_worker_dies_after_a_stop_ends_stopped(tmp_path):
+    """The stop is stored before the worker is killed; whoever takes the trial over carries it out."""
+    path = tmp_path / "a.db"
+    tuner_of(path)
+    script = f"""
+import sys, hpo_plugins as hpo
+trial = hpo.Tuner.load({str(path)!r}).ask()
+print(trial.report(1, {{"loss": 1.0}}), flush=True)
+sys.stdin.readline()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout.readline() == "False\n"
+        hpo.Tuner.load(path).stop_trial(0, "enough")
+        worker.kill()
+    tuner = hpo.Tuner.load(path)
+    assert tuner.ask().number == 1
+    assert (tuner.trials[0].state, tuner.trials[0].stop_reason) == (
+        TrialState.STOPPED,
+        "stopped by a person: enough",
+    )
+
+
+def test_many_actions_at_once_are_all_logged(tmp_path):
+    """Two processes act while a third trains; no action and no report is lost."""
+    path = tmp_path / "a.db"
+    tuner = tuner_of(path, max_trials=40)
+    script = f"""
+import hpo_plugins as hpo
+tuner = hpo.Tuner.load({str(path)!r})
+for n in range(40):
+    tuner.annotate(note=str(n))
+"""
+    actors = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
+    for trial in tuner:
+        for epoch in (1, 2, 3):
+            trial.report(epoch, {"loss": 1.0})
+    assert [actor.wait(timeout=120) for actor in actors] == [0, 0]
+    assert [row.number for row in tuner.actions] == list(range(80))
+    assert [record.epochs for record in tuner.trials] == [3] * 40
+
+
 def test_paused_trial_ends_at_once(storage):
     tuner = tuner_of(storage, strategy=hpo.Hyperband(max_resource=9, pause=True), max_trials=9)
     while not any(record.state is TrialState.PAUSED for record in tuner.trials):

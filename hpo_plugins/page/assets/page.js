@@ -143,7 +143,7 @@ $("clear").onclick = () => { for (const figure of charts.values()) { if (!figure
   Plotly.update(figure.div, { selectedpoints: null }, { selections: [] }); }
   $("filter").value = $("state").value = $("tag").value = ""; choose(null); };
 
-// The pictures. Marks of chosen trials are drawn over them: drawing the pictures again would take far longer.
+// The pictures. Chosen trials are drawn over them on a canvas: to draw the pictures again would take far longer.
 const charts = new Map(); // kind: what is drawn
 function layout(more) { const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
   return { margin: { l: 54, r: 14, t: 10, b: 42 }, height: 340, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -185,20 +185,22 @@ const trialOf = (point) => point.customdata !== undefined ? point.customdata : p
 function hear(chart) {
   chart.div.on("plotly_click", (event) => { const numbers = event.points.map(trialOf).filter((n) => n !== undefined);
     if (numbers.length) choose(numbers.slice(0, 1), event.event && (event.event.shiftKey || event.event.ctrlKey || event.event.metaKey)); });
-  chart.div.on("plotly_selected", (event) => { if (!event || !event.points) return;
-    const numbers = [...new Set(event.points.map(trialOf).filter((n) => n !== undefined))];
+  chart.div.on("plotly_selected", (event) => { if (!event || !event.points) return; // empty when a box is cleared
+    const within = (v, [a, b]) => v >= Math.min(a, b) && v <= Math.max(a, b); // not all points are drawn
+    const numbers = chart.figure.kind === "history" && event.range ? D.rows.filter(([n, , value]) => value !== null &&
+      within(n, event.range.x) && within(value, event.range.y)).map((row) => row[0]) :
+      [...new Set(event.points.map(trialOf).filter((n) => n !== undefined))];
     if (numbers.length) { chart.boxed = true; choose(numbers); } });
   chart.div.on("plotly_afterplot", () => overlay(chart));
   chart.div.on("plotly_relayouting", () => overlay(chart));
 }
-const STRIDE = { history: 1, timeline: 1 };
 function marksOf(chart) { // by trial, what to draw: lines, or single points and bars
   if (chart.marks) return chart.marks;
   const marks = new Map(), add = (n, mark) => marks.has(n) ? marks.get(n).push(mark) : marks.set(n, [mark]);
-  for (const trace of chart.figure.data) {
+  if (chart.figure.kind === "history") D.rows.forEach(([n, , value]) => { if (value !== null) add(n, { x: [n], y: [value] }); });
+  else for (const trace of chart.figure.data) {
     if (typeof trace.meta === "number") add(trace.meta, { x: trace.x, y: trace.y });
-    else if (trace.customdata && STRIDE[chart.figure.kind]) trace.customdata.forEach((n, i) => add(n, trace.base ?
-      { bar: [trace.base[i], trace.base[i] + trace.x[i], trace.y[i]] } : { x: [trace.x[i]], y: [trace.y[i]] }));
+    else if (trace.customdata && trace.base) trace.customdata.forEach((n, i) => add(n, { bar: [trace.base[i], trace.base[i] + trace.x[i], trace.y[i]] }));
     else if (trace.customdata) { let from = 0; // lines one after the other
       trace.customdata.forEach((n, i) => { if (n !== trace.customdata[i + 1]) { add(n, { x: trace.x.slice(from, i + 1), y: trace.y.slice(from, i + 1) }); from = i + 1; } }); }
   }
@@ -215,18 +217,19 @@ function mark(order) {
   missing();
 }
 function overlay(chart) {
-  const { canvas, div, frame } = chart, full = div._fullLayout;
+  const { canvas, div } = chart, full = div._fullLayout;
   if (!full || !full.xaxis || !chart.figure) return;
   const marks = marked ? marksOf(chart) : null, on = marks && marks.size > 0;
-  frame.classList.toggle("dim", Boolean(on));
   canvas.hidden = !on;
   if (!on) return;
   const scale = devicePixelRatio || 1, { xaxis: xa, yaxis: ya } = full;
   canvas.width = full.width * scale; canvas.height = full.height * scale;
   canvas.style.width = full.width + "px"; canvas.style.height = full.height + "px";
-  const pen = canvas.getContext("2d");
+  const pen = canvas.getContext("2d", { willReadFrequently: true }); // drawn by the CPU: faster for so little
   pen.scale(scale, scale);
   pen.beginPath(); pen.rect(xa._offset, ya._offset, xa._length, ya._length); pen.clip();
+  pen.fillStyle = css("--card"); pen.globalAlpha = 0.85; // a veil: to change the picture below would draw it again
+  pen.fillRect(xa._offset, ya._offset, xa._length, ya._length); pen.globalAlpha = 1;
   const X = (v) => xa._offset + xa.d2p(v), Y = (v) => ya._offset + ya.d2p(v);
   pen.lineWidth = marked.length > 50 ? 1 : 2;
   for (const n of marked) {
