@@ -105,9 +105,9 @@ def annotations_of(actions: Iterable[ActionRow]) -> dict[int | None, Annotation]
     for row in actions:
         if row.action in ("note", "tags"):
             before = found.get(row.trial, Annotation())
-            note = str(row.details["note"]) if "note" in row.details else before.note
-            tags = tuple(map(str, row.details["tags"])) if "tags" in row.details else before.tags
-            found[row.trial] = Annotation(note, tags)
+            note, tags = row.details.get("note", before.note), row.details.get("tags", before.tags)
+            tags = tuple(map(str, tags)) if isinstance(tags, list | tuple) else ()  # a file may come from a stranger
+            found[row.trial] = Annotation(str(note), tags)
     return {trial: annotation for trial, annotation in found.items() if annotation != Annotation()}
 
 
@@ -175,7 +175,8 @@ def _checked_note(note: object) -> str:
 
 
 def _checked_tags(tags: object) -> list[str]:
-    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+    is_scalar = getattr(tags, "ndim", 1) == 0  # an array that cannot be iterated over
+    if isinstance(tags, str | bytes) or is_scalar or not isinstance(tags, Iterable):
         raise refusal("tags", tags, "a list of strings")
     found: list[str] = []
     for tag in tags:

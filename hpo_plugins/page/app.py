@@ -136,10 +136,10 @@ class _Page:
     def shell(self, request: Request) -> Response:
         shown = self._shown(request.query_params.get("study", self._first))
         nonce = secrets.token_urlsafe(16)
-        config = {"study": shown, "allowActions": self._allow_actions, "canRename": self._library.can_rename}
+        config = {"allowActions": self._allow_actions, "canRename": self._library.can_rename}
         parts = {
             "TITLE": html.escape(printable(shown or "hpo-plugins")),
-            "CONFIG": as_json(config | {"key": self._key if self._allow_actions else ""}),
+            "CONFIG": data.with_raw(as_json(config | {"key": self._key if self._allow_actions else ""}), study=shown),
             "NONCE": nonce,
             "CSS": _asset("page.css"),
             "JS": _asset("page.js"),
@@ -156,7 +156,8 @@ class _Page:
 
     def studies(self, request: Request) -> Response:  # noqa: ARG002
         library = self._library
-        return _json(as_json([{"name": name, "counts": library.counts(name)} for name in library.names()]))
+        found = [{"name": n, "label": printable(n), "counts": library.counts(n)} for n in library.names()]
+        return _json(json.dumps(found))
 
     def study(self, request: Request) -> Response:
         return _json(self._study(_name(request)))

@@ -5,6 +5,8 @@ The parts that need a fit of the surrogate are apart: they are sent later, and l
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 from hpo_plugins.coordination.acting import annotations_of
@@ -36,7 +38,7 @@ def study_json(view: StudyView, state: str, actions: list[ActionRow]) -> str:
         actions: Its log.
     """
     names = list(view.space)
-    return as_json({
+    return with_raw(as_json({
         "state": state,
         "name": view.name,
         "metric": view.objective.metric,
@@ -55,7 +57,7 @@ def study_json(view: StudyView, state: str, actions: list[ActionRow]) -> str:
             for trial, each in annotations_of(actions).items()
         },
         "actions": [_action(row) for row in reversed(actions[-MAX_ACTIONS:])],
-    })  # fmt: skip
+    }), key=view.name, names=names)  # fmt: skip
 
 
 def insights_json(view: StudyView) -> str:
@@ -71,14 +73,14 @@ def insights_json(view: StudyView) -> str:
 def trial_json(view: StudyView, number: int) -> str:
     """Return everything about one trial: what is shown of it, and the values that a form is filled with."""
     trial = view.trials[number]
-    return as_json({
+    values = {name: str(value) for name, value in values_of(view.space, trial.params).items()}  # every digit
+    return with_raw(as_json({
         "number": number,
         "state": trial.state.value,
         "is_running": number in view.running,
         "params": {name: words.number(value) for name, value in trial.params.items()},
-        "values": {name: str(value) for name, value in values_of(view.space, trial.params).items()},  # every digit
         "facts": _facts(view, trial),
-    })  # fmt: skip
+    }), values=values)  # fmt: skip
 
 
 def curves_json(view: StudyView, numbers: list[int]) -> str:
@@ -87,6 +89,16 @@ def curves_json(view: StudyView, numbers: list[int]) -> str:
     return as_json([
         {"trial": trial.number, "x": list(trial.curve), "y": list(trial.curve.values())} for trial in chosen
     ])  # fmt: skip
+
+
+def with_raw(shown: str, **raw: Any) -> str:
+    """Return a JSON object with further members, by which the page names things to the server.
+
+    Args:
+        shown: The object, whose text is made for being shown: control characters are escapes in it.
+        **raw: The members, whose text is as it is.
+    """
+    return json.dumps(raw).replace("<", "\\u003c")[:-1] + ", " + shown[1:]
 
 
 def action_rows(actions: list[ActionRow]) -> list[dict[str, Any]]:
@@ -113,7 +125,8 @@ def _facts(view: StudyView, trial: TrialRecord) -> list[tuple[str, str]]:
 
 
 def _action(row: ActionRow) -> dict[str, Any]:
-    return {"at": round(row.at), "action": row.action, "trial": row.trial, "details": _in_words(row.details)}
+    at = round(row.at) if math.isfinite(row.at) else 0
+    return {"at": at, "action": row.action, "trial": row.trial, "details": _in_words(row.details)}
 
 
 def _in_words(details: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from hpo_plugins.view import words
 
 def fields_of(space: Space) -> list[dict[str, Any]]:
     """Return the fields of the form, one for each parameter."""
-    return [{"name": name, "when": _when(parameter.when)} | _kind(parameter) for name, parameter in space.items()]
+    return [{"label": name, "when": _when(parameter.when)} | _kind(parameter) for name, parameter in space.items()]
 
 
 def values_of(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_notebook_shows_a_frame_of_the_study(storage):
         shown = re.search(r'<iframe src="([^"]*)"', dashboard._repr_html_())[1]
         assert shown == dashboard.url
         token = dashboard.url.partition("token=")[2]
-        assert '"study":"a & b"' in httpx.get(dashboard.url, timeout=60).text
+        assert '"study": "a & b"' in httpx.get(dashboard.url, timeout=60).text
         data = dashboard.url.replace("/?", "/page/study?name=a%20%26%20b&")
         assert httpx.get(data, timeout=60).json()["rows"][0][2] == 0.5
         assert token in repr(dashboard)

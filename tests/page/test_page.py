@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+import sqlite3
 
 import pytest
 
@@ -225,6 +226,40 @@ def test_names_are_data(tmp_path):
     assert evil not in client.get("/page/study", params={"name": evil}).text
 
 
+def test_names_with_control_characters_are_shown_as_text_and_still_found(tmp_path):
+    name, parameter = "a\x1b[2J\u202e<b>", "p\x1b\n"
+    space = {parameter: hpo.Continuous(0, 1)}
+    tuner = hpo.Tuner(space, hpo.Minimize("loss"), storage=tmp_path / "a.db", name=name, max_trials=2, seed=0)
+    tuner.ask().report(1, {"loss": 1.0})
+    client = client_of(tmp_path / "a.db")
+    page_text = client.get("/").text
+    config = json.loads(re.search(r'id="config">(.*?)</script>', page_text)[1])
+    assert config["study"] == name
+    assert "\x1b" not in page_text
+    (listed,) = client.get("/page/studies").json()
+    assert (listed["name"], listed["label"]) == (name, r"a\x1b[2J\u202e<b>")
+    shown = client.get("/page/study", params={"name": listed["name"]})
+    assert not {"\x1b", "\u202e"} & set(shown.text)
+    found = shown.json()
+    assert (found["key"], found["name"], found["names"]) == (name, listed["label"], [parameter])
+    assert found["fields"][0]["label"] == "p\\x1b\n"
+    assert act(client, {"action": "enqueue", "params": {found["names"][0]: 0.5}}, name=name).status_code == 200
+    trial = client.get("/page/trial", params={"name": name, "trial": 0}).json()
+    assert set(trial["values"]) == {parameter}
+
+
+@pytest.mark.parametrize("details", ['{"tags": 5}', '{"note": {"a": [1]}, "tags": {"b": 1}}', '{"note": null}', "{}"])
+@pytest.mark.parametrize("at", [1.0, 9e999, -1.0])
+def test_log_of_a_stranger_is_shown(details, at, path):
+    hpo.Tuner.load(path).annotate(0, note="x")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE hpo_actions SET details = ?, at = ?, trial = 99", (details, at))
+    connection.close()
+    client = client_of(path)
+    assert client.get("/page/study?name=default").json()["actions"][0]["trial"] == 99
+    assert client.get("/page/download?name=default&what=actions").status_code == 200
+
+
 def test_one_trial_has_its_metrics_and_the_values_of_a_form(path):
     tuner = hpo.Tuner.load(path)
     shown = client_of(path).get("/page/trial", params={"name": "default", "trial": 2}).json()
@@ -407,7 +442,7 @@ def test_notes_tags_and_names(path):
     answer = act(client, {"action": "rename", "name": "churn"})
     assert answer.json() == {"message": "The study is now 'churn'."}
     assert client.get("/page/study?name=default").status_code == 404
-    assert client.get("/page/studies").json() == [{"name": "churn", "counts": {"completed": 4}}]
+    assert client.get("/page/studies").json() == [{"name": "churn", "label": "churn", "counts": {"completed": 4}}]
     tuner = hpo.Tuner.load(path, "churn")
     assert tuner.annotations == {1: Annotation("a \u2603", ("b",))}
     assert tuner.actions[-1][2:] == ("rename", None, {"from": "default", "to": "churn"})
@@ -485,7 +520,7 @@ def test_study_in_memory_is_shown_and_acted_on():
     client = client_of(tuner._loop.session.storage)
     trial.report(1, {"loss": 1.0})
     assert client.get("/page/study?name=default").json()["rows"][0][:4] == [0, "running", 1, 1]
-    assert client.get("/page/studies").json() == [{"name": "default", "counts": {"running": 1}}]
+    assert client.get("/page/studies").json() == [{"name": "default", "label": "default", "counts": {"running": 1}}]
     assert act(client, {"action": "stop", "trial": 0}).status_code == 200
     assert trial.report(2, {"loss": 1.0})
     assert "in memory cannot be renamed" in act(client, {"action": "rename", "name": "b"}).text
@@ -496,7 +531,7 @@ def test_storage_without_studies_has_a_page(tmp_path):
 
     open_storage(tmp_path / "a.db")
     client = client_of(tmp_path / "a.db")
-    assert '"study":null' in client.get("/").text
+    assert '"study": null' in client.get("/").text
     assert client.get("/page/studies").json() == []
 
 

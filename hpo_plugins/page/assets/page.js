@@ -37,7 +37,7 @@ let shown = C.study, D = null, advised = null, listening = null, cost = 0;
 async function load() {
   const began = performance.now();
   const next = await json("study", { name: shown });
-  if (next.name !== shown) return;
+  if (next.key !== shown) return;
   D = next;
   D.index = D.rows.map((row) => row.map((v) => v === null ? "" : String(v).toLowerCase()).join("\u0000"));
   paint();
@@ -287,16 +287,16 @@ $("alike").onclick = () => { $("trial-dialog").close(); openEnqueue(opened.value
 // The form of a configuration.
 function openEnqueue(values) {
   $("fields").replaceChildren();
-  D.fields.forEach((field, i) => { const id = "field-" + i, label = make("label", field.name, $("fields")); label.htmlFor = id;
+  D.fields.forEach((field, i) => { const id = "field-" + i, label = make("label", field.label, $("fields")); label.htmlFor = id;
     let input;
     if (field.kind === "choice") { input = make("select", null, $("fields"));
       const none = make("option", "the strategy chooses", input); none.value = "";
       field.choices.forEach((choice, k) => { make("option", choice, input).value = k; });
     } else { input = make("input", null, $("fields")); input.type = "number"; input.step = field.step === null && field.kind !== "integer" ? "any" : field.step || 1;
       input.min = field.low; input.max = field.high; input.placeholder = `${fmt(field.low)} to ${fmt(field.high)}`; }
-    input.id = id; input.dataset.name = field.name;
+    input.id = id; input.dataset.name = D.names[i];
     if (field.when) { const hint = make("div", "Only while " + field.when, $("fields"), "soft"); hint.id = id + "-when"; input.setAttribute("aria-describedby", hint.id); }
-    const value = (values || {})[field.name]; input.value = value === undefined ? "" : value; });
+    const value = (values || {})[D.names[i]]; input.value = value === undefined ? "" : value; });
   errorOf($("enqueue-form"))().textContent = "";
   $("enqueue-dialog").showModal();
 }
@@ -307,7 +307,7 @@ $("enqueue-form").onsubmit = guarded(async () => { const params = {};
 
 // The study: its note, its name, downloads, others.
 $("about").onclick = () => { const own = D.annotations.study || { note: "", tags: [] };
-  $("study-note").value = own.note; $("study-tags").value = own.tags.join(", "); $("new-name").value = D.name;
+  $("study-note").value = own.note; $("study-tags").value = own.tags.join(", "); $("new-name").value = shown;
   $("study-note").readOnly = $("study-tags").readOnly = !C.allowActions;
   $("rename-form").hidden = !C.allowActions || !C.canRename; $("about-dialog").showModal(); };
 $("about-form").onsubmit = guarded(async () => { say(await act({ action: "annotate", note: $("study-note").value, tags: tagsOf($("study-tags").value) }));
@@ -318,11 +318,11 @@ $("download").onchange = guarded(async () => { const what = $("download").value;
   const file = await (await get("download", { name: shown, what })).blob(), link = make("a");
   link.href = URL.createObjectURL(file); link.download = what + (what === "report" ? ".html" : ".csv"); link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000); });
-let names = [];
+let studies = [];
 async function list() {
-  const found = await json("studies"); names = found.map((each) => each.name);
-  $("study").replaceChildren(...found.map((each) => { const o = make("option", short(each.name, 60)); o.value = each.name; return o; }));
-  $("study").value = shown; $("compare").hidden = names.length < 2;
+  studies = await json("studies");
+  $("study").replaceChildren(...studies.map((each) => { const o = make("option", short(each.label, 60)); o.value = each.name; return o; }));
+  $("study").value = shown; $("compare").hidden = studies.length < 2;
 }
 $("study").onchange = guarded(() => show($("study").value));
 async function show(name) {
@@ -335,8 +335,8 @@ async function show(name) {
 $("compare").onclick = guarded(async () => { await list();
   const before = new Set([...$("compared").querySelectorAll("input:checked")].map((each) => each.value));
   $("compared").querySelectorAll("label").forEach((each) => each.remove());
-  for (const name of names) { const label = make("label", null, $("compared")), input = make("input", null, label); input.type = "checkbox"; input.value = name;
-    input.checked = before.size ? before.has(name) : names.length <= 6 || name === shown; label.append(" " + short(name, 80)); }
+  for (const each of studies) { const label = make("label", null, $("compared")), input = make("input", null, label); input.type = "checkbox"; input.value = each.name;
+    input.checked = before.size ? before.has(each.name) : studies.length <= 6 || each.name === shown; label.append(" " + short(each.label, 80)); }
   $("compare-dialog").showModal(); await compare(); });
 $("compare-dialog").onchange = guarded(() => compare());
 const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"], DASHES = ["solid", "dash", "dot"];
@@ -366,8 +366,10 @@ async function listen() {
       for (let text = ""; ;) { const { value, done } = await reader.read(); if (done) break;
         const parts = (text + value).split("\n\n"); text = parts.pop();
         for (const part of parts) if (await heard(part, mine.signal)) return; }
-    } catch (error) { if (mine.signal.aborted) return; }
-    live("not connected, trying again"); await pause(2000);
+      live("not connected, trying again");
+    } catch (error) { if (mine.signal.aborted) return;
+      live(error instanceof TypeError ? "not connected, trying again" : error.message); }
+    await pause(2000);
   }
 }
 const live = (text) => { if ($("live").textContent !== text) $("live").textContent = text; };
