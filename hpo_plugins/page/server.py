@@ -20,7 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.opening import Target
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.page.app import create_app, plotly_packed
+from hpo_plugins.page.answers import plotly_packed
+from hpo_plugins.page.app import create_app
 
 REQUEST_SECONDS = 20.0
 """Seconds in which the head of a request must arrive, or a connection must begin one."""

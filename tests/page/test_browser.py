@@ -16,7 +16,7 @@ pytest.importorskip("plotly")
 pytest.importorskip("playwright")
 from playwright import sync_api
 
-from hpo_plugins.page import app as page_app
+from hpo_plugins.page import answers
 from hpo_plugins.page.server import PageServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,7 +56,7 @@ def browser():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(page_app, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(answers, "POLL_SECONDS", 0.05)
 
 
 @contextlib.contextmanager

@@ -18,8 +18,9 @@ pytest.importorskip("starlette")
 pytest.importorskip("plotly")
 from starlette.testclient import TestClient
 
-from hpo_plugins.page import app as page
-from hpo_plugins.page.app import KEY_HEADER, create_app
+from hpo_plugins.page import data
+from hpo_plugins.page.answers import KEY_HEADER
+from hpo_plugins.page.app import MAX_BODY, create_app
 from hpo_plugins.page.compare import Progress
 
 TOKEN = "correct horse battery"
@@ -158,6 +159,8 @@ def test_page_shows_the_study_as_it_is_now(tmp_path):
     hpo.studies(tmp_path / "a.db")["default"].delete()
     answer = client.get("/page/study", params={"name": "default"})
     assert (answer.status_code, "deleted" in answer.text) == (404, True)
+    tuner_of(tmp_path / "a.db")
+    assert shown()["rows"] == []  # a new study of the same name
 
 
 def test_study_that_cannot_be_read_is_one_sentence(path):
@@ -173,7 +176,7 @@ def test_study_that_cannot_be_read_is_one_sentence(path):
 
 def test_view_is_made_once_for_all_who_ask(path, monkeypatch):
     made = []
-    monkeypatch.setattr(page.data, "study_json", lambda view, state, actions: made.append(state) or "{}")
+    monkeypatch.setattr(data, "study_json", lambda view, state, actions: made.append(state) or "{}")
     client = client_of(path)
     for _ in range(3):
         assert client.get("/page/study", params={"name": "default"}).text == "{}"
@@ -194,6 +197,7 @@ def test_view_is_made_once_for_all_who_ask(path, monkeypatch):
         ("trial", {"name": "default", "trial": "x" * 10_000}, 400, "numbers of trials"),
         ("trial", {"name": "default", "trial": "\u0663"}, 400, "numbers of trials"),
         ("trial", {"name": "default"}, 400, "one of the 4 trials"),
+        ("trial", {"name": "default", "trial": "1,2"}, 400, "one of the 4 trials"),
         ("download", {"name": "default", "what": "../../etc/passwd"}, 400, "what must be one of report, trials"),
         ("compare", {}, 400, "at least one study"),
         ("compare", {"name": "nobody"}, 404, "No study 'nobody'"),
@@ -208,7 +212,7 @@ def test_wrong_request_is_one_sentence(read, params, status, sentence, path):
 
 
 def test_defect_is_one_sentence(path, monkeypatch, caplog):
-    monkeypatch.setattr(page.data, "study_json", lambda *_: 1 / 0)
+    monkeypatch.setattr(data, "study_json", lambda *_: 1 / 0)
     with caplog.at_level(logging.INFO, "hpo_plugins"):
         answer = client_of(path).get("/page/study", params={"name": "default"})
     assert (answer.status_code, answer.text) == (500, "The page could not answer; please report this.\n")
@@ -493,7 +497,7 @@ def test_wrong_action_is_one_sentence_and_changes_nothing(body, sentence, path):
 
 
 def test_large_action_is_refused(path):
-    assert act(client_of(path), b" " * (page.MAX_BODY + 1)).status_code == 413
+    assert act(client_of(path), b" " * (MAX_BODY + 1)).status_code == 413
 
 
 def test_page_deletes_no_checkpoint(tmp_path):

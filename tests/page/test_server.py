@@ -19,8 +19,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("plotly")
 import httpx
 
-from hpo_plugins.page import app as page
-from hpo_plugins.page import page_server, server
+from hpo_plugins.page import answers, page_server, server
 from hpo_plugins.page.server import PageServer
 
 
@@ -147,7 +146,7 @@ def events(answer):
 
 
 def test_stream_says_what_changes_until_the_study_is_deleted(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(answers, "POLL_SECONDS", 0.01)
     with serving(tmp_path) as served:
         tuner = hpo.Tuner.load(tmp_path / "a.db")
         url = served.url.partition("?")[0] + "page/events?name=default"
@@ -165,7 +164,7 @@ def test_stream_says_what_changes_until_the_study_is_deleted(tmp_path, monkeypat
 
 
 def test_stream_begins_with_what_the_page_does_not_know(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(answers, "POLL_SECONDS", 0.01)
     with serving(tmp_path) as served:
         state = get(served, "/page/study?name=default").json()["state"]
         url = served.url.partition("?")[0] + f"page/events?name=default&state={state}"
