@@ -19,10 +19,10 @@ from hpo_plugins.view.plots.style import COLORS
 from hpo_plugins.view.report import MAX_POINTS, as_json, best_as_python, figure_of, rows_of, tiles
 
 MAX_CURVES = 300
-"""Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0037)."""
+"""Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0031)."""
 MAX_SHOWN = 2_000
 """Points of the picture of all values, drawn as SVG: WebGL takes seconds to start without a graphics card (decision
-0037). Chosen trials are always drawn."""
+0031). Chosen trials are always drawn."""
 MAX_ACTIONS = 200
 """The newest actions that the page lists; the download has all."""
 MAX_SELECTED = 100

@@ -151,7 +151,12 @@ class SqlStorage:
             raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
         target.database.write(schema.create_tables)  # one that is older may lack a table
         with self.database.stream() as source:
-            target.database.write(_copy, _Source(self.database, source, study), new_name)
+            try:
+                target.database.write(_copy, _Source(self.database, source, study), new_name)
+            except StorageError as error:
+                if not isinstance(error.__cause__, IntegrityError) or new_name in target.names():
+                    raise
+                raise damaged(str(self.database), f"study {name!r}", error.__cause__.orig or error) from error
 
     def checkpoint_root(self, name: str) -> str:
         """Return the folder beside a SQLite file, or one in the working directory for a server."""
