@@ -194,7 +194,7 @@ class _Body:
 
     def __init__(self, receive: Receive, max_body: int, seconds: float) -> None:
         self._receive, self._left, self._max_body = receive, max_body, max_body
-        self._until, self._is_complete = time.monotonic() + seconds, False
+        self._until, self._is_complete = asyncio.get_running_loop().time() + seconds, False
 
     async def __call__(self) -> Message:
         if (
@@ -202,7 +202,8 @@ class _Body:
         ):  # what comes now is the end of the connection, for which a stream waits as long as it lives
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._until - time.monotonic())
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
         except TimeoutError as error:
             raise HTTPException(408, "The request came too slowly.", {"Connection": "close"}) from error
         self._left -= len(message.get("body", b""))
@@ -220,7 +221,8 @@ def _limited_send(send: Send, seconds: float) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-        await asyncio.wait_for(send(message), seconds)
+        async with asyncio.timeout(seconds):
+            await send(message)
 
     return limited
 

@@ -66,7 +66,9 @@ def test_browser_opens_the_address_with_the_token_once_and_keeps_a_cookie():
     assert ask(headers=kept).text == "data 0"
     assert ask(headers=kept, app=Guard(APP, "another token")).status_code == 401
     assert ask("POST", path="/?token=correct%20horse").status_code == 401
-    assert ask(path="http://127.0.0.1:7777//evil.example/?token=correct%20horse").headers["location"] == "/evil.example/"
+    assert (
+        ask(path="http://127.0.0.1:7777//evil.example/?token=correct%20horse").headers["location"] == "/evil.example/"
+    )
 
 
 def test_cookie_is_secure_where_the_address_is():
