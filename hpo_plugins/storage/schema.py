@@ -90,7 +90,8 @@ points = sa.Table(  # configurations that were enqueued
 actions = sa.Table(  # what people did; databases that were made before it have it from the first action on
     "hpo_actions",
     metadata,
-    sa.Column("study", sa.ForeignKey("hpo_studies.id"), primary_key=True),
+    # Not a foreign key: to create one locks the table of studies, for which workers may be waiting.
+    sa.Column("study", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", sa.Float(53), nullable=False),
     sa.Column("action", sa.String(64), nullable=False),

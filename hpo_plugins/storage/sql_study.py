@@ -233,9 +233,9 @@ class SqlStudyStore:
         self._database.write(self._append_action, action, trial, json.dumps(details))
 
     def _append_action(self, connection: sa.Connection, action: str, trial: int | None, details: str) -> None:
+        self._take_revision(connection, self._timed.advance_only)  # first: all lock the study's row, then the tables
         if not schema.has_actions(connection):
             schema.create_tables(connection)
-        self._take_revision(connection, self._timed.advance_only)
         number = self._execute(connection, statements.N_ACTIONS).first()[0]
         at = self._execute(connection, self._timed.now).first()[0]
         values = {"this_number": number, "this_at": at, "this_action": action, "this_trial": trial}
