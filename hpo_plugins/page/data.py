@@ -19,7 +19,7 @@ from hpo_plugins.view.plots.style import COLORS
 from hpo_plugins.view.report import MAX_POINTS, as_json, best_as_python, figure_of, rows_of, tiles
 
 MAX_CURVES = 300
-"""Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0031)."""
+"""Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0032)."""
 MAX_SHOWN = 2_000
 """Points of the picture of all values, drawn as SVG: WebGL takes seconds to start without a graphics card (decision
 0031). Chosen trials are always drawn."""
