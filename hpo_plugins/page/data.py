@@ -22,7 +22,7 @@ MAX_CURVES = 300
 """Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0032)."""
 MAX_SHOWN = 2_000
 """Points of the picture of all values, drawn as SVG: WebGL takes seconds to start without a graphics card (decision
-0031). Chosen trials are always drawn."""
+0032). Chosen trials are always drawn."""
 MAX_ACTIONS = 200
 """The newest actions that the page lists; the download has all."""
 MAX_SELECTED = 100
