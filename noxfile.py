@@ -47,7 +47,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types."""
-    session.install("-e", ".[testing]", "mypy>=1.15", "types-cachetools")
+    session.install("-e", ".[testing,serve]", "mypy>=1.15", "types-cachetools")
     session.run("mypy")
 
 

@@ -14,8 +14,10 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 import hpo_plugins as hpo
+from hpo_plugins.page.server import PageServer
 
 PICTURES = Path(__file__).parent / "pictures"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "xgboost_digits.py"
@@ -30,6 +32,23 @@ def screenshot(page: Path, target: Path, width: int, height: int, *, dark: bool 
     flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
     command = [chromium, *flags, f"--window-size={width},{height}", f"--screenshot={target}", page.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def of_the_page(storage: Path, target: Path) -> None:
+    """Write a screenshot of the page that acts, with some trials chosen."""
+    server = PageServer(storage, allow_actions=True)
+    server.start()
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page(viewport={"width": 1200, "height": 1250})
+        tab.goto(server.url)
+        tab.wait_for_selector("body[data-advised]")
+        tab.evaluate("choose(D.rows.filter((row) => row[1] === 'completed').slice(0, 6).map((row) => row[0]))")
+        tab.evaluate("scrollTo(0, 0)")
+        tab.screenshot(path=target)
+        browser.close()
+    server.end()
 
 
 def of_start_pages() -> None:
@@ -64,6 +83,8 @@ def main() -> None:
         strategies = [hpo.Random(), hpo.Hyperband(max_resource=81), hpo.Hyperband(min_resource=9, max_resource=81)]
         hpo.simulate(tuner, strategies, workers=[1, 4]).plot().savefig(PICTURES / "simulation.png", dpi=110)
 
+        tuner.annotate(note="The defaults, on the digits data set", tags=["baseline"])
+        of_the_page(folder / "tuning.db", PICTURES / "page.png")
         page = folder / "report.html"
         tuner.to_html(page)
         screenshot(page, PICTURES / "report.png", 1200, 1500)

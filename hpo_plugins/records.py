@@ -266,6 +266,37 @@ class PointRow(NamedTuple):
     params: Params
 
 
+class ActionRow(NamedTuple):
+    """An action of a person on a study, as logged.
+
+    Attributes:
+        number: Its number in the study's log, from 0.
+        at: When it was logged, in seconds since 1970 by the storage's clock.
+        action: Its kind, such as ``"stop"`` or ``"note"``.
+        trial: The trial that it concerns; None for the study.
+        details: Further values, as JSON.
+    """
+
+    number: int
+    at: float
+    action: str
+    trial: int | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What people have written about a trial or a study.
+
+    Attributes:
+        note: Their note.
+        tags: Their tags.
+    """
+
+    note: str = ""
+    tags: tuple[str, ...] = ()
+
+
 class Changes(NamedTuple):
     """The changes of a study since a revision.
 

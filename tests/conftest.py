@@ -45,7 +45,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker("framework")
         if {"postgres", "postgres_server"} & set(item.fixturenames) or item.path.name == "test_ray.py":
             item.add_marker("server")
-        if "page" in item.fixturenames or item.path.name in ("test_report.py", "test_surroundings.py"):
+        if "page" in item.fixturenames or item.path.name in (
+            "test_report.py",
+            "test_surroundings.py",
+            "test_browser.py",
+        ):
             item.add_marker("browser")
 
 

@@ -26,6 +26,7 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["trial"],
     ["execution"],
     ["view"],
+    ["page"],
     ["tuner"],
     ["simulation"],
     ["extending"],

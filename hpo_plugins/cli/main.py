@@ -250,17 +250,36 @@ def watch(storage: str, name: str | None) -> None:
         say(plain_line(tuner._view()))  # noqa: SLF001 - as above
 
 
-@main.command(epilog="Example: hpo-plugins dashboard tuning.db")
+@main.command(epilog="Example: hpo-plugins dashboard tuning.db --allow-actions")
 @STORAGE
 @NAME
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address shows the page to the network.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Any free port by default.")
 @click.option("--root-path", default="", help="The path under which a proxy shows the page, such as /tuning.")
-def dashboard(storage: str, name: str | None, host: str, port: int, root_path: str) -> None:
-    """Serve the report of a study, always up to date, until Ctrl-C. It can only be read."""
-    from hpo_plugins.cli.dashboard import serve
+@click.option(
+    "--allowed-host", "hosts", multiple=True, help="A further name of this server, such as a proxy's. Repeatable."
+)
+@click.option("--allow-actions", is_flag=True, help="Whoever has the address may stop trials and change studies.")
+def dashboard(
+    storage: str,
+    name: str | None,
+    host: str,
+    port: int,
+    root_path: str,
+    hosts: tuple[str, ...],
+    *,
+    allow_actions: bool,
+) -> None:
+    """Serve a page of the studies, always up to date, until Ctrl-C. It can only be read unless you allow actions."""
+    from hpo_plugins.page import page_server
 
-    serve(hpo.Tuner.load(storage, name)._view, host, port, say, root_path)  # noqa: SLF001 - as above
+    if name is not None:
+        hpo.Tuner.load(storage, name)  # a name that is wrong is an error here
+    server = page_server(
+        storage, host=host, port=port, root=root_path, study=name, hosts=hosts, allow_actions=allow_actions
+    )
+    say(f"{server.url}\nCtrl-C ends the dashboard.")
+    server.run()
 
 
 for command in (*storages.COMMANDS, exchange.import_, serve):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import MetricNotFound, NothingReported
@@ -74,16 +75,7 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
         _pause(session, row, decision)
         return
     failed = decision.state is TrialState.FAILED
-    written = session.store.update(
-        row.number,
-        row.attempts,
-        state=decision.state,
-        decision=decision.state,
-        rule=decision.rule,
-        detail=decision.detail,
-        error=decision.reason if failed else None,
-        ended_at=True,
-    )
+    written = session.store.update(row.number, row.attempts, **fields_of_end(decision))
     if not session.apply(written):  # another process was faster
         session.refresh()
         return
@@ -93,6 +85,18 @@ def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
     logger.log(level, "trial %d %s%s: %s", row.number, decision.state.value, result, decision.rule)
     logger.debug("trial %d: %s", row.number, decision.reason)
     _delete_unused_checkpoints(session, row.number)
+
+
+def fields_of_end(decision: Decision) -> dict[str, Any]:
+    """Return the fields of a trial's row with which it has ended."""
+    return {
+        "state": decision.state,
+        "decision": decision.state,
+        "rule": decision.rule,
+        "detail": decision.detail,
+        "error": decision.reason if decision.state is TrialState.FAILED else None,
+        "ended_at": True,
+    }
 
 
 def _pause(session: StudySession, row: TrialRow, decision: Decision) -> None:
@@ -108,8 +112,10 @@ def _pause(session: StudySession, row: TrialRow, decision: Decision) -> None:
         detail=decision.detail,
         progress=progress,
     )
-    session.apply(written)
-    logger.debug("trial %d paused: %s", row.number, decision.reason)
+    if session.apply(written):
+        logger.debug("trial %d paused: %s", row.number, decision.reason)
+    elif (now := session.refresh()[row.number].row).decision not in (None, TrialState.PAUSED):
+        finish(session, now, final_decision(session, row.number))  # a person has stopped it meanwhile
 
 
 def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:

@@ -148,8 +148,10 @@ class Journal(JournalBase):
             written = self._session.store.update(
                 self._number, self._attempt, decision=decision.state, rule=decision.rule, detail=decision.detail
             )
-            self._session.apply(written)
             self._unwritten_decision = None
+            if not self._session.apply(written):
+                stored = self._session.refresh()[self._number].row.decision
+                self.decision = stored or self.decision  # a person has stopped the trial, which must not be paused
 
     def _judge(self, report: ReportRow, value: float) -> None:
         decision = judge_epoch(self._session, report, value)

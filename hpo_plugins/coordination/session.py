@@ -19,7 +19,7 @@ from hpo_plugins.coordination.workers import is_here, worker_name
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.history import History
 from hpo_plugins.objective import Objective
-from hpo_plugins.records import Progress, ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.records import ReportRow, TrialRow, Written
 from hpo_plugins.storage import Storage, StudyStore
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.damage import damaged
@@ -351,28 +351,6 @@ class StudySession:
         if row.lease_until is not None and is_here(row.worker):  # an earlier tuner's: a notebook cell was rerun
             return not _is_held_here(row)
         return self._watch.is_abandoned(row, self.history.now, self.store.reachable_since)
-
-    def restart(self, number: int) -> None:
-        """Reset an unfinished trial to its start; see ``Tuner.restart``.
-
-        It counts as another attempt, so that a worker that still trains the trial loses its lease.
-        """
-        with self.lock:
-            row = self.refresh()[number].row
-            written = self.store.update(
-                number,
-                row.attempts,
-                state=TrialState.RUNNING,
-                attempts=row.attempts + 1,
-                decision=None,
-                rule=None,
-                detail=None,
-                progress=Progress(),
-                phase=0,
-                lease_until=None,
-            )
-            if self.apply(written):
-                self.checkpoints.clear(number)
 
     def mark_dead(self, worker: str) -> None:
         """Make the trials of a dead worker available at once, without waiting for its leases to expire."""

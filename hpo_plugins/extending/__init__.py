@@ -8,6 +8,7 @@ from hpo_plugins.extending.arguments import best_checkpoint_of, handle_of
 from hpo_plugins.history import Curve, History, TrialHistory
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import (
+    ActionRow,
     Assignment,
     Changes,
     Decision,
@@ -26,6 +27,7 @@ from hpo_plugins.tuner import StudyResults, TunerCallback
 
 __all__ = [
     "MAX_COUNTED_GAP",
+    "ActionRow",
     "Assignment",
     "Changes",
     "Curve",

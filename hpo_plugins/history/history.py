@@ -171,7 +171,10 @@ class History(Sequence[TrialHistory]):
         if is_new:
             self._trials.append(TrialHistory(row, self.space.encode(row.params), self.last_fold))
         trial = self._trials[number]
-        if row.state.is_final and (is_new or not trial.row.state.is_final):
+        had_ended = not is_new and trial.row.state.is_final
+        if had_ended and not row.state.is_final:  # a failed trial that is retried
+            self._ended = [ended for ended in self._ended if ended[1] != number]
+        elif row.state.is_final and not had_ended:
             insort(self._ended, (row.ended_at or 0.0, number))
         trial.row = row
         if row.point is not None:

@@ -105,6 +105,7 @@ class _Api:
             "write": self._write,
             "changes": self._changes,
             "wait": self._wait,
+            "actions": self._actions,
             "storage/open": self._in_thread("open", self._open),
             "storage/copy": self._in_thread("copy", self._copy),
             "storage/delete": self._in_thread("delete", self._delete),
@@ -156,6 +157,11 @@ class _Api:
         served = await self._find(request.study, request.name)
         await served.writer.wait(request.since, min(request.seconds, MAX_WAIT))
         return wire.encode(None)
+
+    async def _actions(self, body: bytes) -> bytes:
+        request: wire.ChangesRequest = wire.arguments_of("actions", body)
+        served = await self._find(request.study, request.name)
+        return wire.encode(await to_thread.run_sync(served.reader.actions, request.since))
 
     async def _find(self, study: str, name: str) -> Served:
         known = self._registry.known(study)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpo_plugins.errors import StorageError
-from hpo_plugins.records import Assignment, Changes, ReportRow, Written, encode_metrics
+from hpo_plugins.records import ActionRow, Assignment, Changes, ReportRow, Written, encode_metrics
 from hpo_plugins.serve.channel import Channel
 from hpo_plugins.serve.connection import Connection
 from hpo_plugins.serve.files import HttpFiles
@@ -137,6 +137,16 @@ class HttpStudyStore:
         """Transfer ``key`` from ``instead_of`` to ``owner``."""
         now: str = self._write("claim", key, owner, instead_of)
         return now
+
+    def log(self, action: str, trial: int | None, details: dict[str, Any]) -> None:
+        """Append an action to the log."""
+        self._write("log", action, trial, details)
+
+    def actions(self, since: int = 0) -> list[ActionRow]:
+        """Return the log from number ``since`` on."""
+        request = encode(ChangesRequest(self._opened.study, self._name, since))
+        found: list[ActionRow] = result_of("actions", self._connection.post("actions", request))
+        return found
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``: its acquisition may still be refused."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from hpo_plugins.errors import StorageError
-from hpo_plugins.records import Changes, TrialRow
+from hpo_plugins.records import ActionRow, Changes, TrialRow
 from hpo_plugins.storage.protocol import Definition, ManagedStorage, StudyStore
 
 T = TypeVar("T")
@@ -25,9 +25,9 @@ T = TypeVar("T")
 PROTOCOL = 1
 """The version of what this module defines. It changes when an older client or server could not go on."""
 PROTOCOL_HEADER, VERSION_HEADER, UPTIME_HEADER = "hpo-protocol", "hpo-version", "hpo-uptime"
-WRITES = ("acquire", "claim", "define", "drop_checkpoint", "enqueue", "renew", "report", "update")
+WRITES = ("acquire", "claim", "define", "drop_checkpoint", "enqueue", "log", "renew", "report", "update")
 """The methods of a study that write. All of them go through the route ``write``."""
-NOTABLE = ("acquire", "drop_checkpoint", "enqueue", "update")
+NOTABLE = ("acquire", "drop_checkpoint", "enqueue", "log", "update")
 """Writes that may bring work to a worker that waits for some; reports and renewals are many."""
 STORAGE_METHODS = ("names", "counts", "rename", "delete")
 """The methods of a storage that are called as they are; ``open`` and ``copy`` have messages of their own."""
@@ -163,6 +163,7 @@ _SIGNATURES = {
     "copy": (tuple[str, str], None),
     "changes": (ChangesRequest, _CHANGES),
     "wait": (ChangesRequest, None),
+    "actions": (ChangesRequest, list[ActionRow]),
     "upload": (tuple[Upload, bytes], int),
     "download": (tuple[Range], tuple[int, bytes]),
     "list": (tuple[str, str, str], list[str]),

@@ -247,3 +247,18 @@ def _sync(path: Path) -> None:
         if file.is_file():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
+
+
+def copy_files(source: Path, target: Path, copy: Callable[[str, str], object]) -> None:
+    """Copy a study's checkpoint files to where there is no study; what is there was left by one that is gone."""
+    shutil.rmtree(target, ignore_errors=True)
+    if source.is_dir():
+
+        def one(place: str, to: str) -> None:
+            with contextlib.suppress(FileNotFoundError):  # a worker has just saved again
+                try:
+                    copy(place, to)
+                except OSError:  # links are not possible everywhere
+                    shutil.copy2(place, to)
+
+        shutil.copytree(source, target, copy_function=one)

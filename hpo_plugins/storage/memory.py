@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from hpo_plugins.errors import StudyNotFound
-from hpo_plugins.records import Assignment, Changes, PointRow, ReportRow, TrialRow, TrialState, Written
+from hpo_plugins.records import ActionRow, Assignment, Changes, PointRow, ReportRow, TrialRow, TrialState, Written
 from hpo_plugins.space import Params
 from hpo_plugins.storage import temporary
 from hpo_plugins.storage.checkpoints import folder_name
@@ -26,7 +26,7 @@ Clock: TypeAlias = Callable[[], float]
 class _Entry(NamedTuple):
     """One write, and the number of acquisitions after it."""
 
-    row: TrialRow | ReportRow | PointRow
+    row: TrialRow | ReportRow | PointRow | ActionRow
     acquisitions: int
 
 
@@ -71,7 +71,7 @@ class MemoryStudyStore:
                     reports.append(row)
                 elif isinstance(row, PointRow):
                     points.append(row)
-                else:
+                elif isinstance(row, TrialRow):
                     trials[row.number] = row
             return Changes(len(self._log), self._acquisitions, now, list(trials.values()), reports, runtime, points)
 
@@ -132,6 +132,9 @@ class MemoryStudyStore:
         with self._lock:
             if not self._is_held(number, attempt, TrialState.RUNNING, TrialState.PAUSED):
                 return None
+            decided = self._row(number).decision
+            if TrialState.PAUSED in (fields.get("decision"), fields.get("state")) and decided and decided.is_final:
+                return None
             if fields.get("ended_at"):
                 fields["ended_at"] = self._clock()
             return self._write(replace(self._row(number), **fields))
@@ -157,6 +160,20 @@ class MemoryStudyStore:
             if self._claims.get(key, "") == instead_of:
                 self._claims[key] = owner
             return self._claims.get(key, "")
+
+    def log(self, action: str, trial: int | None, details: dict[str, Any]) -> None:
+        """Append an action to the log."""
+        with self._lock:
+            row = ActionRow(len(self._actions()), self._clock(), action, trial, details)
+            self._log.append(_Entry(row, self._acquisitions))
+
+    def actions(self, since: int = 0) -> list[ActionRow]:
+        """Return the log from number ``since`` on."""
+        with self._lock:
+            return self._actions()[since:]
+
+    def _actions(self) -> list[ActionRow]:
+        return [entry.row for entry in self._log if isinstance(entry.row, ActionRow)]
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``: its acquisition may still be refused, which costs microseconds here."""

@@ -27,7 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from hpo_plugins.records import Assignment, Changes, ReportRow, Written
+from hpo_plugins.errors import StorageError
+from hpo_plugins.records import ActionRow, Assignment, Changes, ReportRow, Written
 from hpo_plugins.space import Params
 
 T = TypeVar("T")
@@ -102,6 +103,9 @@ class StudyStore(Protocol):
     def update(self, number: int, attempt: int, **fields: Any) -> Written | None:
         """Rewrite fields of an unfinished trial's row, or return None if its lease is lost.
 
+        A pause gives way to an end: if the row's decision is STOPPED, COMPLETED or FAILED, an update whose ``decision``
+        or ``state`` is PAUSED writes nothing and returns None. A person may have stopped the trial meanwhile.
+
         Args:
             number: The trial.
             attempt: The attempt that the caller holds.
@@ -125,6 +129,20 @@ class StudyStore(Protocol):
             owner: The new owner; "" releases the key.
             instead_of: The required current owner; "" for none.
         """
+
+    def log(self, action: str, trial: int | None, details: dict[str, Any]) -> None:  # noqa: ARG002
+        """Append an action of a person to the study's log; it takes a revision, and changes no trial.
+
+        Args:
+            action: Its kind.
+            trial: The trial that it concerns; None for the study.
+            details: Further values, as JSON.
+        """
+        raise StorageError(f"{self.where} is in a storage that keeps no log of actions.")
+
+    def actions(self, since: int = 0) -> list[ActionRow]:  # noqa: ARG002
+        """Return the logged actions in order, from number ``since`` on."""
+        return []
 
     @abstractmethod
     def exclusively(self, work: Callable[[], T]) -> T:

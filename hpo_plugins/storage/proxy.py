@@ -19,7 +19,7 @@ from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, TypeVar
 
 from hpo_plugins.errors import StorageError
-from hpo_plugins.records import Assignment, Changes, ReportRow, Written
+from hpo_plugins.records import ActionRow, Assignment, Changes, ReportRow, Written
 from hpo_plugins.space import Params
 from hpo_plugins.storage import temporary
 from hpo_plugins.storage.protocol import Definition
@@ -161,6 +161,15 @@ class ProxyStudyStore:
         """Transfer ``key`` from ``instead_of`` to ``owner``."""
         now: str = self._call("claim", key, owner, instead_of)
         return now
+
+    def log(self, action: str, trial: int | None, details: dict[str, Any]) -> None:
+        """Append an action to the log."""
+        self._call("log", action, trial, details)
+
+    def actions(self, since: int = 0) -> list[ActionRow]:
+        """Return the log from number ``since`` on."""
+        found: list[ActionRow] = self._call("actions", since)
+        return found
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()``: its acquisition may still be refused."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, PointRow, ReportRow, TrialRow
+from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, ActionRow, PointRow, ReportRow, TrialRow
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.schema import PROGRESS, TRIAL_COLUMNS
 
@@ -48,6 +48,22 @@ def trial_of(row: Sequence[Any], where: str) -> TrialRow:
     if trial.folds in (0, 1) or not 0 <= trial.progress.fold <= (trial.folds or 0) <= MAX_FOLDS:
         raise damaged(where, f"trial {trial.number}", f"fold {trial.progress.fold} of {trial.folds}")
     return trial
+
+
+def action_of(row: Sequence[Any], where: str) -> ActionRow:
+    """Return a logged action.
+
+    Args:
+        row: Its fields, the details as JSON.
+        where: The study and its storage, for errors.
+
+    Raises:
+        StorageError: A column has another type, or a value that it cannot have.
+    """
+    try:
+        return msgspec.convert((*row[:4], json.loads(row[4])), ActionRow)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(where, f"action {row[0]!r}", error) from error
 
 
 def point_of(row: Sequence[Any], where: str) -> PointRow:

@@ -87,8 +87,21 @@ points = sa.Table(  # configurations that were enqueued
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("params", sa.Text, nullable=False),
 )
-OF_STUDIES = (trials, reports, claims, points)
+actions = sa.Table(  # what people did; databases that were made before it have it from the first action on
+    "hpo_actions",
+    metadata,
+    # Not a foreign key: to create one locks the table of studies, for which workers may be waiting.
+    sa.Column("study", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Float(53), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("trial", sa.Integer),
+    sa.Column("details", sa.Text, nullable=False),
+)
+OF_STUDIES = (trials, reports, claims, points, actions)
 """The tables whose rows belong to a study."""
+_LOCK = 0x68706F
+"""The number of the advisory lock under which PostgreSQL's tables are created."""
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 PROGRESS = tuple(field.name for field in fields(Progress))
 """The columns of a trial's progress."""
@@ -96,3 +109,22 @@ TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.nam
     trials.c[name] for name in PROGRESS
 ]
 REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]
+
+
+def create_tables(connection: sa.Connection) -> None:
+    """Create the tables that are missing."""
+    if connection.dialect.name == "postgresql":  # otherwise several first processes create the same tables
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    metadata.create_all(connection)
+    if connection.execute(VERSION).first() is None:
+        connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+
+
+def has_actions(connection: sa.Connection) -> bool:
+    """Return whether a database has the table of actions."""
+    return sa.inspect(connection).has_table(actions.name)
+
+
+def tables_of_studies(connection: sa.Connection) -> list[sa.Table]:
+    """Return the tables with rows of studies that a database has."""
+    return [table for table in OF_STUDIES if table is not actions or has_actions(connection)]

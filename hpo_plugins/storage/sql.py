@@ -20,10 +20,6 @@ from hpo_plugins.storage.protocol import Definition, Storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.sql_study import SqlStudyStore
 
-_SCHEMA_LOCK = 0x68706F
-"""The number of the advisory lock under which PostgreSQL's tables are created."""
-
-
 _CHUNK_SIZE = 5_000
 """Rows that are copied at a time."""
 
@@ -46,7 +42,7 @@ class SqlStorage:
         with self.database.translate_errors("opened"):
             self._check_path()
         if not self.database.read(_has_tables):
-            self.database.write(_create_tables)
+            self.database.write(schema.create_tables)
         self._check_version(self.database.read(_version))
 
     def _check_path(self) -> None:
@@ -153,8 +149,14 @@ class SqlStorage:
         study = self.open(name, None).study
         if new_name in target.names():
             raise StorageError(f"{target.database} has a study {new_name!r} already. Give the copy another name.")
+        target.database.write(schema.create_tables)  # one that is older may lack a table
         with self.database.stream() as source:
-            target.database.write(_copy, _Source(self.database, source, study), new_name)
+            try:
+                target.database.write(_copy, _Source(self.database, source, study), new_name)
+            except StorageError as error:
+                if not isinstance(error.__cause__, IntegrityError) or new_name in target.names():
+                    raise
+                raise damaged(str(self.database), f"study {name!r}", error.__cause__.orig or error) from error
 
     def checkpoint_root(self, name: str) -> str:
         """Return the folder beside a SQLite file, or one in the working directory for a server."""
@@ -173,14 +175,6 @@ class SqlStorage:
 
 def _has_tables(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(schema.meta.name)
-
-
-def _create_tables(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":  # otherwise several first processes create the same tables
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-    schema.metadata.create_all(connection)
-    if connection.execute(schema.VERSION).first() is None:
-        connection.execute(schema.meta.insert().values(key="schema", value=str(schema.SCHEMA_VERSION)))
 
 
 def _version(connection: sa.Connection) -> int:
@@ -231,7 +225,7 @@ def _rename(connection: sa.Connection, study: int, name: str) -> None:
 
 
 def _delete(connection: sa.Connection, study: int) -> None:
-    for table in schema.OF_STUDIES:
+    for table in schema.tables_of_studies(connection):
         connection.execute(table.delete().where(table.c.study == study))
     connection.execute(schema.studies.delete().where(schema.studies.c.id == study))
 
@@ -277,7 +271,7 @@ class _Source(NamedTuple):
 def _copy(connection: sa.Connection, source: _Source, new_name: str) -> None:
     values = source.row() | {"name": new_name}
     copied = connection.execute(schema.studies.insert().values(values).returning(schema.studies.c.id)).scalar_one()
-    for table in schema.OF_STUDIES:
+    for table in schema.tables_of_studies(source.connection):
         for part in source.parts(table):
             connection.execute(table.insert(), [row | {"study": copied} for row in part])
     trials = schema.trials.c  # no worker trains the copy's trials

@@ -12,13 +12,23 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import NoResultFound
 
-from hpo_plugins.records import Assignment, Changes, Progress, ReportRow, TrialRow, TrialState, Written, encode_metrics
+from hpo_plugins.records import (
+    ActionRow,
+    Assignment,
+    Changes,
+    Progress,
+    ReportRow,
+    TrialRow,
+    TrialState,
+    Written,
+    encode_metrics,
+)
 from hpo_plugins.space import Params
-from hpo_plugins.storage import sqlite, statements
+from hpo_plugins.storage import schema, sqlite, statements
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP, REPORT_PATIENCE, Definition
-from hpo_plugins.storage.rows import point_of, reports_of, study_of, trial_of
+from hpo_plugins.storage.rows import action_of, point_of, reports_of, study_of, trial_of
 from hpo_plugins.storage.statements import Result, Statement, TimedStatements
 
 T = TypeVar("T")
@@ -168,7 +178,8 @@ class SqlStudyStore:
             values["new_ended_at"] = self._execute(connection, self._timed.now).first()[0]
         revision = self._take_revision(connection, self._timed.advance)
         values |= {"this_number": number, "this_attempt": attempt, "new_revision": revision}
-        statement = statements.update_trial(frozenset((*fields, "revision")))
+        pauses = TrialState.PAUSED in (fields.get("decision"), fields.get("state"))
+        statement = statements.update_trial(frozenset((*fields, "revision")), pauses=pauses)
         if not self._execute(connection, statement, values).rowcount:
             return None
         return Written(revision or 0, self._read_trial(connection, number))
@@ -213,6 +224,28 @@ class SqlStudyStore:
             return now
         self._execute(connection, statements.CLAIM if row is None else statements.RECLAIM, claim)
         return claim["this_owner"]
+
+    def log(self, action: str, trial: int | None, details: dict[str, Any]) -> None:
+        """Append an action to the log; its table is created if it is missing."""
+        self._database.write(self._append_action, action, trial, json.dumps(details))
+
+    def _append_action(self, connection: sa.Connection, action: str, trial: int | None, details: str) -> None:
+        self._take_revision(connection, self._timed.advance_only)  # first: all lock the study's row, then the tables
+        if not schema.has_actions(connection):
+            schema.create_tables(connection)
+        number = self._execute(connection, statements.N_ACTIONS).first()[0]
+        at = self._execute(connection, self._timed.now).first()[0]
+        values = {"this_number": number, "this_at": at, "this_action": action, "this_trial": trial}
+        self._execute(connection, statements.LOG, values | {"this_details": details})
+
+    def actions(self, since: int = 0) -> list[ActionRow]:
+        """Return the log from number ``since`` on."""
+        return [action_of(row, self.where) for row in self._database.read(self._read_actions, since)]
+
+    def _read_actions(self, connection: sa.Connection, since: int) -> Sequence[Any]:
+        if not schema.has_actions(connection):
+            return ()
+        return self._execute(connection, statements.ACTIONS, {"this_since": since}).rows or ()
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Return ``work()`` from one transaction that holds the study's row."""

@@ -12,9 +12,19 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from hpo_plugins.records import ReportRow, TrialState
+from hpo_plugins.records import ActionRow, ReportRow, TrialState
 from hpo_plugins.storage.protocol import MAX_COUNTED_GAP
-from hpo_plugins.storage.schema import PROGRESS, REPORT_COLUMNS, TRIAL_COLUMNS, claims, points, reports, studies, trials
+from hpo_plugins.storage.schema import (
+    PROGRESS,
+    REPORT_COLUMNS,
+    TRIAL_COLUMNS,
+    actions,
+    claims,
+    points,
+    reports,
+    studies,
+    trials,
+)
 
 
 class Statement:
@@ -93,6 +103,14 @@ ENQUEUE = Statement(
         study=_value("study"), number=_value("number"), revision=_value("revision"), params=_value("params")
     )
 )
+_IS_ACTION_OF_STUDY = actions.c.study == _value("study")
+N_ACTIONS = Statement(sa.select(sa.func.count()).where(_IS_ACTION_OF_STUDY))
+ACTIONS = Statement(
+    sa.select(*(actions.c[name] for name in ActionRow._fields))
+    .where(_IS_ACTION_OF_STUDY, actions.c.number >= _value("since"))
+    .order_by(actions.c.number)
+)
+LOG = Statement(actions.insert().values({name: _value(name) for name in ("study", *ActionRow._fields)}))
 DEFINE = Statement(studies.update().where(_IS_STUDY).values(definition=_value("definition")))
 LOCK_STUDY = Statement(sa.select(studies.c.id).where(_IS_STUDY).with_for_update())
 CLAIMED = Statement(sa.select(claims.c.owner).where(claims.c.study == _value("study"), claims.c.key == _value("key")))
@@ -136,14 +154,16 @@ for, is not locked while the client's process waits for a core."""
 
 
 @functools.cache
-def update_trial(fields: frozenset[str]) -> Statement:
+def update_trial(fields: frozenset[str], *, pauses: bool = False) -> Statement:
     """Return the statement that rewrites these columns of an unfinished trial that an attempt holds.
 
     Args:
         fields: The columns; their values are those of the same names.
+        pauses: Whether the trial is to be paused, which it is not if its end was decided.
     """
+    conditions = [sa.or_(trials.c.decision.is_(None), trials.c.decision == TrialState.PAUSED.value)] if pauses else []
     unfinished = sa.or_(*(trials.c.state == state.value for state in (TrialState.RUNNING, TrialState.PAUSED)))
-    return Statement(trials.update().where(*_IS_HELD, unfinished).values(_columns(fields)))
+    return Statement(trials.update().where(*_IS_HELD, unfinished, *conditions).values(_columns(fields)))
 
 
 def _columns(names: Iterable[str]) -> dict[str, Any]:

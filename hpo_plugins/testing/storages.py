@@ -241,6 +241,42 @@ class StorageContract:
         assert list(study.changes(0).trials) == [written.row]
         assert study.changes(0).revision == written.revision
 
+    def test_pause_gives_way_to_an_end(self, study: StudyStore) -> None:
+        """An update that pauses a trial whose end was decided writes nothing; a new attempt may pause again."""
+        paused = {"decision": TrialState.PAUSED}
+        study.acquire(offer(0), 0)
+        assert study.update(0, 1, **paused)
+        assert study.update(0, 1, decision=TrialState.STOPPED, rule="a person")
+        assert study.update(0, 1, **paused) is None
+        assert study.update(0, 1, state=TrialState.PAUSED, decision=None) is None
+        (row,) = study.changes(0).trials
+        assert (row.state, row.decision, row.rule) == (TrialState.RUNNING, TrialState.STOPPED, "a person")
+        assert study.update(0, 1, phase=1)
+        study.acquire(offer(0, attempt=2), 1)
+        assert study.update(0, 2, **paused)
+        assert study.update(0, 2, state=TrialState.PAUSED, decision=None)
+
+    def test_actions_are_logged_in_order(self, storage: Storage, study: StudyStore) -> None:
+        """The log is numbered over all processes, has the storage's time, and moves the revision, but no trial."""
+        study.acquire(offer(0), 0)
+        before = study.changes(0)
+        assert study.actions() == []
+        study.log("stop", 0, {"note": "hopeless \u2603"})
+        storage.open("study", None).log("tags", None, {"tags": ["a", "b"]})
+        pickle.loads(pickle.dumps(study)).log("note", 0, {"note": ""})
+        rows = study.actions()
+        assert [(row.number, row.action, row.trial, row.details) for row in rows] == [
+            (0, "stop", 0, {"note": "hopeless \u2603"}),
+            (1, "tags", None, {"tags": ["a", "b"]}),
+            (2, "note", 0, {"note": ""}),
+        ]
+        after = study.changes(before.revision)
+        assert after.revision > before.revision
+        assert (list(after.trials), list(after.reports), list(after.points)) == ([], [], [])
+        assert all(before.now <= row.at <= after.now for row in rows)
+        assert study.actions(since=2) == rows[2:]
+        assert storage.open("other", {}).actions() == []
+
     def test_checkpoint_is_dropped_while_it_is_the_same(self, study: StudyStore) -> None:
         """Another process may have saved meanwhile: its checkpoint stays."""
         study.acquire(offer(0), 0)
@@ -292,6 +328,7 @@ class ManagedStorageContract(StorageContract):
         study.acquire(offer(1), 1)
         study.report(report(0, 1))
         study.enqueue({"x": 7})
+        study.log("note", 0, {"note": "kept"})
         study.update(1, 1, state=TrialState.COMPLETED, ended_at=True)
         return storage
 
@@ -320,6 +357,7 @@ class ManagedStorageContract(StorageContract):
         assert changes.acquisitions == original.acquisitions
         assert list(changes.reports) == list(original.reports)
         assert list(changes.points) == list(original.points)
+        assert copied.actions() == study.actions()
         assert list(changes.trials) == [replace(row, lease_until=None) for row in original.trials]
         assert study.report(report(0, 2)) is not None
         assert [row.epoch for row in copied.changes(0).reports] == [1]
@@ -331,6 +369,7 @@ class ManagedStorageContract(StorageContract):
         assert managed.names() == ["other"]
         changes = managed.open("study", {"seed": 2}).changes(0)
         assert (list(changes.trials), list(changes.reports), list(changes.points)) == ([], [], [])
+        assert managed.open("study", None).actions() == []
 
     def test_names_are_checked(self, managed: ManagedStorage) -> None:
         """An unknown study, and a name that is taken, are errors that change nothing."""

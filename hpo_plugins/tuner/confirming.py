@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_plugins._validation import whole_number
-from hpo_plugins.coordination.opening import load_study, open_study
+from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument, NothingReported
-from hpo_plugins.history import History
-from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace
 from hpo_plugins.space.finalists import FinalistSpace
 from hpo_plugins.storage.checkpoints import folder_name
@@ -20,11 +18,8 @@ from hpo_plugins.strategies import Confirmation
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.confirmation import (
     ClearlyBest,
-    Confirmed,
     confirmation_name,
-    confirmations_of,
     finalists_of,
-    standings,
 )
 from hpo_plugins.view import StudyView
 
@@ -93,34 +88,3 @@ def _own_folder(name: str, session: StudySession) -> str | os.PathLike[str] | No
     if storage is None or root == Path(storage.checkpoint_root(name)).absolute():
         return None
     return root.parent if root.name == folder_name(name) else None
-
-
-def confirmation_of(name: str, session: StudySession) -> tuple[tuple[Confirmed, ...], bool]:
-    """Return what the newest confirmation of a search has found, and whether it is over; nothing without one.
-
-    Args:
-        name: The search.
-        session: Its session.
-    """
-    storage = session.storage
-    if storage is None or isinstance(session.config.space, FinalistSpace):
-        return (), False
-    found = confirmations_of(name, storage.names())
-    if not found:
-        return (), False
-    _, confirming = load_study(storage, found[-1], None)
-    return standings(confirming.refresh()), confirming.is_done()
-
-
-def best_of(best: TrialRecord | None, confirmation: tuple[Confirmed, ...], history: History) -> TrialRecord | None:
-    """Return the best trial after a confirmation: its winner, unless the search has found something better since.
-
-    Args:
-        best: The best trial of the search.
-        confirmation: The finalists of a confirmation that is over, the best first.
-        history: The search.
-    """
-    if best is None or not confirmation or confirmation[0].mean is None:
-        return best
-    is_current = best.parent is None and best.number in [each.number for each in confirmation]
-    return history.record(confirmation[0].number) if is_current else best

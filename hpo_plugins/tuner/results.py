@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo_plugins._text import printable
@@ -15,8 +14,8 @@ from hpo_plugins.records import TrialRecord
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.confirmation import Confirmed, with_expectation
 from hpo_plugins.study.summary import summarize
-from hpo_plugins.tuner.confirming import best_of, confirmation_of
 from hpo_plugins.view import StudyView, insights, notebook, tables
+from hpo_plugins.view.confirmed import best_of, confirmation_of, confirmed_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,9 +159,7 @@ class StudyResults:
         return notebook.as_table(self._view())
 
     def _view(self) -> StudyView:
-        view = StudyView.of(self._loop.session, self.name)
-        best, confirmation = self._confirmed(view.best, view.history)
-        return replace(view, confirmation=confirmation, best=best) if confirmation else view
+        return confirmed_view(self._loop.session, self.name)
 
     def _confirmed(
         self, best: TrialRecord | None, history: History

@@ -7,16 +7,18 @@ import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
 from hpo_plugins._text import printable
 from hpo_plugins._validation import boolean, non_empty_string
 from hpo_plugins.coordination.opening import Target, existing_storage
+from hpo_plugins.coordination.renaming import rename_study
 from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.space import Parameter
 from hpo_plugins.storage import ManagedStorage, Storage, open_storage
+from hpo_plugins.storage.checkpoints import copy_files
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.confirmation import confirmations_of
 from hpo_plugins.tuner.new_space import copy_into
@@ -154,15 +156,7 @@ class Study:
             StorageError: Workers train trials of it, or there is a study of the new name.
         """
         self._check_idle("renamed", force)
-        if non_empty_string("name", name) in self._storage.names():
-            raise StorageError(f"{redacted(self._storage)} has a study {name!r} already.")
-        source, target = self._checkpoints, Path(self._storage.checkpoint_root(name))
-        _copy_files(source, target, os.link)
-        confirmations = self._confirmations()
-        self._storage.rename(self.name, name)  # before it, the study has the old files; after it, the new ones
-        shutil.rmtree(source, ignore_errors=True)
-        for other in confirmations:
-            other.rename(name + other.name.removeprefix(self.name), force=True)
+        rename_study(self._storage, self.name, name)
         return Study(self._storage, name)
 
     def copy(
@@ -203,7 +197,7 @@ class Study:
                 logger.warning("Of %r, the copy %r does not have: %s", self.name, new_name, " ".join(remarks))
             return Study(target, new_name)
         source, files = self._checkpoints, Path(target.checkpoint_root(new_name))
-        _copy_files(source, files, shutil.copy2)
+        copy_files(source, files, shutil.copy2)
         self._storage.copy(self.name, target, new_name)
         if source.is_dir():  # what workers have saved meanwhile; a checkpoint that they have deleted has an earlier one
             shutil.copytree(source, files, copy_function=_copy_new, ignore_dangling_symlinks=True, dirs_exist_ok=True)
@@ -231,21 +225,6 @@ class Study:
     def __repr__(self) -> str:
         """Show its name and the states of its trials."""
         return f"Study({self.name!r}: {self.n_trials} trials{': ' if self.counts else ''}{_text(self.counts)})"
-
-
-def _copy_files(source: Path, target: Path, copy: Callable[[str, str], object]) -> None:
-    """Copy a study's checkpoint files to where there is no study; what is there was left by one that is gone."""
-    shutil.rmtree(target, ignore_errors=True)
-    if source.is_dir():
-
-        def one(place: str, to: str) -> None:
-            with contextlib.suppress(FileNotFoundError):  # a worker has just saved again
-                try:
-                    copy(place, to)
-                except OSError:  # links are not possible everywhere
-                    shutil.copy2(place, to)
-
-        shutil.copytree(source, target, copy_function=one)
 
 
 def _copy_new(place: str, to: str) -> None:

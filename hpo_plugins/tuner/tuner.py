@@ -27,6 +27,7 @@ from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.termination import Criterion
 from hpo_plugins.study.warm_start import Parent, Parents, WarmStart
 from hpo_plugins.trial import Trial
+from hpo_plugins.tuner.acting import StudyActions
 from hpo_plugins.tuner.callbacks import CallbackObserver, TunerCallback, check_callbacks
 from hpo_plugins.tuner.confirming import open_confirmation
 from hpo_plugins.tuner.results import StudyResults
@@ -35,7 +36,7 @@ from hpo_plugins.view.progress import Progress, ProgressMode, check_mode
 DEFAULT_NAME = "default"
 
 
-class Tuner(StudyResults):
+class Tuner(StudyResults, StudyActions):
     """A search over configurations: iterate over it and train each trial that it yields.
 
     The loop ends each trial after its training. If the training run raises, the trial is FAILED with that error and the
@@ -322,24 +323,6 @@ class Tuner(StudyResults):
         tuner = _attach(name, loop)
         loop.observers = (Progress(tuner._view, self._mode),)
         return tuner
-
-    def restart(self, number: int) -> None:
-        """Reset a trial to its first epoch, such as after its checkpoint was lost.
-
-        Args:
-            number: A trial that is paused or running.
-
-        Raises:
-            InvalidArgument: There is no such trial, or it has ended.
-        """
-        unfinished = self._loop.history().unfinished
-        number = whole_number("number", number, at_least=0)
-        if number not in unfinished:
-            raise InvalidArgument(
-                f"number must be a trial that is paused or running, but got number={number}. "
-                f"Those are: {', '.join(map(str, sorted(unfinished))) or 'none'}."
-            )
-        self._loop.session.restart(number)
 
     def _as_parent(self) -> Parent:
         """Return a copy of this study for another one to start from."""

@@ -102,15 +102,21 @@ def report_data(view: StudyView) -> dict[str, Any]:
         "name": view.name,
         "metric": view.objective.metric,
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
-        "tiles": _tiles(view),
-        "best": _best(view),
+        "tiles": tiles(view),
+        "best": best_as_python(view),
         "advice": [text for text in [insights.confirmed(view), insights.lead(view)] if text] + insights.advice(view),
         "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
         "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
-        "rows": [_row(trial, names) for trial in view.trials],
+        "rows": rows_of(view),
         "colors": {state.value: color for state, color in COLORS.items()},
         "figures": _figures(view),
     }
+
+
+def rows_of(view: StudyView) -> list[list[Any]]:
+    """Return the table of the trials: number, state, value, epochs, a cell for each parameter, and the reason."""
+    names = list(view.space)
+    return [_row(trial, names) for trial in view.trials]
 
 
 def _row(trial: TrialRecord, names: list[str]) -> list[Any]:
@@ -124,10 +130,16 @@ def _cell(value: Any) -> Any:
     )
 
 
-def _tiles(view: StudyView) -> list[tuple[str, str]]:
+def tiles(view: StudyView, *, is_exact: bool = True) -> list[tuple[str, str]]:
+    """Return the figures at the head of the page, each with its name.
+
+    Args:
+        view: The study.
+        is_exact: Whether to say what to expect of the best trial, which takes a fit of the surrogate.
+    """
     of = "" if view.limit is None else f" of {view.limit}"
     tiles = [("trials", f"{len(view.trials)}{of}")]
-    best = view.expected_best
+    best = view.expected_best if is_exact else view.best
     if best is not None and best.value is not None:
         spread = "" if best.std is None else f" \u00b1 {best.std:.2g}"
         tiles.insert(0, (f"best {view.objective.metric}, trial {best.number}", f"{best.value:.6g}{spread}"))
@@ -141,7 +153,8 @@ def _tiles(view: StudyView) -> list[tuple[str, str]]:
     return [*tiles, ("worked on for", words.duration(view.runtime))]
 
 
-def _best(view: StudyView) -> str | None:
+def best_as_python(view: StudyView) -> str | None:
+    """Return the best configuration as Python, None without one."""
     if view.best is None:
         return None
     lines = ",\n".join(f"    {name!r}: {value!r}" for name, value in view.best.params.items())
@@ -150,13 +163,21 @@ def _best(view: StudyView) -> str | None:
 
 def _figures(view: StudyView) -> list[dict[str, Any]]:
     """Return the interactive figures that have something to show; the page gives them its own colours."""
-    plots, found = InteractivePlots(view, MAX_POINTS), []
-    for kind in Figure.__subclasses__():
-        figure = getattr(plots, kind.kind)().to_plotly_json() if kind.in_report else {}
-        if figure.get("data"):
-            layout = {name: value for name, value in figure["layout"].items() if name not in ("template", "title")}
-            note = layout.pop("meta")["note"]
-            found.append(
-                {"title": kind.title, "note": note, "wide": kind.is_wide, "data": figure["data"]} | {"layout": layout}
-            )
-    return found
+    plots = InteractivePlots(view, MAX_POINTS)
+    found = (figure_of(plots, kind) for kind in Figure.__subclasses__() if kind.in_report)
+    return [figure for figure in found if figure is not None]
+
+
+def figure_of(plots: InteractivePlots, kind: type[Figure]) -> dict[str, Any] | None:
+    """Return a figure with its title and note, None if there is nothing to show.
+
+    Args:
+        plots: The study's figures.
+        kind: Which one.
+    """
+    figure = getattr(plots, kind.kind)().to_plotly_json()
+    if not figure.get("data"):
+        return None
+    layout = {name: value for name, value in figure["layout"].items() if name not in ("template", "title")}
+    note = layout.pop("meta")["note"]
+    return {"title": kind.title, "note": note, "wide": kind.is_wide, "data": list(figure["data"]), "layout": layout}

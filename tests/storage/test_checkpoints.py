@@ -357,7 +357,7 @@ def test_refused_checkpoint_releases_the_trial(paused):
 
 def test_restart_of_a_trial_that_is_over_is_an_error(paused):
     tuner = tuner_for(paused / "a.db", max_trials=1)
-    with pytest.raises(hpo.InvalidArgument, match="paused or running, but got number=7. Those are: 0"):
+    with pytest.raises(hpo.InvalidArgument, match="number=7. It has 1 trials"):
         tuner.restart(7)
 
 

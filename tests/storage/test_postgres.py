@@ -1,5 +1,6 @@
 """A real PostgreSQL server: many processes, a server that dies, and what its errors say."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from support import history_of, store_of
 
 import hpo_plugins as hpo
-from hpo_plugins.storage import retry, schema
+from hpo_plugins.storage import open_storage, retry, schema
 
 pytest.importorskip("psycopg")
 X = {"x": hpo.Continuous(0, 1)}
@@ -227,3 +228,21 @@ def test_pickled_tuner_has_no_password_and_works_where_it_is_known(postgres, pos
     refused = subprocess.run(command, capture_output=True, text=True, check=False, env=strangers)
     assert "The password of postgresql+psycopg://postgres:***@" in refused.stderr
     assert "hunter2" not in refused.stderr
+
+
+def test_log_is_created_by_the_first_actions_in_an_older_database(postgres_url):
+    """Several processes may act first, at the same time."""
+    storage = open_storage(postgres_url)
+    storage.open("study", {})
+    storage.database.write(lambda connection: connection.execute(sa.text("DROP TABLE hpo_actions")))
+    studies = [open_storage(postgres_url).open("study", None) for _ in range(4)]
+    assert [study.actions() for study in studies] == [[]] * 4
+    note = ("note", None, {"note": "x"})
+    works = [functools.partial(study.log, *note) for study in studies[:2]]
+    works += [functools.partial(study.exclusively, functools.partial(study.log, *note)) for study in studies[2:]]
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [row.number for row in studies[0].actions()] == [0, 1, 2, 3]

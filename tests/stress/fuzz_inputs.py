@@ -237,6 +237,13 @@ def requesting(path: tuple[str, ...], value: Any) -> None:
     service.tuner_from_request(request)
 
 
+def running() -> hpo.Tuner:
+    """Return a tuner whose trial 0 runs."""
+    found = tuner(storage=stored())
+    found.ask()
+    return found
+
+
 def calls() -> dict[str, Callable[[Any], Any]]:
     """Return what is called with each value."""
     found: dict[str, Callable[[Any], Any]] = {}
@@ -293,6 +300,14 @@ def calls() -> dict[str, Callable[[Any], Any]]:
         "callbacks([])": lambda v: used(tuner(callbacks=[v])),
         "retry_on([])": lambda v: used(tuner(retry_on=[v])),
         "restart(number)": lambda v: tuner(storage=stored()).restart(v),
+        "stop_trial(number)": lambda v: tuner(storage=stored()).stop_trial(v),
+        "stop_trial(note)": lambda v: running().stop_trial(0, v),
+        "fail_trial(number)": lambda v: tuner(storage=stored()).fail_trial(v),
+        "fail_trial(reason)": lambda v: running().fail_trial(0, v),
+        "annotate(trial)": lambda v: tuner(storage=stored()).annotate(v, note="x"),
+        "annotate(note)": lambda v: tuner(storage=stored()).annotate(note=v, tags=[]),
+        "annotate(tags)": lambda v: tuner(storage=stored()).annotate(tags=v, note=""),
+        "annotate(tags=[])": lambda v: tuner(storage=stored()).annotate(tags=[v]),
         "run(train)": lambda v: tuner(max_trials=1).run(v) if v is not print else None,
         "run(workers)": lambda v: tuner(max_trials=1).run(_train, workers=v) if _is_small(v) else None,
         "Tuner.load(storage)": hpo.Tuner.load,

@@ -67,6 +67,8 @@ def make(path: Path) -> None:
             trial.end()
     tuner.enqueue({"n": 3})
     tuner.enqueue({"x": 0.25, "k": "a"})
+    tuner.annotate(3, note="odd", tags=["check"])
+    tuner.annotate(note="of the study")
 
 
 def change_definition(path: Path, rng: random.Random) -> str:
@@ -95,7 +97,7 @@ def change_definition(path: Path, rng: random.Random) -> str:
 def change_row(path: Path, rng: random.Random) -> str:
     """Change one column of one row, or delete or repeat a row."""
     with sqlite3.connect(path) as connection:
-        table = rng.choice(["hpo_trials", "hpo_reports", "hpo_studies", "hpo_meta", "hpo_points"])
+        table = rng.choice(["hpo_trials", "hpo_reports", "hpo_studies", "hpo_meta", "hpo_points", "hpo_actions"])
         key = "revision" if table == "hpo_reports" else "rowid"
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         (row,) = rng.choice(connection.execute(f"SELECT {key} FROM {table}").fetchall())  # noqa: S608 - a table of ours
@@ -138,6 +140,7 @@ def use(path: Path) -> str:
         for trial in tuner.trials:
             repr((trial, dict(trial.metrics), dict(trial.seconds)))
         tuner.summary()
+        repr((tuner.actions, tuner.annotations))
         if tuner.best_trial is not None:
             str(tuner.best_trial.value)
         while not tuner.done and (trial := tuner.ask()) is not None:

@@ -99,6 +99,15 @@ def test_every_study_has_a_report(edge, tmp_path):
     assert "{{" not in text.partition("<script type")[0]
 
 
+@in_a_browser
+def test_no_button_sends_a_study_anywhere(demo, tmp_path):
+    demo.to_html(tmp_path / "report.html")
+    dom, _ = browse(f"file://{tmp_path / 'report.html'}", "--window-size=1280,900")
+    titles = re.findall(r'data-title="([^"]*)"', dom.partition("<script type")[0])
+    assert "Zoom" in titles
+    assert not [title for title in titles if "Share" in title or "loud" in title]
+
+
 @pytest.mark.full
 def test_large_study_is_small(tmp_path):
     """5,000 trials of 50 epochs: what a browser has to read is bounded."""

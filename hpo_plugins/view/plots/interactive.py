@@ -1,6 +1,7 @@
 """A study as interactive figures of plotly: ``tuner.plot.interactive.curves()`` and its like.
 
 They show what the figures of matplotlib show, and each trial's number, configuration and outcome under the pointer.
+``customdata`` of a point, and ``meta`` of a curve, is the trial's number.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class InteractivePlots:
                 "mode": "lines" if len(curve.epochs) > 1 else "markers",
                 "line": {"color": COLORS[state], "width": 3 if is_best else 1},
                 "opacity": 1.0 if is_best else 0.6, "name": name, "legendgroup": name, "showlegend": name not in shown,
+                "meta": curve.trial.number,
             })  # fmt: skip
             shown.add(name)
         figure.add_traces(traces)
@@ -103,6 +105,7 @@ class InteractivePlots:
                 x=[x for _ in range(start, end) for x in (*range(len(found.names)), None)],
                 y=[y for heights in found.heights[start:end] for y in (*heights, None)],
                 text=[text for own in texts[start:end] for text in (*own, "")],
+                customdata=[n for trial in found.trials[start:end] for n in [trial.number] * (len(found.names) + 1)],
                 mode="lines+markers", marker={"size": 4}, line={"color": color, "width": 3 if name == "best" else 1},
                 name=name, hovertemplate=_HOVER,
             )  # fmt: skip
@@ -191,6 +194,7 @@ class InteractivePlots:
                 figure.add_bar(
                     base=starts, x=lengths, y=rows, orientation="h", marker_color=color, name=state.value,
                     text=[self._describe(trial) for trial in trials], textposition="none", hovertemplate=_HOVER,
+                    customdata=[trial.number for trial in trials],
                 )  # fmt: skip
         labels = [_text(worker) for worker in found.workers]
         figure.update_yaxes(autorange="reversed", tickvals=list(range(len(labels))), ticktext=labels)
@@ -266,6 +270,7 @@ class InteractivePlots:
                 mode="markers",
                 marker={"color": color, "line": {"width": 0.5, "color": "white"}},
                 text=[self._describe(trial) for trial, _, _ in group],
+                customdata=[trial.number for trial, _, _ in group],
                 name="" if one_trace else group[0][0].state.value,
                 visible=visible,
                 hovertemplate=_HOVER,

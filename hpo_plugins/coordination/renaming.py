@@ -1,0 +1,37 @@
+"""Rename a study, with its checkpoints and the studies that confirm it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from hpo_plugins._validation import non_empty_string
+from hpo_plugins.errors import StorageError
+from hpo_plugins.storage import ManagedStorage
+from hpo_plugins.storage.checkpoints import copy_files
+from hpo_plugins.storage.redact import redacted
+from hpo_plugins.study.confirmation import confirmations_of
+
+
+def rename_study(storage: ManagedStorage, name: str, new_name: str) -> None:
+    """Rename a study; no worker should train its trials.
+
+    Args:
+        storage: Its storage.
+        name: Its name.
+        new_name: The new name.
+
+    Raises:
+        InvalidArgument: The new name is empty.
+        StorageError: There is a study of the new name.
+    """
+    names = storage.names()
+    if non_empty_string("name", new_name) in names:
+        raise StorageError(f"{redacted(storage)} has a study {new_name!r} already.")
+    source, target = Path(storage.checkpoint_root(name)), Path(storage.checkpoint_root(new_name))
+    copy_files(source, target, os.link)
+    storage.rename(name, new_name)  # before it, the study has the old files; after it, the new ones
+    shutil.rmtree(source, ignore_errors=True)
+    for other in confirmations_of(name, names):
+        rename_study(storage, other, new_name + other.removeprefix(name))
