@@ -110,7 +110,7 @@ class Bayesian(Strategy):
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < modeling.suggestion.N_INITIAL_CURVES:
-            return Start(modeling.suggestion.initial_configuration(history, seed, curves=True))
+            return Start(modeling.suggestion.initial_configuration(history, seed, self.max_resource))
         return self._most_valuable(history, seed, may_start)
 
     @single_threaded
