@@ -72,6 +72,7 @@ BENCHMARKS = {
         "scales": Benchmark(
             "problems.small_trainings", "find the best and the median values of the small training runs"
         ),
+        "learn-spaces": Benchmark("spaces.learn", "learn the values of hpo.spaces again"),
         "trajectories": Benchmark("costs.trajectories", "record what every search chooses, and compare two records"),
     },
 }

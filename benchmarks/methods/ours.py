@@ -9,6 +9,7 @@ from typing import Any
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Ask, Clock, Problem, Searcher
+from benchmarks.problems.beliefs import believing, mirrored
 from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
@@ -69,3 +70,9 @@ MULTI_FIDELITY: dict[str, Searcher] = {
     "bayesian, full": ours(lambda _: hpo.Bayesian()),
     "random": ours(lambda _: hpo.Random()),
 }
+MULTI_FIDELITY |= {
+    f"{name}, {kind}": believing(MULTI_FIDELITY[name], change)
+    for name in ("hyperband", "bayesian, stop", "bayesian, full", "random")
+    for kind, change in {"beliefs": dict, "mirrored": mirrored}.items()
+}
+"""Those that end in "beliefs" know what the shipped spaces believe, those that end in "mirrored" the opposite."""

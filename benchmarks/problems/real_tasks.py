@@ -50,8 +50,9 @@ class RealTask:
         self._trained: list[Any] = []
         seconds = float(np.mean(self.recorded["sec"].sum(axis=1)))
         self.problem = Problem(
-            self._space(), self.real.max_epoch, self._train, known["limit"], known["median"], seconds
-        )
+            self._space(), self.real.max_epoch, self._train, known["limit"], known["median"], seconds,
+            rounds=getattr(self.real.kind, "rounds", None),
+        )  # fmt: skip
 
     @functools.cached_property
     def recorded(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class _Draws:
         self._keys: set[str] = set()
         self._lock = threading.Lock()
         if space.belief:
-            self._add([space.decode(space.belief.mode)])
+            self._add([dict(space.mode)])
 
     def get(self, index: int) -> Params:
         with self._lock:

@@ -117,6 +117,17 @@ class Space(Mapping[str, Parameter]):
         return Belief(self._parameters)
 
     @functools.cached_property
+    def mode(self) -> Params:
+        """The most likely configuration; parameters without a belief have the value in their middle."""
+        units = dict(zip(self, self.belief.mode, strict=True))
+
+        def value_of(name: str) -> Value:
+            prior: Any = self[name].prior
+            return self[name].from_unit(float(units[name])) if prior is None or isinstance(prior, tuple) else prior
+
+        return self.conditions.decode(value_of) | self.fixed
+
+    @functools.cached_property
     def without_belief(self) -> Space:
         """The same configurations with no ``prior``; itself if no parameter has one."""
         if not self.belief:
