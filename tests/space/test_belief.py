@@ -149,5 +149,3 @@ def test_stored_parameters_keep_their_beliefs_and_those_without_store_nothing_of
     assert not {"prior", "confidence"} & to_json(parameter.without_belief()).keys()
     assert parameter != parameter.without_belief()
     assert hash(parameter) == hash(from_json(to_json(parameter), ParameterBase))
-        from_json(to_json(parameter), ParameterBase)
-    )
