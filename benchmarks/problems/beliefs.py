@@ -17,21 +17,20 @@ from hpo_plugins.space import Parameter
 Spaces = Mapping[str, Parameter]
 
 
-def shipped(space: Spaces, rounds: int) -> Spaces:
-    """Return the shipped space that knows most of a problem's parameters."""
+def shipped(space: Spaces, **setting: int) -> Spaces:
+    """Return the shipped space that knows most of a problem's parameters, made for what is known before the search."""
     if "eta" in space:
-        return hpo.spaces.xgboost(num_boost_round=rounds)
+        return hpo.spaces.xgboost(**setting)
     if "num_leaves" in space:
-        return hpo.spaces.lightgbm(num_boost_round=rounds)
+        return hpo.spaces.lightgbm(**setting)
     if "momentum" in space and "optimizer" not in space:
-        found = hpo.spaces.sgd()
-        return {**found, "learning_rate": found["lr"]}
-    return {**hpo.spaces.sgd(), **hpo.spaces.adamw()}
+        return hpo.spaces.sgd(names="keras", **setting)
+    return {**hpo.spaces.sgd(batch_size=setting.get("batch_size", 64)), **hpo.spaces.adamw(**setting)}
 
 
-def believed(space: Spaces, rounds: int = 200) -> dict[str, Parameter]:
+def believed(space: Spaces, **setting: int) -> dict[str, Parameter]:
     """Return a problem's space with the beliefs of the shipped one."""
-    known = shipped(space, rounds)
+    known = shipped(space, **setting)
     return {name: _with_prior(each, known[name]) if name in known else each for name, each in space.items()}
 
 
@@ -64,7 +63,7 @@ def believing(search: Searcher, change: Callable[[Spaces], Spaces] = dict) -> Se
     """Return a search that knows the beliefs of the shipped spaces, changed in some way."""
 
     def start(problem: Problem, seed: int, clock: Clock) -> Ask:
-        space = change(believed(problem.space, problem.rounds or problem.epochs))
+        space = change(believed(problem.space, **problem.setting))
         return search(problem._replace(space=space), seed, clock)
 
     return start

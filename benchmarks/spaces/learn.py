@@ -36,6 +36,8 @@ N_POOL = 1024
 TOP = 20
 """Configurations of the pool that are good on a data set: the best fiftieth."""
 N_PORTFOLIO = 12
+TASKSET_STEPS = 10_000
+"""Steps of each of TaskSet's training runs (Metz et al. 2020)."""
 TRAIN_SHARES = (0.05, 1.0)
 """Shares of the rows of each data set, to learn how values depend on the number of rows."""
 
@@ -170,21 +172,30 @@ def learn_adam() -> dict[str, Any]:
         ends = np.where(np.isnan(table[f"{task}/valid"]), np.inf, table[f"{task}/valid"])[:, 1:].min(axis=1)
         good.append(table["hp"][np.argsort(ends)[:33]])
     medians = dict(zip(names, np.median(np.concatenate(good), axis=0), strict=True))
+    chosen, steps = algoperf()
+    power = np.log(chosen["learning_rate"] / medians["learning_rate"]) / np.log(steps / TASKSET_STEPS)
     return {
         "source": "TaskSet, six text networks for development; AlgoPerf v0.5 submissions, nine workloads",
+        "steps": TASKSET_STEPS,
+        "rate_by_steps": round(float(power), 2),
         "taskset": rounded({name: float(medians[name]) for name in names[:3]}),
-        "algoperf": algoperf(),
+        "algoperf": chosen | {"steps": round(steps)},
     }
 
 
-def algoperf() -> dict[str, float]:
-    """Return the medians of what the submissions chose."""
-    index = json.loads((data_folder() / "curve_bank" / "index.json").read_text())
+def algoperf() -> tuple[dict[str, float], float]:
+    """Return the medians of what the submissions chose, and the steps of their training runs over all workloads."""
+    folder = data_folder() / "curve_bank"
+    index = json.loads((folder / "index.json").read_text())
+    steps, last = np.load(folder / "algoperf_dev.npz")["step"], dict[str, list[int]]()
+    for submission, _, workload, *_, start, length in index["curves"]:
+        if not submission.startswith("lawa"):  # their steps are in other units
+            last.setdefault(workload, []).append(int(steps[start + length - 1]))
     found = [chosen for chosen in index["hparams"] if chosen.get("learning_rate", 1.0) < 0.1]
     medians = {}
     for name in ("learning_rate", "weight_decay", "one_minus_beta1", "beta2", "warmup_factor"):
         medians[name] = float(np.median([chosen[name] for chosen in found if chosen.get(name)]))
-    return rounded(medians)
+    return rounded(medians), float(np.exp(np.mean([np.log(np.median(each)) for each in last.values()])))
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

@@ -32,19 +32,23 @@ _SGD_NAMES = {
 
 
 @overload
-def adamw(*, batch_size: int = ..., names: Names = ..., portfolio: None = ...) -> SpaceDict: ...
+def adamw(*, steps: int = ..., batch_size: int = ..., names: Names = ..., portfolio: None = ...) -> SpaceDict: ...
 
 
 @overload
-def adamw(*, batch_size: int = ..., names: Names = ..., portfolio: int) -> list[Params]: ...
+def adamw(*, steps: int = ..., batch_size: int = ..., names: Names = ..., portfolio: int) -> list[Params]: ...
 
 
-def adamw(*, batch_size: int = 64, names: Names = "torch", portfolio: int | None = None) -> SpaceDict | list[Params]:
+def adamw(
+    *, steps: int = 10_000, batch_size: int = 64, names: Names = "torch", portfolio: int | None = None
+) -> SpaceDict | list[Params]:
     """Return a space for networks that AdamW trains, or configurations of it.
 
     ``schedule`` is the course of the learning rate after ``warmup``, a fraction of all steps in which it rises from 0.
 
     Args:
+        steps: Steps of the optimiser in a full training run, epochs times batches: the more, the smaller the believed
+            learning rate.
         batch_size: The batch size that you believe in; the believed learning rate grows with its square root (Malladi,
             Lyu, Panigrahi, Arora, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022).
         names: Whose names the parameters have: ``"torch"`` (``lr``; ``betas=(beta1, beta2)`` takes the last two),
@@ -55,14 +59,12 @@ def adamw(*, batch_size: int = 64, names: Names = "torch", portfolio: int | None
         InvalidArgument: An argument is none of the above, or not a whole number of at least 1.
     """
     rate, decay, beta1, beta2 = _ADAM_NAMES[choice("names", names, allowed=tuple(_ADAM_NAMES))]
+    known = learned()["adam"]
+    taskset, algoperf = known["taskset"], known["algoperf"]
     scale = math.sqrt(whole_number("batch_size", batch_size, at_least=1) / ADAM_BATCH)
-    taskset, algoperf = learned()["adam"]["taskset"], learned()["adam"]["algoperf"]
+    scale *= (whole_number("steps", steps, at_least=1) / known["steps"]) ** known["rate_by_steps"]
     space: SpaceDict = {
-        rate: believed(
-            Continuous(1e-5, 0.1, scale="log"),
-            scale * _mean(1e-3, taskset["learning_rate"], algoperf["learning_rate"]),
-            "medium",
-        ),
+        rate: believed(Continuous(1e-5, 0.1, scale="log"), scale * taskset["learning_rate"], "medium"),
         decay: believed(Continuous(1e-5, 1.0, scale="log"), _mean(0.01, algoperf["weight_decay"]), "low"),
         beta1: believed(
             Continuous(0.8, 0.99, scale="reverse_log"),
