@@ -56,16 +56,27 @@ def believed_space(history: History, last: int | None) -> Space:
         last: R if curves are modelled, otherwise None.
     """
     space = history.space
-    if not space.belief or len(history) < MIN_JUDGES:
-        return space
-    observed, encoder = observe(history, last), InputEncoder(space)
-    if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
-        return space
+    return space.without_belief if space.belief and trust_in_belief(history, last) == 0 else space
+
+
+def trust_in_belief(history: History, last: int | None) -> float | None:
+    """Return w of the belief: 0 if it ranks results no better than chance; None while there are too few results.
+
+    Args:
+        history: The study, whose space comes with a belief.
+        last: R if curves are modelled, otherwise None.
+    """
+    encoder = InputEncoder(history.space)
+    if len(history) < MIN_JUDGES or not encoder.columns:
+        return None
+    observed = observe(history, last)
+    if np.isfinite(observed.loss).sum() < 2:
+        return None
     compared = _deviations(observed, LogScale.of(observed.loss)(observed.loss))
     if len(compared.trials) < MIN_JUDGES:
-        return space
+        return None
     x = encoder.inputs(encoder.snap(known_points(history)[compared.trials]))
-    return space if agreement(BelievedLoss(encoder).predict(x).mean, compared.deviations) else space.without_belief
+    return agreement(BelievedLoss(encoder).predict(x).mean, compared.deviations)
 
 
 def learn_prior_mean(

@@ -59,6 +59,11 @@ class ParameterBase:
         """What is believed about it, None without a ``prior``."""
         return None if self.prior is None else Around(self.to_unit(self.prior), DEVIATIONS[self.confidence])
 
+    @property
+    def belief_text(self) -> str:
+        """What is believed about it, in words; empty without a ``prior``."""
+        return "" if self.prior is None else f"near {self.prior!r} ({self.confidence} confidence)"
+
     def without_belief(self) -> Any:
         """Return the same parameter without its ``prior``."""
         return self if self.prior is None else evolve(self, prior=None, confidence="medium")

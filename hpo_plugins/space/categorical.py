@@ -86,6 +86,13 @@ class Listed(ParameterBase):
         return _weights(self.prior, self)
 
     @property
+    def belief_text(self) -> str:
+        """What is believed about it, in words; empty without a ``prior``."""
+        if not isinstance(self.prior, tuple):
+            return super().belief_text
+        return " or ".join(f"{value!r} ({weight:.0%})" for value, weight in zip(self.values, self.prior, strict=True))
+
+    @property
     def belief(self) -> Factor | None:
         """What is believed about it, None without a ``prior``."""
         return Weighted(self.prior) if isinstance(self.prior, tuple) else super().belief
