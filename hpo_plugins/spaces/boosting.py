@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from hpo_plugins._validation import choice, whole_number
 from hpo_plugins.space import Categorical, Continuous, Integer, Params
-from hpo_plugins.spaces.made import SpaceDict, believed, learned, or_portfolio, within
+from hpo_plugins.spaces.made import SpaceDict, believed, learned, or_portfolio, rounded
 
 ROWS = 2_500
 """Rows of a typical data set that the depth was learned on."""
@@ -126,7 +126,11 @@ def xgboost(
     ranges: dict[str, Any] = {**XGBOOST, **training.columns("colsample_bytree")}
     prior = training.moved(known["prior"])
     space = {name: believed(each, prior[name], _confidence(known["spread"][name])) for name, each in ranges.items()}
-    return or_portfolio(space, portfolio, [within(space, training.moved(each)) for each in known["portfolio"]])
+    first = [
+        {name: rounded(each, training.moved(params)[name]) for name, each in space.items()}
+        for params in known["portfolio"]
+    ]
+    return or_portfolio(space, portfolio, first)
 
 
 def _confidence(spread: float) -> str:

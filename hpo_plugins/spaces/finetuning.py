@@ -20,6 +20,9 @@ def transformers_finetuning(*, batch_size: int = ..., portfolio: int) -> list[Pa
 def transformers_finetuning(*, batch_size: int = 16, portfolio: int | None = None) -> SpaceDict | list[Params]:
     """Return a space for ``transformers.TrainingArguments`` that finetune all weights, or configurations of it.
 
+    ``warmup_steps`` is the fraction of all steps that Transformers 5 accepts there; Transformers 4 takes it as
+    ``warmup_ratio``.
+
     Args:
         batch_size: The batch size per device that you believe in; the believed learning rate does not depend on it.
         portfolio: Return so many configurations for ``points_to_evaluate`` instead of the space: draws of the belief.
@@ -32,7 +35,7 @@ def transformers_finetuning(*, batch_size: int = 16, portfolio: int | None = Non
         "learning_rate": believed(Continuous(1e-6, 1e-3, scale="log"), 3e-5, "medium"),
         "per_device_train_batch_size": batch_sizes(batch_size, (8, 16, 32, 64)),
         "weight_decay": believed(Continuous(1e-3, 0.3, scale="log"), 0.01, "low"),
-        "warmup_ratio": believed(Continuous(0.0, 0.2), 0.06, "low"),
+        "warmup_steps": believed(Continuous(0.0, 0.2), 0.06, "low"),
         "lr_scheduler_type": Categorical(["linear", "cosine", "constant_with_warmup"], prior=(0.5, 0.35, 0.15)),
     }
     return or_portfolio(space, portfolio)

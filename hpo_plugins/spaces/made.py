@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from hpo_plugins._fields import evolve
 from hpo_plugins._validation import whole_number
-from hpo_plugins.space import Continuous, Integer, Ordinal, Parameter, Params, Space, Value
+from hpo_plugins.space import Continuous, Integer, Ordinal, Parameter, Params, Space
 
 SpaceDict: TypeAlias = dict[str, Parameter]
 P = TypeVar("P", Continuous, Integer)
@@ -26,9 +26,18 @@ def learned() -> Any:
 
 def believed(parameter: P, prior: float, confidence: str) -> P:
     """Return a parameter with a belief in the value of its range that is nearest to a number."""
-    nearest = min(max(prior, parameter.low), parameter.high)
-    whole = round(nearest) if isinstance(parameter, Integer) else float(f"{nearest:.3g}")
-    return evolve(parameter, prior=min(max(whole, parameter.low), parameter.high), confidence=confidence)
+    return evolve(parameter, prior=rounded(parameter, prior), confidence=confidence)
+
+
+def rounded(parameter: Parameter, value: Any) -> Any:
+    """Return the nearest value of a range, with three digits: of the distance from 1, if its scale is that one's."""
+    if isinstance(parameter, Integer):
+        return min(max(round(value), parameter.low), parameter.high)
+    if not isinstance(parameter, Continuous):
+        return value
+    is_reversed = parameter.resolved_scale == "reverse_log"
+    near = round(1 - float(f"{1 - value:.3g}"), 12) if is_reversed else float(f"{value:.3g}")
+    return min(max(near, parameter.low), parameter.high)
 
 
 def batch_sizes(given: int, values: Sequence[int]) -> Ordinal:
@@ -52,13 +61,9 @@ def or_portfolio(space: SpaceDict, count: int | None, first: Sequence[Params] = 
     count = whole_number("portfolio", count, at_least=1, at_most=Space(space).size or 1000)
     found: dict[str, Params] = {}
     for params in [*first, *_draws(Space(space), count)]:
-        plain: Params = {name: _rounded(value) for name, value in params.items()}
+        plain: Params = {name: rounded(space[name], value) for name, value in params.items()}
         found.setdefault(Space.key(plain), plain)
     return list(found.values())[:count]
-
-
-def _rounded(value: Value) -> Value:
-    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _draws(space: Space, count: int) -> list[Params]:
@@ -67,16 +72,3 @@ def _draws(space: Space, count: int) -> list[Params]:
 
     points = qmc.Sobol(len(space), rng=np.random.default_rng(0)).random(1 << (4 * count).bit_length())
     return [dict(space.mode), *map(space.decode, space.belief.quantile(points))]
-
-
-def within(space: SpaceDict, params: Mapping[str, Value]) -> Params:
-    """Return a configuration of numbers moved into the ranges of a space."""
-    moved: Params = {}
-    for name, parameter in space.items():
-        value: Any = params.get(name)
-        if isinstance(parameter, Continuous | Integer) and value is not None:
-            value = min(max(value, parameter.low), parameter.high)
-            moved[name] = round(value) if isinstance(parameter, Integer) else float(f"{value:.3g}")
-        else:
-            moved[name] = parameter.from_unit(0.5) if value is None else value
-    return moved
