@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 from benchmarks.problems import taskset
-from benchmarks.problems.black_box_tasks import XGBOOST as KNOWN
 from benchmarks.problems.black_box_tasks import log_losses, xgboost_data_sets
+from benchmarks.problems.boosting import known
 from benchmarks.problems.lcbench import data_folder
 from hpo_plugins.space import Space
 from hpo_plugins.spaces.boosting import XGBOOST
@@ -54,22 +54,9 @@ def losses(space: Space, points: Array, names: list[str], rounds: int = FULL, sh
     configurations = [known(space.decode(point)) for point in points]
     found = []
     for name in names:
-        curves = [
-            log_losses(name, [{**FIXED, **c, "nrounds": n} for c in configurations], share)
-            for n in ROUNDS
-            if n <= rounds
-        ]
+        curves = [log_losses(name, [{**c, "nrounds": n} for c in configurations], share) for n in ROUNDS if n <= rounds]
         found.append(np.min(curves, axis=0))
     return np.array(found)
-
-
-def known(params: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with its numbers moved into the ranges that the surrogates know."""
-    bounds = {name: parameter for name, parameter in KNOWN.items() if name in params}
-    return {name: min(max(params[name], each.low), each.high) for name, each in bounds.items()}
-
-
-FIXED = {"colsample_bylevel": 1.0, "impute": "impute.median"}
 
 
 class Pool:
