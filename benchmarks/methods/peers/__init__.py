@@ -21,7 +21,13 @@ import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Ask, Clock, Method, Problem, Searcher, Trial
 from hpo_plugins.space import Parameter
 
-ADAPTERS = {"optuna": "optuna", "keras_tuner": "keras-tuner", "smac": "smac", "syne_tune": "syne-tune"}
+ADAPTERS = {
+    "optuna": "optuna",
+    "keras_tuner": "keras-tuner",
+    "smac": "smac",
+    "syne_tune": "syne-tune",
+    "neps": "neural-pipeline-search",
+}
 T = TypeVar("T")
 
 
