@@ -31,7 +31,7 @@ class Random(Strategy):
             draws evenly from all ranges, as SageMaker's random search does.
     """
 
-    use_priors: bool = checked(boolean, default=True)
+    use_priors: bool = checked(boolean, default=True, kw_only=True)
 
     def suggest(self, history: History, seed: int) -> Params:
         """Return draw ``len(history)``; in a finite space, the next one that no trial has."""
