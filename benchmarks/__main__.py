@@ -35,6 +35,9 @@ BENCHMARKS = {
         "lcbench": Benchmark("searches.multi_fidelity", "regret against epochs on LCBench's surrogates", ("lcbench",)),
         "taskset": Benchmark("searches.multi_fidelity", "regret against epochs on TaskSet's curves", ("taskset",)),
         "boosting": Benchmark("searches.multi_fidelity", "regret on XGBoost data sets kept apart", ("boosting",)),
+        "shipped-spaces": Benchmark(
+            "searches.shipped_spaces", "what the beliefs of hpo.spaces.xgboost are worth, on data sets kept apart"
+        ),
         "small": Benchmark("searches.multi_fidelity", "regret on small training runs that need no data", ("small",)),
         "families": Benchmark("harness.families", "compare stored runs of two states of this library in all families"),
         "black-box": Benchmark("searches.black_box", "regret against evaluations where a trial has one value"),

@@ -46,6 +46,17 @@ def _with_prior(own: Any, known: Any) -> Parameter:
     return made
 
 
+def portfolio(problem: Problem, count: int = 8) -> list[dict[str, Any]]:
+    """Return the first configurations of the shipped space, moved into a problem's ranges."""
+    shipped_ones: Any = hpo.spaces.xgboost(portfolio=count, **problem.setting)
+    return [{name: _within(problem.space[name], params[name]) for name in params if name in problem.space}
+            for params in shipped_ones]  # fmt: skip
+
+
+def _within(own: Any, value: Any) -> Any:
+    return min(max(value, own.low), own.high)
+
+
 def mirrored(space: Spaces) -> dict[str, Parameter]:
     """Return the space with the opposite beliefs, of medium confidence."""
     return {name: _mirrored(each) if each.prior is not None else each for name, each in space.items()}
