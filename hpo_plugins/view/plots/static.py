@@ -175,6 +175,8 @@ class Plots:
                 behind.fill_between(ticks, density, color=ACCENT, alpha=0.2, linewidth=0)
                 behind.set(yticks=[], ylim=(0, 1.1 * max(density)))
                 behind.grid(visible=False)
+                axes.set_zorder(behind.get_zorder() + 1)
+                axes.patch.set_visible(False)
             if found.is_log:
                 places[0].set_yscale("log")
             drawn.supylabel(objective_label(self._view), fontsize=11)
