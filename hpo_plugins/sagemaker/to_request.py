@@ -216,7 +216,8 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
     for name, parameter in study.space.items():
         if isinstance(parameter, Ordinal) or (isinstance(parameter, Continuous | Integer) and parameter.step):
             yield f"the order of the values of {name!r}"
-    if believed := [name for name, parameter in study.space.items() if parameter.prior is not None]:
+    believed = [name for name, parameter in study.space.items() if parameter.prior is not None]
+    if believed and getattr(study.strategy, "use_priors", True):
         yield f"the beliefs (prior=) about {', '.join(map(repr, believed))}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"

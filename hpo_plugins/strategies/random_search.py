@@ -18,7 +18,7 @@ from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Strategy
 
 
-@frozen()
+@frozen(repr=False)
 class Random(Strategy):
     """Draw configurations at random, evenly spread over the scales of the space.
 
@@ -37,6 +37,10 @@ class Random(Strategy):
         """Return draw ``len(history)``; in a finite space, the next one that no trial has."""
         space = history.space
         return untried_draw(history, seed, space if self.use_priors else space.without_belief)
+
+    def __repr__(self) -> str:
+        """Show the argument only if it was given."""
+        return f"{type(self).__name__}({'' if self.use_priors else 'use_priors=False'})"
 
     def describe(self) -> str:
         """Describe the strategy's plan."""
