@@ -102,7 +102,10 @@ class Bayesian(Strategy):
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the configuration of largest expected improvement; the first few are the centre and random draws."""
+        """Return the configuration of largest expected improvement.
+
+        The first few are the centre, or the mode of the belief if the space comes with one, and random draws.
+        """
         return modeling.suggestion.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
