@@ -1,6 +1,6 @@
 """Gradient boosting: XGBoost as learned from public results, LightGBM and CatBoost by its rules and their defaults.
 
-Sources and rules are in docs/decisions/0032; each rule that is not learned is a constant here.
+Sources and rules are in docs/decisions/0034; each rule that is not learned is a constant here.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def xgboost(
 ) -> SpaceDict | list[Params]:
     """Return a space for ``xgboost.train``, whose number of rounds is the resource, or configurations of it.
 
-    The beliefs are learned from XGBoost's results on 44 data sets of OpenML (docs/decisions/0032): one configuration
+    The beliefs are learned from XGBoost's results on 44 data sets of OpenML (docs/decisions/0034): one configuration
     that is good on all of them, and how widely the best ones of each are spread.
 
     Args:

@@ -1,4 +1,4 @@
-"""Finetuning of pretrained models: of all weights, or of low-rank adapters. Sources are in docs/decisions/0032."""
+"""Finetuning of pretrained models: of all weights, or of low-rank adapters. Sources are in docs/decisions/0034."""
 
 from __future__ import annotations
 

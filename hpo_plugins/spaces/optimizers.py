@@ -1,6 +1,6 @@
 """Optimisers of one's own networks: learning rate, weight decay, momentum, schedule and batch size.
 
-Sources are in docs/decisions/0032.
+Sources are in docs/decisions/0034.
 """
 
 from __future__ import annotations
