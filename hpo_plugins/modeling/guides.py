@@ -40,7 +40,7 @@ from hpo_plugins.surrogate.prior_mean import Predictor, PriorMean
 MIN_TRIALS = 3
 """Minimum number of trials of the new study before a guide is trusted."""
 MIN_JUDGES = 6
-"""Number of trials from which on their results decide whether draws follow the belief (docs/decisions/0031)."""
+"""Number of trials from which on their results decide whether draws follow the belief (docs/decisions/0033)."""
 
 
 def has_guides(history: History) -> bool:

@@ -28,7 +28,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.values import FloatArray
 
 DEVIATIONS = {"low": 1 / 4, "medium": 1 / 8, "high": 1 / 16}
-"""Standard deviation around a believed value, in units of the range on its scale (docs/decisions/0031)."""
+"""Standard deviation around a believed value, in units of the range on its scale (docs/decisions/0033)."""
 ODDS = {"low": 2.0, "medium": 4.0, "high": 8.0}
 """How many times likelier than each other value of a list without an order the believed one is."""
 UNIFORM_SHARE = 0.1

@@ -20,7 +20,7 @@ from hpo_plugins.space.space import Space
 from hpo_plugins.space.values import FloatArray, Params
 
 N_BELIEVED = 4
-"""The draw from which on less than half of the draws follow the belief (docs/decisions/0031)."""
+"""The draw from which on less than half of the draws follow the belief (docs/decisions/0033)."""
 
 _BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points
 _MAX_FRUITLESS = 4_096  # blocks in a row without a new configuration before a constraint counts as used up

@@ -43,7 +43,7 @@ Differs from the papers in:
        Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). See docs/decisions/0010.
     12. If the space comes with a belief (``prior=``), the first configuration is its mode, judged as any other; draws
        follow it, and the surrogate has it as its prior mean, as far as results agree (``modeling.guides``). See
-       docs/decisions/0031.
+       docs/decisions/0033.
 """
 
 from __future__ import annotations
