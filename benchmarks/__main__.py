@@ -34,6 +34,10 @@ BENCHMARKS = {
         "real": Benchmark("searches.multi_fidelity", "regret against time on real training runs", ("real",)),
         "lcbench": Benchmark("searches.multi_fidelity", "regret against epochs on LCBench's surrogates", ("lcbench",)),
         "taskset": Benchmark("searches.multi_fidelity", "regret against epochs on TaskSet's curves", ("taskset",)),
+        "boosting": Benchmark("searches.multi_fidelity", "regret on XGBoost data sets kept apart", ("boosting",)),
+        "shipped-spaces": Benchmark(
+            "searches.shipped_spaces", "what the beliefs of hpo.spaces.xgboost are worth, on data sets kept apart"
+        ),
         "small": Benchmark("searches.multi_fidelity", "regret on small training runs that need no data", ("small",)),
         "families": Benchmark("harness.families", "compare stored runs of two states of this library in all families"),
         "black-box": Benchmark("searches.black_box", "regret against evaluations where a trial has one value"),
@@ -73,6 +77,7 @@ BENCHMARKS = {
         "scales": Benchmark(
             "problems.small_trainings", "find the best and the median values of the small training runs"
         ),
+        "learn-spaces": Benchmark("spaces.learn", "learn the values of hpo.spaces again"),
         "trajectories": Benchmark("costs.trajectories", "record what every search chooses, and compare two records"),
     },
 }

@@ -28,7 +28,7 @@ from hpo_plugins.trial import Trial
 from hpo_plugins.tuner import Tuner, TunerCallback
 from hpo_plugins.tuner.studies import studies
 
-from hpo_plugins import sagemaker  # isort: skip - it is made of the above
+from hpo_plugins import sagemaker, spaces  # isort: skip - they are made of the above
 
 logging.getLogger("hpo_plugins").addFilter(PrintableRecords())  # all messages of the package pass through it
 
@@ -71,5 +71,6 @@ __all__ = [
     "WorkerError",
     "sagemaker",
     "simulate",
+    "spaces",
     "studies",
 ]

@@ -17,7 +17,7 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["_validation"],
     ["objective"],
     ["space"],
-    ["records"],
+    ["records", "spaces"],
     ["history", "surrogate"],
     ["modeling"],
     ["storage", "strategies"],  # neither knows the other

@@ -48,6 +48,7 @@ class Problem(NamedTuple):
         median: The median score of random configurations, which has regret 1.
         training_seconds: The mean duration of full training runs of random configurations.
         worst: The largest regret that counts.
+        setting: What is known before the search, as arguments of ``hpo.spaces``.
     """
 
     space: Mapping[str, Parameter]
@@ -57,6 +58,7 @@ class Problem(NamedTuple):
     median: float
     training_seconds: float
     worst: float = 2.0
+    setting: Mapping[str, int] = {}
 
     def regret(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the normalised regret, at most ``worst``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Ask, Clock, Problem, Searcher
+from benchmarks.problems.beliefs import believing, mirrored, portfolio
 from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
@@ -40,11 +41,21 @@ class OurTrial:
         self._trial.end()
 
 
-def ours(strategy: Callable[[int], Any]) -> Searcher:
-    """Return a study with the strategy that is made for the epochs of a full training run."""
+Points = Callable[[Problem], Sequence[Mapping[str, Any]]]
+
+
+def ours(strategy: Callable[[int], Any], points: Points = lambda _: ()) -> Searcher:
+    """Return a study with the strategy that is made for the epochs of a full training run.
+
+    Args:
+        strategy: Makes it.
+        points: Returns the configurations to evaluate first.
+    """
 
     def start(problem: Problem, seed: int, clock: Clock) -> Ask:
-        config = StudyConfig(Space(problem.space), OBJECTIVE, strategy(problem.epochs), None, seed)
+        config = StudyConfig(
+            Space(problem.space), OBJECTIVE, strategy(problem.epochs), None, seed, points_to_evaluate=points(problem)
+        )
         session = open_study(
             config, "benchmark", MemoryStorage(clock), keeps_seed=False, checkpoint_dir=None, policy="pauses",
             terms=LeaseTerms(), clock=clock,
@@ -69,3 +80,10 @@ MULTI_FIDELITY: dict[str, Searcher] = {
     "bayesian, full": ours(lambda _: hpo.Bayesian()),
     "random": ours(lambda _: hpo.Random()),
 }
+MULTI_FIDELITY |= {
+    f"{name}, {kind}": believing(MULTI_FIDELITY[name], change)
+    for name in ("hyperband", "bayesian, stop", "bayesian, full", "random")
+    for kind, change in {"beliefs": dict, "mirrored": mirrored}.items()
+}
+"""Those that end in "beliefs" know what the shipped spaces believe, those that end in "mirrored" the opposite."""
+MULTI_FIDELITY["hyperband, portfolio"] = believing(ours(lambda epochs: hpo.Hyperband(max_resource=epochs), portfolio))

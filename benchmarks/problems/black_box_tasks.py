@@ -94,11 +94,23 @@ def _session() -> tuple[onnxruntime.InferenceSession, dict[str, dict[str, int]]]
     return model, json.loads((folder / "encoding.json").read_text())
 
 
-def log_losses(instance: str, configurations: list[dict[str, Any]]) -> np.ndarray:
-    """Return the surrogate's log loss of each configuration; by default its booster is ``gbtree``."""
+def xgboost_data_sets(*, apart: bool) -> list[str]:
+    """Return the data sets of the surrogates: those that judge what was learned from the others, or the others."""
+    names = [name for name in _session()[1]["task_id"] if name != "#na#"]
+    return [name for name in names if (name in ("16", "40499") or name[-1] in "379") == apart]
+
+
+def log_losses(instance: str, configurations: list[dict[str, Any]], share: float = 1.0) -> np.ndarray:
+    """Return the surrogate's log loss of each configuration; by default its booster is ``gbtree``.
+
+    Args:
+        instance: The data set.
+        configurations: The configurations.
+        share: The share of the data set's rows that is trained on.
+    """
     model, encoding = _session()
     numbers = [name for name in XGBOOST if name != "impute"] + ["rate_drop", "skip_drop"]
-    fixed = [1.0, 10.0]  # trainsize, repl
+    fixed = [share, 10.0]  # trainsize, repl
     x = np.array([[c.get(name, 0.0) for name in numbers] + fixed for c in configurations], dtype=np.float32)
     categories = [
         [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from benchmarks.harness.interfaces import Problem
-from benchmarks.problems import lcbench, real_tasks, small_trainings, taskset
+from benchmarks.problems import boosting, lcbench, real_tasks, small_trainings, taskset
 
 
 class Family(NamedTuple):
@@ -38,6 +38,7 @@ FAMILIES = {
     "real": Family("Real trainings", real_tasks.names, _real, in_seconds=True),
     "lcbench": Family("LCBench", lambda: lcbench.DEV, lambda name: contextlib.nullcontext(lcbench.problem(name))),
     "taskset": Family("TaskSet", taskset.names, lambda name: contextlib.nullcontext(taskset.problem(name))),
+    "boosting": Family("Boosting", boosting.names, lambda name: contextlib.nullcontext(boosting.problem(name))),
     "small": Family(
         "Small trainings",
         small_trainings.names,

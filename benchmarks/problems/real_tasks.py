@@ -18,6 +18,9 @@ from benchmarks.harness.interfaces import Curve, Problem
 from benchmarks.problems import outside
 from hpo_plugins.space import Parameter
 
+BATCH_SIZE = 64
+"""The batch size that a user of a shipped space would name."""
+
 
 def library() -> ModuleType:
     """Return the tasks' own module."""
@@ -50,8 +53,9 @@ class RealTask:
         self._trained: list[Any] = []
         seconds = float(np.mean(self.recorded["sec"].sum(axis=1)))
         self.problem = Problem(
-            self._space(), self.real.max_epoch, self._train, known["limit"], known["median"], seconds
-        )
+            self._space(), self.real.max_epoch, self._train, known["limit"], known["median"], seconds,
+            setting=self._setting(),
+        )  # fmt: skip
 
     @functools.cached_property
     def recorded(self) -> dict[str, Any]:
@@ -62,6 +66,13 @@ class RealTask:
     def remember(self) -> None:
         """Keep what was trained."""
         self.real.remember(self._trained)
+
+    def _setting(self) -> dict[str, int]:
+        """Return what is known before the search."""
+        inputs = self.real.kind.parts()[0][0]
+        if hasattr(self.real.kind, "rounds"):
+            return {"rows": len(inputs), "features": inputs.shape[1], "num_boost_round": self.real.kind.rounds}
+        return {"steps": len(inputs) // BATCH_SIZE * self.real.max_epoch, "batch_size": BATCH_SIZE}
 
     def _space(self) -> dict[str, Parameter]:
         space: dict[str, Parameter] = {}

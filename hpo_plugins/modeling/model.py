@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.columns import column
 from hpo_plugins.modeling import epoch_cost
+from hpo_plugins.modeling.guides import learn_prior_mean
 from hpo_plugins.modeling.observations import (
     Observations,
     known_points,
@@ -30,7 +31,6 @@ from hpo_plugins.modeling.observations import (
     observe,
 )
 from hpo_plugins.modeling.scale import LogScale, Scale
-from hpo_plugins.modeling.transfer import learn_prior_mean
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import probability_of_improvement
@@ -54,7 +54,7 @@ class Fit(NamedTuple):
         layout: Which hyperparameters there are.
         theta: Their logarithms.
         scale: The scale of the losses.
-        mean: The prior mean from earlier studies; None without any, or if they are not trusted.
+        mean: The prior mean from earlier studies and beliefs; None without any, or if they are not trusted.
     """
 
     layout: Layout
@@ -128,7 +128,7 @@ class Model:
 
     @property
     def has_prior_mean(self) -> bool:
-        """Whether earlier studies are trusted."""
+        """Whether earlier studies or a belief are trusted."""
         return self._fit.mean is not None
 
     @property

@@ -16,10 +16,11 @@ from scipy.spatial import KDTree
 
 from hpo_plugins.history import History
 from hpo_plugins.modeling.epoch_cost import Cost, counts_seconds, seconds_per_epoch
+from hpo_plugins.modeling.guides import believed_space, has_guides
 from hpo_plugins.modeling.memory_limit import fitting_draw, memory_limit
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import known_points
-from hpo_plugins.modeling.transfer import guiding_parents, transfer_candidate
+from hpo_plugins.modeling.transfer import transfer_candidate
 from hpo_plugins.space import FloatArray, Params
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
@@ -67,41 +68,42 @@ def suggest(
     """
     known = len(known_points(history))
     n_initial = n_initial or (N_INITIAL if last is None else N_INITIAL_CURVES)
-    needed = N_INITIAL_CURVES if guiding_parents(history) else n_initial
+    needed = N_INITIAL_CURVES if has_guides(history) else n_initial
     model = fit_model(history, last) if known >= needed else None
     if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
-        return initial_configuration(history, seed, curves=last is not None)
+        return initial_configuration(history, seed, last)
     found = propose(model, model.running(), model.points)
     points, value = _apart_from_stopped(model, found) if avoid_stopped else found
     if not len(points):
-        return fitting_draw(history, seed)
+        return fitting_draw(history, seed, believed_space(history, last))
     seconds = seconds_per_epoch(history)
     if counts_seconds(cost, seconds):
         value = value - np.log(model.relative_epoch_cost(seconds, points, [None] * len(points)))
     return history.space.decode(points[int(np.argmax(value))])
 
 
-def initial_configuration(history: History, seed: int, *, curves: bool) -> Params:
+def initial_configuration(history: History, seed: int, last: int | None) -> Params:
     """Return the next configuration of the initial design.
 
     If only final values are modelled, the first one is the centre of the space: users choose ranges around good values,
     and it is better than the best of five random draws. With curves, which begin with short training runs, random draws
-    teach the surrogate more. See docs/decisions/0004.
+    teach the surrogate more. See docs/decisions/0004. If the space comes with a belief, its mode is the first one, and
+    the draws follow it as long as results do not contradict it.
 
     Args:
         history: The study.
         seed: Its seed.
-        curves: Whether curves are modelled.
+        last: R if curves are modelled, otherwise None.
     """
     space = history.space
     point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
-    if point is None and not curves and not len(history):
+    if point is None and last is None and not len(history) and not space.belief:
         point = np.full(len(space), 0.5)
     if point is None or not space.accepts(space.decode(point)):
-        return fitting_draw(history, seed)
+        return fitting_draw(history, seed, believed_space(history, last))
     limit = memory_limit(history)
     if limit is not None and limit.risk(point[None])[0] > limit.max_risk:
-        return fitting_draw(history, seed)
+        return fitting_draw(history, seed, believed_space(history, last))
     return space.decode(point)
 
 

@@ -1,23 +1,4 @@
-"""Transfer from earlier studies: a prior mean for the surrogate, trusted as far as the new results agree with it.
-
-Notation
-    mu_p(x)    the loss that parent p's own process predicts for configuration x
-    dev_i      how much worse trial i of the new study was than the others at the same epochs, standardised
-    r          rank correlation of a prediction with dev, over the n trials of the new study
-    w(r)       ``max(0, r (1 - (1 - r^2) / ((n - 2) r^2)))``: r, reduced by what chance alone would give
-
-Each parent's mu_p is weighted by the w of its own agreement; their sum is standardised over the tried configurations
-and multiplied by its own w. It becomes the prior mean of the surrogate, which models the difference from it. A parent
-that is uninformative or contradicts the results has w = 0, and costs only the trials of the initial design that were
-spent on its best configurations. Offsets and units of a parent's losses have no effect.
-
-Reference:
-    Feurer, Letham, Hutter, Bakshy, "Practical Transfer Learning for Bayesian Optimization", arXiv 1802.02219, 2018
-    (RGPE: one process per study, weighted by how well it ranks the new results).
-
-Differs from it in: the parents' processes are the prior mean of the new one rather than members of an ensemble beside
-it, so that new results correct them immediately.
-"""
+"""Transfer from earlier studies: their best configurations, and the losses that they predict (see ``guides``)."""
 
 from __future__ import annotations
 
@@ -27,22 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 from cachetools import LRUCache, cached
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from hpo_plugins.history import History, ParentTrials
-from hpo_plugins.modeling.observations import Observations
 from hpo_plugins.modeling.scale import LogScale
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.gp import Posterior, fit
-from hpo_plugins.surrogate.prior_mean import PriorMean
 
 MAX_PARENT_TRIALS = 100
 """Maximum number of a parent's trials to learn from, the best ones."""
 MIN_TRIALS = 3
-"""Minimum number of trials, of a parent and of the new study, before that parent is trusted."""
+"""Minimum number of trials of a parent that guides a search."""
 MIN_DISTANCE = 0.1
 """Minimum distance, in some coordinate of the unit cube, of a parent's configuration from those tried."""
 
@@ -81,45 +58,6 @@ def transfer_candidate(history: History, encoder: InputEncoder) -> FloatArray | 
     return None
 
 
-def learn_prior_mean(
-    history: History, observed: Observations, y: FloatArray, points: FloatArray, encoder: InputEncoder
-) -> PriorMean | None:
-    """Return the prior mean that the parents give, on the scale of ``y``; None if none of them is trusted.
-
-    Args:
-        history: The study, with its parents.
-        observed: The observations of the new study's trials.
-        y: Its standardised losses, shape ``(n_observations,)``.
-        points: The snapped configurations of all trials, shape ``(n_trials, d)``.
-        encoder: Encodes configurations as inputs.
-    """
-    parents = guiding_parents(history)
-    compared = _deviations(observed, y)
-    if not parents or len(compared.trials) < MIN_TRIALS:
-        return None
-    x = encoder.inputs(points[compared.trials])
-    processes = [_parent_process(history, parent, encoder) for parent in parents]
-    means = np.array([process.predict(x).mean for process in processes])
-    spreads = means.std(axis=1)
-    trust = np.array([agreement(mean, compared.deviations) for mean in means])
-    weights = np.divide(trust**2, spreads, out=np.zeros(len(parents)), where=spreads > 0)
-    combined = weights @ means
-    factor = agreement(combined, compared.deviations)
-    if factor == 0:
-        return None
-    factor *= float(compared.deviations.std() / combined.std())
-    return PriorMean(processes, [factor * float(weight) for weight in weights], -factor * float(combined.mean()))
-
-
-def agreement(predicted: FloatArray, deviations: FloatArray) -> float:
-    """Return w(r) for predicted losses and observed deviations, shape ``(n,)`` each."""
-    n = len(predicted)
-    ranks = [rankdata(column) - (n + 1) / 2 for column in (predicted, deviations)]
-    size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
-    r = float(ranks[0] @ ranks[1]) / size if size > 0 else 0.0
-    return max(0.0, r - (1 - r * r) / ((n - 2) * r)) if r > 0 and n >= MIN_TRIALS else 0.0
-
-
 class _BestTrials(NamedTuple):
     """The best trials of a parent, the best first: ``points`` of shape ``(k, d)`` and ``losses`` of shape ``(k,)``."""
 
@@ -143,28 +81,9 @@ def _key(history: History, parent: int, encoder: InputEncoder) -> Hashable:  # n
 
 
 @cached(LRUCache(maxsize=16), key=_key, lock=threading.Lock())
-def _parent_process(history: History, parent: int, encoder: InputEncoder) -> Posterior:
-    """Return a parent's own process; it is fitted once, since parents never change."""
+def parent_process(history: History, parent: int, encoder: InputEncoder) -> Posterior:
+    """Return a parent's own process, fitted to its best trials; it is fitted once, since parents never change."""
     points, losses = _best_trials(history, history.parents[parent])
     layout = encoder.layout(curves=False)
     x, y = encoder.inputs(encoder.snap(points)), LogScale.of(losses)(losses)
     return Posterior(layout, fit(layout, x, y), x, y)
-
-
-class _Deviations(NamedTuple):
-    """The trials that can be compared with others, and how much worse each was at the same epochs."""
-
-    trials: NDArray[np.intp]
-    deviations: FloatArray
-
-
-def _deviations(observed: Observations, y: FloatArray) -> _Deviations:
-    deviation = np.full(len(y), np.nan)
-    for epoch in np.unique(observed.epoch):
-        here = observed.epoch == epoch
-        if here.sum() > 1:
-            deviation[here] = y[here] - y[here].mean()
-    compared = np.isfinite(deviation)
-    trials, index = np.unique(observed.trial[compared], return_inverse=True)
-    total = np.bincount(index, weights=deviation[compared], minlength=len(trials))
-    return _Deviations(trials, total / np.maximum(np.bincount(index, minlength=len(trials)), 1))

@@ -211,11 +211,14 @@ def _unsupported(study: StudyConfig) -> Iterator[str]:
         service_defaults = {"Hyperband": {"reduction_factor": 3, "search": "random", "pause": False}}
         defaults = service_defaults.get(type(strategy).__name__) or to_json(type(strategy)())
         for name, value in to_json(strategy).items():
-            if name not in supported and value != defaults.get(name, value):
+            if name not in supported | {"use_priors"} and value != defaults.get(name, value):
                 yield f"{name}={value!r} of {type(strategy).__name__}"
     for name, parameter in study.space.items():
         if isinstance(parameter, Ordinal) or (isinstance(parameter, Continuous | Integer) and parameter.step):
             yield f"the order of the values of {name!r}"
+    believed = [name for name, parameter in study.space.items() if parameter.prior is not None]
+    if believed and getattr(study.strategy, "use_priors", True):
+        yield f"the beliefs (prior=) about {', '.join(map(repr, believed))}"
     if study.early_stopping not in (None, MedianRule()):
         yield f"the arguments of {study.early_stopping!r}"
     if study.points_to_evaluate:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import is_text, refusal
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.base import ParameterBase
+from hpo_plugins.space.belief import ODDS, Factor, Weighted
 from hpo_plugins.space.values import Value
 
 
@@ -49,6 +50,10 @@ def _keys(values: Sequence[Value]) -> tuple[str, ...]:
     return tuple(json.dumps(value) for value in values)
 
 
+def _believed(_: str, prior: Any) -> Any:
+    return prior  # checked when the values are known
+
+
 class Listed(ParameterBase):
     """A parameter with a list of values: each has a bin of the unit interval, and all bins are equally wide."""
 
@@ -58,13 +63,39 @@ class Listed(ParameterBase):
     def _keys(self) -> tuple[str, ...]:
         return _keys(self.values)
 
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        return self._keys, self.when, json.dumps(self.prior), self.confidence
+
     def __eq__(self, other: object) -> bool:
-        """Return whether the other parameter has the same values, of the same types, and the same condition."""
-        return type(other) is type(self) and self._keys == other._keys and self.when == other.when
+        """Return whether the other parameter has the same values and prior, of the same types, and condition."""
+        return type(other) is type(self) and self._identity == other._identity
 
     def __hash__(self) -> int:
         """Return the hash of what ``==`` compares."""
-        return hash((self._keys, self.when))
+        return hash(self._identity)
+
+    def _checked_prior(self) -> Any:
+        if not isinstance(self.prior, Mapping | list | tuple | np.ndarray):
+            return self.checked("prior", self.prior)
+        if self.confidence != "medium":
+            raise InvalidArgument(
+                f"confidence must be left out if prior= gives a weight to each value, but got confidence="
+                f"{self.confidence!r}."
+            )
+        return _weights(self.prior, self)
+
+    @property
+    def belief_text(self) -> str:
+        """What is believed about it, in words; empty without a ``prior``."""
+        if not isinstance(self.prior, tuple):
+            return super().belief_text
+        return " or ".join(f"{value!r} ({weight:.0%})" for value, weight in zip(self.values, self.prior, strict=True))
+
+    @property
+    def belief(self) -> Factor | None:
+        """What is believed about it, None without a ``prior``."""
+        return Weighted(self.prior) if isinstance(self.prior, tuple) else super().belief
 
     @property
     def size(self) -> int | None:
@@ -102,15 +133,29 @@ class Categorical(Listed):
     Args:
         values: Strings, numbers, booleans or None; at least one, without duplicates. ``True``, ``1`` and ``1.0`` are
             three different values, and a value keeps its type.
+        prior: A value that you believe to be good, or how much you believe in each: a list of weights in the order of
+            the values, or a dict from value to weight; weights sum to 1. None for no belief.
+        confidence: How much more likely than each other one the value is: ``"low"``, ``"medium"`` or
+            ``"high"``, 2, 4 or 8 times. Left out with weights.
         when: A condition, as in ``Continuous``.
 
     Raises:
-        InvalidArgument: The list is empty, or contains a duplicate or a value of another type; or ``when`` is no
-            condition.
+        InvalidArgument: The list is empty, or contains a duplicate or a value of another type; ``prior`` is no
+            value of it and no distribution; or ``when`` is no condition.
     """
 
     values: Sequence[Value] = checked(_categories)
+    prior: Value | Sequence[float] | Mapping[Any, float] = checked(_believed, default=None, kw_only=True)  # type: ignore[misc]  # a field here
     kind: ClassVar[str] = "categorical"
+
+    @property
+    def belief(self) -> Factor | None:
+        """What is believed about it, None without a ``prior``."""
+        if self.prior is None or isinstance(self.prior, tuple):
+            return super().belief
+        odds = [1.0] * len(self.values)
+        odds[self.position(self.prior)] = ODDS[self.confidence]  # type: ignore[arg-type]  # one of its values
+        return Weighted(tuple(each / sum(odds) for each in odds))
 
 
 @frozen(repr=False, eq=False)
@@ -122,14 +167,18 @@ class Ordinal(Listed):
 
     Args:
         values: Numbers or strings, from one end to the other; at least one, none twice. A value keeps its type.
+        prior: A value that you believe to be good, or a weight for each, as in ``Categorical``.
+        confidence: How near a believed value the best one is believed to be, as in ``Continuous``; the list is the
+            range.
         when: A condition, as in ``Continuous``.
 
     Raises:
-        InvalidArgument: The list is empty, or contains a value twice or one of another type; or ``when`` is no
-            condition.
+        InvalidArgument: The list is empty, or contains a value twice or one of another type; ``prior`` is no
+            value of it and no distribution; or ``when`` is no condition.
     """
 
     values: Sequence[str | int | float] = checked(_ordered)
+    prior: Value | Sequence[float] | Mapping[Any, float] = checked(_believed, default=None, kw_only=True)  # type: ignore[misc]  # a field here
     kind: ClassVar[str] = "ordinal"
 
     def checked(self, name: str, value: object) -> Value:
@@ -154,3 +203,21 @@ def _category(index: int, value: object) -> Value:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidArgument(f"values must be finite, but got {value!r} at index {index}.")
     return value
+
+
+def _weights(prior: Any, parameter: Listed) -> tuple[float, ...]:
+    """Return the weights of a prior by position of the values.
+
+    Raises:
+        InvalidArgument: They are not a distribution over the values.
+    """
+    if isinstance(prior, Mapping):
+        named = {parameter.position(parameter.checked("prior", value)): weight for value, weight in prior.items()}
+        prior = [named.get(position) for position in range(len(parameter.values))]
+    given = list(prior)
+    plain = [weight.item() if isinstance(weight, np.generic) else weight for weight in given]
+    numbers = [weight for weight in plain if isinstance(weight, int | float) and not isinstance(weight, bool)]
+    is_distribution = len(numbers) == len(plain) and all(0 <= weight <= 1 for weight in numbers)
+    if len(plain) != len(parameter.values) or not is_distribution or abs(sum(numbers) - 1) > 1e-3:
+        raise refusal("prior", given, f"one of {list(parameter.values)}, or a weight of each of them, which sum to 1")
+    return tuple(float(weight) for weight in numbers)

@@ -1,5 +1,9 @@
 """Scrambled Sobol draws: evenly spread random configurations, each a function of the seed and its index alone.
 
+If the space comes with a belief, the first draw is its mode. Of the others, draw n follows the belief with probability
+``N_BELIEVED / (N_BELIEVED + n)``, as a further coordinate of the Sobol points decides: those that do and those that do
+not are thus evenly spread each.
+
 Reference:
     Owen, "Scrambling Sobol' and Niederreiter-Xing Points", Journal of Complexity 14, 1998.
 """
@@ -14,6 +18,9 @@ import numpy as np
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.space.space import Space
 from hpo_plugins.space.values import FloatArray, Params
+
+N_BELIEVED = 4
+"""The draw from which on less than half of the draws follow the belief (docs/decisions/0033)."""
 
 _BLOCK_SIZE = 256  # points drawn at a time; a power of two keeps the balance of Sobol points
 _MAX_FRUITLESS = 4_096  # blocks in a row without a new configuration before a constraint counts as used up
@@ -47,10 +54,13 @@ class _Draws:
 
         self._space = space
         self._seed = seed
-        self._points = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed))
+        dimensions = len(space) + bool(space.belief)
+        self._points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
         self._configurations: list[Params] = []
         self._keys: set[str] = set()
         self._lock = threading.Lock()
+        if space.belief:
+            self._add([dict(space.mode)])
 
     def get(self, index: int) -> Params:
         with self._lock:
@@ -69,13 +79,21 @@ class _Draws:
 
     def _extend(self) -> None:
         before, size = len(self._configurations), self._space.size
-        points: FloatArray = self._points.random(_BLOCK_SIZE)
-        self._add([self._space.decode(point) for point in points])
+        self._add([self._space.decode(point) for point in self._next_points()])
         # Draws find the last configurations of a finite space ever more rarely: the rest comes in shuffled order.
         added = len(self._configurations) - before
         if size is not None and size <= _MAX_ENUMERATED and added < _BLOCK_SIZE // 16:
             order = np.random.default_rng([self._seed, size]).permutation(size)
             self._add([self._space.at_index(int(index)) for index in order])
+
+    def _next_points(self) -> FloatArray:
+        first, belief = self._points.num_generated, self._space.belief
+        points: FloatArray = self._points.random(_BLOCK_SIZE)
+        if not belief:
+            return points
+        points, coin = points[:, :-1], points[:, -1]
+        is_believed = coin < N_BELIEVED / (N_BELIEVED + first + np.arange(_BLOCK_SIZE))
+        return np.where(is_believed[:, None], belief.quantile(points), points)
 
     def _add(self, candidates: list[Params]) -> None:
         for params in candidates:

@@ -6,6 +6,7 @@ Notation
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from hpo_plugins._validation import non_empty_string, refusal
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space.belief import Belief, check_beliefs
 from hpo_plugins.space.conditions import Conditions
 from hpo_plugins.space.parameters import PARAMETERS, Parameter
 from hpo_plugins.space.valid import Valid
@@ -59,6 +61,7 @@ class Space(Mapping[str, Parameter]):
                 )
         self._parameters = dict(parameters)
         self.conditions = Conditions(self._parameters)
+        check_beliefs(self._parameters)
         self.fixed: Params = dict(fixed or {})
         for name in self.fixed:
             if name in self._parameters:
@@ -107,6 +110,30 @@ class Space(Mapping[str, Parameter]):
     def size(self) -> int | None:
         """The number of configurations, None if infinite, or not known because of a constraint."""
         return self.conditions.size if self._valid_ones is None else self._valid_ones.size
+
+    @functools.cached_property
+    def belief(self) -> Belief:
+        """What is believed about good configurations: the ``prior`` of its parameters."""
+        return Belief(self._parameters)
+
+    @functools.cached_property
+    def mode(self) -> Params:
+        """The most likely configuration; parameters without a belief have the value in their middle."""
+        units = dict(zip(self, self.belief.mode, strict=True))
+
+        def value_of(name: str) -> Value:
+            prior: Any = self[name].prior
+            return self[name].from_unit(float(units[name])) if prior is None or isinstance(prior, tuple) else prior
+
+        return self.conditions.decode(value_of) | self.fixed
+
+    @functools.cached_property
+    def without_belief(self) -> Space:
+        """The same configurations with no ``prior``; itself if no parameter has one."""
+        if not self.belief:
+            return self
+        plain = {name: parameter.without_belief() for name, parameter in self.items()}
+        return Space(plain, self.fixed, self.valid)
 
     def constrained(self, valid: Valid | None) -> Space:
         """Return the same space with a constraint, or with another one."""

@@ -102,7 +102,10 @@ class Bayesian(Strategy):
         return self.max_resource is not None
 
     def suggest(self, history: History, seed: int) -> Params:
-        """Return the configuration of largest expected improvement; the first few are the centre and random draws."""
+        """Return the configuration of largest expected improvement.
+
+        The first few are the centre, or the mode of the belief if the space comes with one, and random draws.
+        """
         return modeling.suggestion.suggest(history, seed, _longest_training(history))
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
@@ -110,7 +113,7 @@ class Bayesian(Strategy):
         if self.max_resource is None:
             return super().next_action(history, seed, may_start=may_start)
         if may_start and len(known_points(history)) < modeling.suggestion.N_INITIAL_CURVES:
-            return Start(modeling.suggestion.initial_configuration(history, seed, curves=True))
+            return Start(modeling.suggestion.initial_configuration(history, seed, self.max_resource))
         return self._most_valuable(history, seed, may_start)
 
     @single_threaded

@@ -23,7 +23,8 @@ class Grid(Strategy):
 
     Combinations come in the order of the space as it was written; the last parameter varies fastest, a conditional one
     faster than those that its condition names. The number of
-    trials is the number of combinations: leave ``max_trials`` out, or make it equal.
+    trials is the number of combinations: leave ``max_trials`` out, or make it equal. A belief (``prior=``) changes
+    nothing: every combination is tried.
     """
 
     def check(self, space: Space, max_trials: int | None) -> None:

@@ -41,6 +41,9 @@ Differs from the papers in:
        See docs/decisions/0006.
     11. Where epochs' times differ, the surrogate's choice has the largest expected improvement per second (``cost``;
        Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). See docs/decisions/0010.
+    12. If the space comes with a belief (``prior=``), the first configuration is its mode, judged as any other; draws
+       follow it, and the surrogate has it as its prior mean, as far as results agree (``modeling.guides``). See
+       docs/decisions/0033.
 """
 
 from __future__ import annotations

@@ -191,7 +191,8 @@ def _write(value: Any) -> dict[str, Any]:
     key = _tag_of(cls)
     tag = {} if key is None else {key: _name(cls, key)}
     if isinstance(value, Component):
-        return tag | {name: to_json(getattr(value, name)) for name in argument_names(cls)}
+        left_out = {f.name for f in fields(cls) if f.kw_only and getattr(value, f.name) == f.default}
+        return tag | {name: to_json(getattr(value, name)) for name in argument_names(cls) if name not in left_out}
     return tag | _writer(cls)(value)
 
 

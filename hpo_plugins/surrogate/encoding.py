@@ -141,6 +141,35 @@ class InputEncoder:
             x[:, -1] = log_fidelities
         return x
 
+    def points(self, x: FloatArray) -> FloatArray:
+        """Return the snapped points of inputs, shape ``(n, d)``: the inverse of ``inputs``; epochs are left out.
+
+        Args:
+            x: Shape ``(n, m)`` or ``(n, m + 1)``.
+        """
+        points = np.full((len(x), len(self.parameters)), 0.5)
+        for index, first in self._first.items():
+            parameter = self.parameters[index]
+            if isinstance(parameter, Categorical):
+                columns = x[:, first : first + len(parameter.values)]
+                centres = (np.argmax(columns, axis=1) + 0.5) / len(parameter.values)
+                points[:, index] = np.where(columns.any(axis=1), centres, 0.5)
+            else:
+                points[:, index] = x[:, first]
+        return points
+
+    def columns_of(self, gradient: FloatArray) -> FloatArray:
+        """Return a derivative with respect to points as one with respect to inputs, shape ``(n, m)``; 0 for categories.
+
+        Args:
+            gradient: Shape ``(n, d)``.
+        """
+        found = np.zeros((len(gradient), self.columns))
+        for index, first in self._first.items():
+            if not isinstance(self.parameters[index], Categorical):
+                found[:, first] = gradient[:, index]
+        return found
+
     def neighbours(self, point: FloatArray, max_values: int, rng: np.random.Generator) -> FloatArray:
         """Return the point with one integer or category changed, shape ``(k, d)``.
 

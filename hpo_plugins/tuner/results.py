@@ -119,7 +119,12 @@ class StudyResults:
         reason = view.completion_reason if view.is_done else None
         best = view.expected_best
         text = summarize(self.study, view.history, name=self.name, best=best, completion_reason=reason)
-        notes = [insights.confirmed(view), insights.lead(view), *insights.advice(view, importance=False)]
+        notes = [
+            insights.confirmed(view),
+            insights.lead(view),
+            insights.belief(view),
+            *insights.advice(view, importance=False),
+        ]
         return printable("\n".join([text, *(f"- {note}" for note in notes if note)]), lines=True)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from hpo_plugins import modeling
 from hpo_plugins._text import printable
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Categorical, Ordinal
@@ -16,6 +17,22 @@ NEAR_BOUND = 0.03
 """Of a parameter's range on its scale."""
 NO_EFFECT = 0.02
 MIN_AGREEMENT = 0.3
+
+
+def belief(view: StudyView) -> str | None:
+    """Return what is believed of the parameters, and whether results agree, in words; None if nothing is."""
+    believed = [f"{name} {each.belief_text}" for name, each in view.space.items() if each.prior is not None]
+    if not believed:
+        return None
+    trust = modeling.guides.trust_in_belief(view.history.up_to_fold(0), view.max_resource)
+    verdict = (
+        "too few results to judge it"
+        if trust is None
+        else f"results agree with it (weight {trust:.2f} of 1)"
+        if trust
+        else "results agree with it no better than by chance, so it is dropped"
+    )
+    return printable(f"Belief: {', '.join(believed)}; {verdict}.")
 
 
 def rank_agreement(view: StudyView) -> dict[int, float]:

@@ -104,7 +104,10 @@ def report_data(view: StudyView) -> dict[str, Any]:
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
         "tiles": tiles(view),
         "best": best_as_python(view),
-        "advice": [text for text in [insights.confirmed(view), insights.lead(view)] if text] + insights.advice(view),
+        "advice": [
+            *filter(None, [insights.confirmed(view), insights.lead(view), insights.belief(view)]),
+            *insights.advice(view),
+        ],
         "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
         "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
         "rows": rows_of(view),

@@ -45,3 +45,17 @@ def test_grid_of_ordered_values_is_a_grid_of_categories():
     again = tuner_from_request(request)
     assert again.strategy == hpo.Grid()
     assert again.space.size == 6
+
+
+def test_beliefs_are_left_out_and_said_once(caplog):
+    space = {"lr": hpo.Continuous(1e-4, 0.1, scale="log", prior=1e-3), "kind": hpo.Categorical(["a", "b"], prior="a")}
+    plain = {name: parameter.without_belief() for name, parameter in space.items()}
+    ranges = []
+    for each, strategy in ((space, hpo.Random()), (plain, hpo.Random()), (space, hpo.Random(use_priors=False))):
+        tuner = hpo.Tuner(each, hpo.Minimize("loss", at="last"), strategy=strategy, max_trials=3, seed=0)
+        request = hpo.sagemaker.request_from_tuner(tuner, job_name="job")
+        ranges.append(request["HyperParameterTuningJobConfig"]["ParameterRanges"])
+    assert ranges[0] == ranges[1] == ranges[2]
+    assert [message for message in caplog.messages if "no setting" in message] == [
+        "the request leaves out, as the service has no setting for: the beliefs (prior=) about 'lr', 'kind'"
+    ]

@@ -6,9 +6,10 @@ from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
 from hpo_plugins.history import Curve, History, ParentTrial, ParentTrials
+from hpo_plugins.modeling.guides import agreement
 from hpo_plugins.modeling.model import fit_model
 from hpo_plugins.modeling.observations import known_points, observe_identical
-from hpo_plugins.modeling.transfer import agreement, guiding_parents, transfer_candidate
+from hpo_plugins.modeling.transfer import guiding_parents, transfer_candidate
 from hpo_plugins.records import Changes, ReportRow, TrialRow, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.surrogate.encoding import InputEncoder

@@ -14,8 +14,8 @@ pytest.importorskip("plotly")
 def searched(storage=None, name="demo", trials=40, epochs=27):
     """A Hyperband search in which eta matters most, depth a little, and noise not at all."""
     space = {
-        "eta": hpo.Continuous(1e-3, 0.5, scale="log"),
-        "depth": hpo.Integer(2, 12),
+        "eta": hpo.Continuous(1e-3, 0.5, scale="log", prior=0.1),
+        "depth": hpo.Integer(2, 12, prior=4, confidence="low"),
         "kind": hpo.Categorical(["a", "<script>alert(1)</script>"]),
         "noise": hpo.Continuous(0, 1),
     }

@@ -4,12 +4,14 @@ import statistics
 from collections import Counter
 
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import hpo_plugins as hpo
 from hpo_plugins.view.insights import rank_agreement
 from hpo_plugins.view.plots import KINDS, Plots, data
 from hpo_plugins.view.plots.interactive import InteractivePlots
+from hpo_plugins.view.plots.style import HIGHLIGHT
 
 from .conftest import plain
 
@@ -91,6 +93,29 @@ def slice_drawn(figure, traces):
     return {
         str(place): (of_points(axes.collections[0]), rows(trace["x"], trace["y"]))
         for place, (axes, trace) in enumerate(zip(panels, traces, strict=True))
+    }
+
+
+def beliefs_drawn(figure, traces):
+    panels = [axes for axes in figure.axes if axes.get_xlabel()]
+    behind = [axes for axes in figure.axes if axes.collections and not axes.get_xlabel()]
+    beliefs, trials = traces[::2], traces[1::2]
+    return {
+        "trials": (
+            [of_points(axes.collections[0]) for axes in panels],
+            [rows(trace["x"], trace["y"]) for trace in trials],
+        ),
+        "good": (
+            [
+                sum(tuple(color[:3]) == to_rgb(HIGHLIGHT) for color in axes.collections[0].get_facecolors())
+                for axes in panels
+            ],
+            [list(trace["marker"]["color"]).count(HIGHLIGHT) for trace in trials],
+        ),
+        "highest": (
+            [round(float(axes.collections[0].get_paths()[0].vertices[:, 1].max()), 9) for axes in behind],
+            [round(max(trace["y"]), 9) for trace in beliefs],
+        ),
     }
 
 

@@ -42,7 +42,7 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
     dom, console = browse(f"file://{tmp_path / 'report.html'}", f"--window-size={window}")
     assert console == []
     assert 'data-ready="true"' in dom
-    assert dom.count("<h3>") == 6
+    assert dom.count("<h3>") == 7
     assert dom.count("main-svg") >= 5
     assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 40
     assert "40 of 40 trials" in dom

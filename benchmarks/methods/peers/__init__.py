@@ -29,6 +29,7 @@ ADAPTERS = {
     "smac": "smac",
     "syne_tune": "syne-tune>=0.14",
     "syne_tune_013": "syne-tune<0.14",
+    "neps": "neural-pipeline-search",
 }
 """The library, and the versions, that each module adapts."""
 T = TypeVar("T")

@@ -276,6 +276,52 @@ class Slice(Figure):
         return cls(panels, view.most_important(MAX_PARAMETERS), use_log_scale(_values(view.valued)))
 
 
+class BeliefPanel(NamedTuple):
+    """What is believed about one parameter, and where the trials were.
+
+    ``ticks`` are places in the unit interval, ``density`` is p there; ``good`` is the best quarter of the trials.
+    """
+
+    panel: Panel
+    ticks: list[float]
+    density: list[float]
+    good: list[bool]
+
+
+@dataclass(frozen=True)
+class Beliefs(Figure):
+    """The believed density of each parameter that has a belief, and each trial's value against it.
+
+    Attributes:
+        panels: A panel for each of them, in the order of the space.
+        is_log: Whether the axes of values are logarithmic.
+    """
+
+    kind = "beliefs"
+    title = "What was believed, and what was found"
+    nothing = "No parameter has a belief (prior=)."
+    panels: list[BeliefPanel]
+    is_log: bool
+
+    @classmethod
+    def of(cls, view: StudyView) -> Self | None:
+        """Return the data of a study, None if nothing is believed."""
+        good = {trial.number for trial in view.ranked[: math.ceil(len(view.ranked) / 4)]}
+        ticks, panels = np.linspace(0.0, 1.0, 4 * GRID + 1), []
+        for name, parameter in view.space.items():
+            if parameter.belief is not None:
+                own = [trial for trial in view.valued if name in trial.params]
+                panel = Panel(name, Axis.of(parameter), own, view.places(name, own), _values(own))
+                density = parameter.belief.density(ticks).tolist()
+                panels.append(BeliefPanel(panel, ticks.tolist(), density, [trial.number in good for trial in own]))
+        return cls(panels[:MAX_PARAMETERS], use_log_scale(_values(view.valued))) if panels else None
+
+    @property
+    def note(self) -> str:
+        """How to read it."""
+        return "The area is what was believed; the best quarter of the trials is highlighted."
+
+
 @dataclass(frozen=True)
 class Contour(Figure):
     """The surrogate's prediction over two parameters; the others are the best trial's.

@@ -155,6 +155,31 @@ class InteractivePlots:
         figure.update_layout(updatemenus=[menu], showlegend=False)
         return _scale(figure, is_log=found.is_log)
 
+    def beliefs(self) -> Any:
+        """Return the belief about each parameter that has one, and each trial's value against it."""
+        found = data.Beliefs.of(self._view)
+        figure = self._new(data.Beliefs, found, "", self._metric)
+        if found is None:
+            return figure
+        buttons = []
+        for place, (panel, ticks, density, good) in enumerate(found.panels):
+            figure.add_scatter(
+                x=ticks, y=density, yaxis="y2", fill="tozeroy", mode="none", fillcolor="rgba(0, 114, 178, 0.2)",
+                visible=place == 0, hoverinfo="skip",
+            )  # fmt: skip
+            self._add_trials(figure, panel.trials, panel.places, panel.values, one_trace=True, visible=place == 0)
+            figure.data[-1].marker.color = [HIGHLIGHT if is_good else MUTED for is_good in good]
+            layout = {f"xaxis.{key}": value for key, value in _axis(panel.name, panel.axis).items()}
+            visible = [other // 2 == place for other in range(2 * len(found.panels))]
+            label = _text(words.shortened(panel.name, 28))
+            buttons.append({"label": label, "method": "update", "args": [{"visible": visible}, layout]})
+        first = found.panels[0].panel
+        figure.update_xaxes(_axis(first.name, first.axis))
+        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.15, "yanchor": "top"}
+        second = {"overlaying": "y", "side": "right", "visible": False, "rangemode": "tozero"}
+        figure.update_layout(updatemenus=[menu], showlegend=False)
+        return _scale(figure, is_log=found.is_log).update_layout(yaxis2=second)
+
     def contour(self, first: str | None = None, second: str | None = None) -> Any:
         """Return the surrogate's prediction over two parameters, by default the two most important ones.
 

@@ -13,6 +13,7 @@ from hpo_plugins.view.plots.style import (
     ACCENT,
     COLORS,
     HIGHLIGHT,
+    MUTED,
     figure,
     legend_states,
     nothing,
@@ -148,6 +149,34 @@ class Plots:
                 axes.set_xlabel(plain(panel.name))
                 axes.set_xticks(panel.axis.places, [plain(text, 10) for text in panel.axis.labels], fontsize=8)
                 axes.set_xlim(-0.03, 1.03)
+            if found.is_log:
+                places[0].set_yscale("log")
+            drawn.supylabel(objective_label(self._view), fontsize=11)
+            return drawn
+
+    def beliefs(self) -> Any:
+        """Return the belief about each parameter that has one, and each trial's value against it."""
+        found = data.Beliefs.of(self._view)
+        if found is None:
+            return _nothing(data.Beliefs)
+        columns = min(3, len(found.panels))
+        rows = math.ceil(len(found.panels) / columns)
+        with figure(max(1.0, columns * 0.6), max(1.0, rows * 0.7)) as drawn:
+            places = list(drawn.subplots(rows, columns, sharey=True, squeeze=False).flat)
+            for axes in places[len(found.panels) :]:
+                axes.set_axis_off()
+            for axes, (panel, ticks, density, good) in zip(places, found.panels, strict=False):
+                colors = [HIGHLIGHT if is_good else MUTED for is_good in good]
+                axes.scatter(panel.places, panel.values, c=colors, s=14, linewidths=0, alpha=0.9)
+                axes.set_xlabel(plain(panel.name))
+                axes.set_xticks(panel.axis.places, [plain(text, 10) for text in panel.axis.labels], fontsize=8)
+                axes.set_xlim(-0.03, 1.03)
+                behind = axes.twinx()
+                behind.fill_between(ticks, density, color=ACCENT, alpha=0.2, linewidth=0)
+                behind.set(yticks=[], ylim=(0, 1.1 * max(density)))
+                behind.grid(visible=False)
+                axes.set_zorder(behind.get_zorder() + 1)
+                axes.patch.set_visible(False)
             if found.is_log:
                 places[0].set_yscale("log")
             drawn.supylabel(objective_label(self._view), fontsize=11)

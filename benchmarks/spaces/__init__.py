@@ -1,0 +1,1 @@
+"""What the shipped spaces believe: learned from public results, and judged on data sets kept apart."""
