@@ -83,7 +83,8 @@ class Goals:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of all metrics, each once."""
-        return tuple(dict.fromkeys(goal.metric for goal in (*self.objectives, *self.constraints)))
+        names = [objective.metric for objective in self.objectives] + [limit.metric for limit in self.constraints]
+        return tuple(dict.fromkeys(names))
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -100,8 +101,9 @@ def split_objectives(objective: object) -> tuple[Objective, tuple[Objective, ...
     Raises:
         InvalidArgument: It is neither, an objective comes twice, or they differ in ``at``.
     """
-    given = list(objective) if isinstance(objective, Sequence) and not isinstance(objective, str) else [objective]
-    if not given or not all(isinstance(each, Objective) for each in given):
+    members = list(objective) if isinstance(objective, Sequence) and not isinstance(objective, str) else [objective]
+    given = [each for each in members if isinstance(each, Objective)]
+    if not given or len(given) < len(members):
         raise refusal("objective", objective, _DIRECTED)
     metrics = [each.metric for each in given]
     if len(set(metrics)) < len(metrics):
@@ -120,8 +122,9 @@ def check_limits(name: str, limits: object) -> tuple[Limit, ...]:
     Raises:
         InvalidArgument: They are not a list of limits, or two of one kind are on the same metric, or contradict.
     """
-    given = tuple(limits) if isinstance(limits, Sequence) and not isinstance(limits, str) else None
-    if given is None or not all(isinstance(limit, Limit) for limit in given):
+    members = tuple(limits) if isinstance(limits, Sequence) and not isinstance(limits, str) else (None,)
+    given = [limit for limit in members if isinstance(limit, Limit)]
+    if len(given) < len(members):
         raise refusal(name, limits, "a list of AtMost(metric, value) and AtLeast(metric, value)")
     for index, limit in enumerate(given):
         for other in given[:index]:
@@ -131,4 +134,4 @@ def check_limits(name: str, limits: object) -> tuple[Limit, ...]:
                 raise InvalidArgument(f"{name} must limit each metric once, but got {other} and {limit}. Keep one.")
             if limit.sign * (other.value - limit.value) > 0:
                 raise InvalidArgument(f"{name} must leave values to each metric, but got {other} and {limit}.")
-    return given
+    return tuple(given)

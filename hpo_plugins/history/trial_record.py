@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from hpo_plugins.goals import Goals
 from hpo_plugins.history.curve import Curve
+from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord, TrialRow
 from hpo_plugins.space import Space
 
 
-def record_of(trial: TrialHistory, loss: float | None, space: Space, objective: Objective, root: Path) -> TrialRecord:
+def record_of(
+    trial: TrialHistory,
+    loss: float | None,
+    space: Space,
+    objective: Objective,
+    root: Path,
+    outcome: Outcome | None = None,
+) -> TrialRecord:
     """Return the record of a trial.
 
     Args:
@@ -20,10 +30,14 @@ def record_of(trial: TrialHistory, loss: float | None, space: Space, objective: 
         space: The study's space.
         objective: The study's objective.
         root: The folder that stored checkpoint paths are relative to.
+        outcome: What it has reached of several goals, None if there is one.
     """
     row = trial.row
     has_folds = row.folds is not None
-    best_epoch = None if loss is None else trial.curve.epoch_that_counts(at=objective.at)
+    if outcome is None or outcome.row is None:
+        best_epoch = None if loss is None else trial.curve.epoch_that_counts(at=objective.at)
+    else:
+        best_epoch = int(outcome.epochs[outcome.row])
     return TrialRecord(
         number=row.number,
         params=space.params_of(row.params),
@@ -41,12 +55,18 @@ def record_of(trial: TrialHistory, loss: float | None, space: Space, objective: 
         attempts=row.attempts,
         definition=space.definition_of(row.params),
         folds=tuple(_values(fold.curve, objective) for fold in trial.folds) if has_folds else (),
-        std=trial.std(best_epoch) if has_folds and best_epoch is not None else None,
+        std=trial.std(best_epoch) if has_folds and best_epoch is not None and len(trial.curve) else None,
         seconds=trial.folds[0].seconds,
         point=row.point,
         best_epoch=best_epoch,
         best_checkpoint=_path(root, _best_checkpoint(row, best_epoch)),
+        recorded=dict(trial.recorded),
     )
+
+
+def with_goals(record: TrialRecord, outcome: Outcome, goals: Goals) -> TrialRecord:
+    """Return a trial's record with what it has reached of several goals."""
+    return replace(record, values=outcome.values(goals), feasible=outcome.is_feasible)
 
 
 def _values(curve: Curve, objective: Objective) -> dict[int, float]:

@@ -15,6 +15,8 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
+
+from hpo_plugins.goals import Limit, split_objectives
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
@@ -45,7 +47,9 @@ class Tuner(StudyResults):
 
     Args:
         space: Parameter names to ``Continuous``, ``Integer``, ``Ordinal`` or ``Categorical``.
-        objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
+        objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named. Or a list
+            of several: the search then looks for the trials that no other one dominates (``best_trials``). Name first
+            one that your training reports at every epoch. Two or three are usual; more need many trials.
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: Maximum number of trials, over all workers and runs; None for no limit.
         max_runtime: Maximum seconds of work on the study, over all runs; None for no limit. Time counts while
@@ -56,6 +60,10 @@ class Tuner(StudyResults):
         max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
             Running training runs continue to their own end; paused ones are not resumed.
+        constraints: Limits on outcomes, such as ``[AtMost("latency_ms", 20), AtLeast("recall", 0.9)]``. The metrics come
+            with ``trial.report``, at any epoch, or once with ``trial.record``. Only trials that meet them all can be
+            the best, by their epochs that do. The surrogate learns which configurations meet them, and a training run
+            that cannot is stopped. With folds, the means count.
         early_stopping: ``MedianRule()``, for a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
         retries: Maximum number of retries of a trial after its worker died; then it is FAILED.
@@ -93,7 +101,9 @@ class Tuner(StudyResults):
 
     Attributes:
         space: The search space.
-        objective: The objective.
+        objective: The objective, the first one of several.
+        objectives: All objectives.
+        constraints: The limits on outcomes.
         strategy: The strategy.
         seed: The seed.
         name: The study's name.
@@ -107,7 +117,7 @@ class Tuner(StudyResults):
     def __init__(
         self,
         space: Mapping[str, Parameter],
-        objective: Objective,
+        objective: Objective | Sequence[Objective],
         *,
         strategy: Strategy | None = None,
         max_trials: int | None = None,
@@ -115,6 +125,7 @@ class Tuner(StudyResults):
         max_trial_seconds: float | None = None,
         max_parallel: int | None = None,
         stop_when: Sequence[Criterion] = (),
+        constraints: Sequence[Limit] = (),
         early_stopping: StoppingRule | None = None,
         retries: int = 3,
         retry_on: tuple[type[Exception], ...] = (),
@@ -131,9 +142,12 @@ class Tuner(StudyResults):
         progress: ProgressMode | bool = "auto",
     ) -> None:
         """Check all arguments, and create the study or join it."""
+        first, further = split_objectives(objective)
         config = StudyConfig(
             space=_constrained(space, valid),
-            objective=objective,
+            objective=first,
+            further_objectives=further,
+            constraints=constraints,  # type: ignore[arg-type]  # its rule makes a tuple of it
             strategy=Random() if strategy is None else strategy,
             early_stopping=early_stopping,
             seed=secrets.randbits(32) if seed is None else whole_number("seed", seed, at_least=0),

@@ -1,0 +1,309 @@
+"""A study with several goals as strategies see it: one loss, under one weighting of the objectives.
+
+Notation
+    n, m     epochs of a trial; objectives
+    ideal    the best value known of each objective, as a loss, shape ``(m,)``
+    extent   how much an objective differs among the best trials, shape ``(m,)``
+    z        (loss - ideal) / extent
+    w        the weights of one direction, shape ``(m,)``; they sum to 1
+
+    loss = max_j w_j z_j + 0.05 sum_j w_j z_j            the augmented Chebyshev distance (Knowles 2006)
+
+Each trial has a direction, which its number and the study's seed give: it is suggested and judged by the distance in
+this direction. Directions are spread evenly, so the trials approach the whole front. The extent is that of the front,
+so the weights mean the same whatever the units are; an objective in which all trials are equal has no weight.
+
+Limits change the loss of epochs that do not meet them:
+    1. If another epoch of the trial does, they are no better than the best of those.
+    2. If the training is over and no epoch does, the trial ranks behind all others, by how far it violates them.
+    3. While the training goes on, or was stopped for another reason, its epochs count as they are: the metric may come
+       to meet its limit. A training run that will not is stopped (``coordination/limits.py``).
+A surrogate needs losses without the jumps of the second rule, which say nothing of the objective nearby: ``modelled``.
+
+Reference:
+    Knowles, "ParEGO: A Hybrid Algorithm with On-Line Landscape Approximation for Expensive Multiobjective Optimization
+    Problems", IEEE Transactions on Evolutionary Computation 10, 2006.
+
+Differs from the paper in: directions come from the trial's number instead of at random, so that a process that takes
+over a study makes the same suggestions; losses are scaled by the front instead of by all trials.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from hpo_plugins.goals import Goals, Limit
+from hpo_plugins.history.curve import Curve
+from hpo_plugins.history.history import History
+from hpo_plugins.history.outcomes import Outcome
+from hpo_plugins.history.pareto import chebyshev, non_dominated
+from hpo_plugins.history.trial_history import TrialHistory
+from hpo_plugins.objective import Minimize, Objective
+from hpo_plugins.records import TrialRow
+from hpo_plugins.space import FloatArray
+
+N_DIRECTIONS = 16
+"""Number of directions; each has a history of its own, which is updated when it is asked."""
+MIN_ENDED = 4
+"""Trials that have ended, without which the running ones determine the scale, too."""
+MIN_EXTENT = 0.1
+"""Least extent of an objective, relative to the distance from the best value to the median of all trials."""
+DISTANCE = "distance to the ideal point"
+"""The name of the loss of several objectives."""
+
+
+class Scaling(NamedTuple):
+    """The scale of the objectives.
+
+    Attributes:
+        ideal: Shape ``(m,)``.
+        extent: Shape ``(m,)``; 0 for an objective in which all trials are equal.
+        losses: The losses of the trials that count, shape ``(n_trials, m)``.
+    """
+
+    ideal: FloatArray
+    extent: FloatArray
+    losses: FloatArray
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """What the losses of a view depend on."""
+        worst = self.losses.max(axis=0, initial=-np.inf)
+        return (self.ideal.tobytes(), self.extent.tobytes(), worst.tobytes())
+
+
+def scaling_of(outcomes: list[Outcome], n_objectives: int) -> Scaling:
+    """Return the scale that some trials give.
+
+    Args:
+        outcomes: What they have reached.
+        n_objectives: m.
+    """
+    reached = [outcome for outcome in outcomes if outcome.row is not None]
+    feasible = [outcome for outcome in reached if outcome.is_feasible is not False]
+    losses = np.array([outcome.loss for outcome in feasible or reached]).reshape(-1, n_objectives)
+    if not len(losses):
+        return Scaling(np.zeros(n_objectives), np.zeros(n_objectives), losses)
+    ideal = losses.min(axis=0)
+    front = losses[non_dominated(losses)]
+    extent = np.maximum(front.max(axis=0) - ideal, MIN_EXTENT * (np.median(losses, axis=0) - ideal))
+    return Scaling(ideal, np.where(extent > 0, extent, losses.max(axis=0) - ideal), losses)
+
+
+@functools.lru_cache(maxsize=256)
+def weights_of(direction: int, count: int) -> tuple[float, ...]:
+    """Return the weights of a direction, which sum to 1: those of the directions are spread evenly over the simplex.
+
+    Args:
+        direction: From 0 to below ``N_DIRECTIONS``.
+        count: Number of weights.
+    """
+    shift = 0.5 / N_DIRECTIONS  # no direction looks at one objective only
+    inner = sorted(_radical_inverse(direction, base) + shift for base in (2, 3, 5, 7, 11, 13)[: count - 1])
+    if count > 7:
+        inner = np.sort(np.random.default_rng([direction, count]).random(count - 1)).tolist()
+    edges = np.array([0.0, *inner, 1.0])
+    return tuple(np.maximum(np.diff(edges), shift / count).tolist())
+
+
+def _radical_inverse(index: int, base: int) -> float:
+    """Return the van der Corput sequence, in [0, 1)."""
+    value, share = 0.0, 1.0
+    while index:
+        index, digit = divmod(index, base)
+        share /= base
+        value += digit * share
+    return value
+
+
+def direction_of(seed: int, number: int) -> int:
+    """Return the direction of a trial."""
+    return (seed + number) % N_DIRECTIONS
+
+
+def seen_by(history: History, seed: int, number: int) -> History:
+    """Return a study as a strategy sees it that suggests or judges a trial; without several goals, the study itself.
+
+    Args:
+        history: The study, or a view of its first folds.
+        seed: Its seed.
+        number: The trial, which may be the next one.
+    """
+    goals = history.goals
+    if goals is None:
+        return history
+    direction = direction_of(seed, number) if len(goals.objectives) > 1 else 0
+    return history.derived(("direction", direction), lambda: _Follower(history, goals, direction)).history
+
+
+class _Follower:
+    """Keeps the views of one direction up to date: as strategies see it, and as surrogates see it."""
+
+    def __init__(self, whole: History, goals: Goals, direction: int) -> None:
+        self._whole = whole
+        self._goals = goals
+        self._direction = direction
+        self._key: tuple[bytes, ...] = ()
+        modelled = WeightedHistory(whole, goals, None)
+        self.history = WeightedHistory(whole, goals, modelled if goals.constraints else None)
+        self._views = (self.history, modelled) if goals.constraints else (self.history,)
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Follow the trials that have changed, and all others if the scale has."""
+        numbers = set(changed)
+        scaling = scaling_of(self._reference(), len(self._goals.objectives))
+        if scaling.key != self._key:
+            self._key = scaling.key
+            if len(self._goals.objectives) > 1:
+                numbers = set(range(len(self._whole)))
+            else:
+                numbers |= {number for number in range(len(self._whole)) if self._whole.outcome(number).is_hopeless}
+        weights = self._weights(scaling)
+        for number in sorted(numbers):
+            trial, outcome = self._whole[number], self._whole.outcome(number)
+            losses = distances(outcome, scaling, weights)
+            for view in self._views:
+                own = losses
+                if outcome.is_hopeless and view is self.history:
+                    own = behind_all(outcome, scaling, weights)
+                view.show(trial, _curve(outcome, own))
+
+    def _reference(self) -> list[Outcome]:
+        """Return the outcomes that determine the scale: those of ended trials or, while these are few, of all."""
+        whole = self._whole
+        every = [whole.outcome(number) for number in range(len(whole))]
+        ended = [outcome for trial, outcome in zip(whole, every, strict=True) if trial.state.is_final]
+        return ended if len(ended) >= MIN_ENDED else every
+
+    def _weights(self, scaling: Scaling) -> FloatArray:
+        """Return the weights by objective; those in which all trials are equal have none."""
+        weights = np.zeros(len(self._goals.objectives))
+        differing = [index for index in self._goals.order if scaling.extent[index] > 0] or list(self._goals.order)
+        weights[differing] = weights_of(self._direction, len(differing))
+        return weights
+
+
+def distances(outcome: Outcome, scaling: Scaling, weights: FloatArray) -> FloatArray:
+    """Return the losses of a trial's epochs under weights, shape ``(n,)``; with one objective, they are its own.
+
+    Epochs that do not meet the limits are no better than the best one that does.
+    """
+    losses = _distance(outcome.losses, scaling, weights)
+    meets = outcome.meets
+    if meets.any() and not meets.all():
+        losses = np.where(meets, losses, np.maximum(losses, losses[meets].min()))
+    return losses
+
+
+def behind_all(outcome: Outcome, scaling: Scaling, weights: FloatArray) -> FloatArray:
+    """Return the losses of a trial that meets the limits nowhere: it ranks behind all others, by its violation."""
+    others = _distance(scaling.losses, scaling, weights)
+    best, worst = (float(others.min()), float(others.max())) if len(others) else (0.0, 0.0)
+    own = worst + (1.0 + outcome.worst_violation.min()) * ((worst - best) or abs(worst) or 1.0)
+    return np.full(len(outcome.epochs), own)
+
+
+def _distance(losses: FloatArray, scaling: Scaling, weights: FloatArray) -> FloatArray:
+    if losses.shape[1] == 1:
+        return np.asarray(losses[:, 0])
+    z = (losses - scaling.ideal) / np.where(scaling.extent > 0, scaling.extent, 1.0)
+    # In a fixed order, so that another order of the objectives changes not even rounding.
+    order = np.argsort(weights, kind="stable")
+    return chebyshev(z[:, order], weights[order])
+
+
+def _curve(outcome: Outcome, losses: FloatArray) -> Curve:
+    return Curve.of(outcome.epochs, losses, outcome.seconds)
+
+
+class _ShownTrial(TrialHistory):
+    """A trial with the losses of a view."""
+
+    __slots__ = ("shown",)
+
+    def __init__(self, row: TrialRow, point: FloatArray, last_fold: int | None = None) -> None:
+        super().__init__(row, point, last_fold)
+        self.shown = Curve()
+
+    @property
+    def curve(self) -> Curve:
+        """Its losses by epoch, as the view shows them."""
+        return self.shown
+
+
+class WeightedHistory(History):
+    """A view of a study with several goals, whose trials have one loss.
+
+    Args:
+        whole: The study, or a view of its first folds.
+        goals: Its goals.
+        modelled: The same view for surrogates, None if that is this one.
+    """
+
+    trial_type = _ShownTrial
+
+    def __init__(self, whole: History, goals: Goals, modelled: WeightedHistory | None) -> None:
+        """Show no trials yet."""
+        objectives = goals.objectives
+        objective: Objective = objectives[0] if len(objectives) == 1 else Minimize(DISTANCE, at=objectives[0].at)
+        super().__init__(
+            whole.space, objective, whole.max_trials, whole.checkpoint_root, whole.parents, last_fold=whole.last_fold
+        )
+        self.whole = whole
+        self.limits = goals.constraints
+        self._modelled = modelled
+
+    @property
+    def modelled(self) -> History:
+        """This view for surrogates."""
+        return self if self._modelled is None else self._modelled
+
+    @property
+    def hopeless(self) -> frozenset[int]:  # type: ignore[override]  # it changes with the trials
+        """Numbers of the trials whose training is over without an epoch that meets the limits."""
+        whole = self.whole
+        return frozenset(n for n in range(len(self)) if whole.outcome(n).is_hopeless) if self.limits else frozenset()
+
+    def loss(self, number: int) -> float | None:
+        """Return the loss of a trial in this view."""
+        return self.own_loss(number)
+
+    def show(self, trial: TrialHistory, curve: Curve) -> None:
+        """Show a trial with these losses."""
+        self.follow(trial)
+        shown = self[trial.row.number]
+        assert isinstance(shown, _ShownTrial)  # noqa: S101 - this class makes its trials
+        shown.shown = curve
+
+    def metric(self, index: int) -> History:
+        """Return the study with the metric of a limit as its loss, smaller being better, for a surrogate."""
+        return self.whole.derived(("limited", index), lambda: _MetricFollower(self.whole, self.limits[index])).history
+
+
+class _MetricFollower:
+    """Keeps a view up to date whose loss is a limited metric."""
+
+    def __init__(self, whole: History, limit: Limit) -> None:
+        self._whole = whole
+        self._limit = limit
+        self.history = WeightedHistory(whole, Goals((Minimize(limit.metric, at="last"),)), None)
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Follow the trials that have changed."""
+        for number in sorted(changed):
+            trial = self._whole[number]
+            self.history.show(trial, self._curve(trial))
+
+    def _curve(self, trial: TrialHistory) -> Curve:
+        column, recorded = trial.values(self._limit.metric), trial.recorded.get(self._limit.metric)
+        rows = list(zip(column.epochs, column.losses, column.seconds, strict=True))
+        if not rows and recorded is not None:
+            rows = [(max(1, trial.epochs), recorded, 0.0)]
+        known = [(epoch, self._limit.sign * value, seconds) for epoch, value, seconds in rows if np.isfinite(value)]
+        epochs, losses, seconds = (np.array(part) for part in zip(*known, strict=True)) if known else (np.empty(0),) * 3
+        return Curve.of(epochs, losses, seconds)
+
