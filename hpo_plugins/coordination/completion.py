@@ -67,7 +67,9 @@ def _never_reported(session: StudySession, number: int) -> MetricNotFound:
 def _unknown_goal(session: StudySession, number: int) -> MetricNotFound | None:
     """Return the error for a complete training run after which the metric of a goal is not known of any trial."""
     goals, history = session.config.goals, session.history
-    for metric in () if goals is None else goals.metrics:
+    if goals is None:
+        return None
+    for metric in goals.metrics:
         if any(len(trial.values(metric)) or metric in trial.recorded for trial in history):
             continue
         trial = history[number]

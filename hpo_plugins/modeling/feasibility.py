@@ -11,7 +11,8 @@ Notation
     log EI + sum log P                   the acquisition function (Schonlau et al. 1998; Gardner et al., equation 5)
 
 A metric is *steady* if it hardly changes in a training run, such as a latency or a size. Its values are modelled
-without epochs, and one value of a trial is enough to know whether it meets the limit.
+without epochs, and one value of a trial is enough to know whether it meets the limit. A complete training run shows
+it; or several incomplete ones, if the metric differs between them: an accuracy that has not begun to rise does not.
 
 References:
     Schonlau, Welch, Jones, "Global versus Local Search in Constrained Optimization of Computer Models", 1998.
@@ -33,11 +34,14 @@ from hpo_plugins.history.columns import column
 from hpo_plugins.history.weighted import WeightedHistory
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import epoch_grid
+from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.threads import single_threaded
 
 STEADY = 0.05
 """A metric is steady if the median of its relative spreads within training runs is at most this."""
+MIN_DIFFERING = 3
+"""Incomplete training runs that together show whether a metric is steady."""
 MIN_KNOWN = 4
 """Trials with a metric, without which nothing is predicted of it."""
 CERTAIN = 30.0
@@ -155,13 +159,26 @@ def _limit_model(history: WeightedHistory, index: int, last: int | None) -> _Lim
 
 def is_steady(history: WeightedHistory, limit: Limit) -> bool:
     """Return whether the training runs show that a metric hardly changes in them."""
-    spreads = _spreads(history, limit)
-    return bool(len(spreads)) and float(np.median(spreads)) <= STEADY
+    spreads, values, is_complete = _seen(history, limit)
+    if not len(spreads) or np.median(spreads) > STEADY:
+        return False
+    is_different = len(values) >= MIN_DIFFERING and np.ptp(values) > 4 * STEADY * np.abs(values).mean()
+    return bool(is_different or is_complete.any())
 
 
-def _spreads(history: WeightedHistory, limit: Limit) -> FloatArray:
-    known = column(history.whole, ("spread", limit.metric), lambda trial: _spread(trial, limit.metric))
-    return np.asarray(known[np.isfinite(known)])
+def _seen(history: WeightedHistory, limit: Limit) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return spreads, last values and completeness of the training runs that show how a metric changes."""
+    whole, metric = history.whole, limit.metric
+    spreads = column(whole, ("spread", metric), lambda trial: _spread(trial, metric))
+    values = column(whole, ("value", metric), lambda trial: _value(trial, metric))
+    is_complete = column(whole, "complete", lambda trial: float(trial.state is TrialState.COMPLETED))
+    shows = np.isfinite(spreads)
+    return spreads[shows], values[shows], is_complete[shows] == 1
+
+
+def _value(trial: TrialHistory, metric: str) -> float | None:
+    values = trial.values(metric)
+    return values.losses[-1] if len(values) else trial.recorded.get(metric)
 
 
 def _spread(trial: TrialHistory, metric: str) -> float | None:
@@ -194,7 +211,7 @@ def chance_to_meet(history: WeightedHistory, index: int, number: int, epoch: int
         return 0.0  # it was recorded for the trial as a whole
     if is_steady(history, limit):
         violation = history.whole.outcome(number).violation[-1, index]
-        return 0.0 if violation > 2 * float(np.median(_spreads(history, limit))) else None
+        return 0.0 if violation > 2 * float(np.median(_seen(history, limit)[0])) else None
     part = _limit_model(history, index, last) if last is not None and last > epoch else None
     if part is None or part.model.last is None:
         return None

@@ -185,7 +185,12 @@ class StudyConfig:
         return self.objective
 
     def best(self, history: History) -> TrialRecord | None:
-        """Return the best trial, identical parents' included, the earliest of equals; None if there is none."""
+        """Return the best trial, identical parents' included, the earliest of equals; None if there is none.
+
+        With limits, it is the best one that meets them; with several objectives, there is none.
+        """
+        if self.further_objectives:
+            return None
         number = history.incumbent()
         own = None if number is None else history.record(number)
         earlier = None if self.parents is None else self.parents.best(self.objective)
