@@ -31,7 +31,8 @@ over a study makes the same suggestions; losses are scaled by the front instead 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ from hpo_plugins.goals import Goals, Limit
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History
 from hpo_plugins.history.outcomes import Outcome
+from hpo_plugins.history.parents import ParentTrial, ParentTrials
 from hpo_plugins.history.pareto import chebyshev, non_dominated
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.objective import Minimize, Objective
@@ -163,6 +165,7 @@ class _Follower:
             else:
                 numbers |= {number for number in range(len(self._whole)) if self._whole.outcome(number).is_hopeless}
         weights = self._weights(scaling)
+        self._show_parents(scaling, weights)
         for number in sorted(numbers):
             trial, outcome = self._whole[number], self._whole.outcome(number)
             losses = distances(outcome, scaling, weights)
@@ -172,12 +175,29 @@ class _Follower:
                     own = behind_all(outcome, scaling, weights)
                 view.show(trial, _curve(outcome, own))
 
+    def _show_parents(self, scaling: Scaling, weights: FloatArray) -> None:
+        """Show the parents' trials under these weights."""
+        if not self._whole.parents:
+            return
+        for view in self._views:
+            shown = [
+                replace(parent, trials=[_shown(each, view is self.history, scaling, weights) for each in known])
+                for parent in self._whole.parents
+                if (known := [each for each in parent.trials if self._is_known(each)])
+            ]
+            view.show_parents(tuple(shown))
+
+    def _is_known(self, trial: ParentTrial) -> bool:
+        """Return whether a parent's trial has a loss in this view."""
+        return len(self._goals.objectives) == 1 or (trial.outcome is not None and trial.outcome.row is not None)
+
     def _reference(self) -> list[Outcome]:
         """Return the outcomes that determine the scale: those of ended trials or, while these are few, of all."""
         whole = self._whole
         every = [whole.outcome(number) for number in range(len(whole))]
         ended = [outcome for trial, outcome in zip(whole, every, strict=True) if trial.state.is_final]
-        return ended if len(ended) >= MIN_ENDED else every
+        earlier = [trial.outcome for trial in whole.identical_trials if trial.outcome is not None]
+        return earlier + (ended if len(earlier) + len(ended) >= MIN_ENDED else every)
 
     def _weights(self, scaling: Scaling) -> FloatArray:
         """Return the weights by objective; those in which all trials are equal have none."""
@@ -185,6 +205,16 @@ class _Follower:
         differing = [index for index in self._goals.order if scaling.extent[index] > 0] or list(self._goals.order)
         weights[differing] = weights_of(self._direction, len(differing))
         return weights
+
+
+def _shown(trial: ParentTrial, ranks: bool, scaling: Scaling, weights: FloatArray) -> ParentTrial:  # noqa: FBT001
+    """Return a parent's trial with the losses of a view, which ranks trials or models their losses."""
+    outcome = trial.outcome
+    if outcome is None or outcome.row is None:
+        return trial
+    is_behind = ranks and outcome.is_hopeless
+    losses = behind_all(outcome, scaling, weights) if is_behind else distances(outcome, scaling, weights)
+    return replace(trial, curve=_curve(outcome, losses))
 
 
 def distances(outcome: Outcome, scaling: Scaling, weights: FloatArray) -> FloatArray:
@@ -266,7 +296,11 @@ class WeightedHistory(History):
     def hopeless(self) -> frozenset[int]:  # type: ignore[override]  # it changes with the trials
         """Numbers of the trials whose training is over without an epoch that meets the limits."""
         whole = self.whole
-        return frozenset(n for n in range(len(self)) if whole.outcome(n).is_hopeless) if self.limits else frozenset()
+        if not self.limits:
+            return frozenset()
+        own = [number for number in range(len(self)) if whole.outcome(number).is_hopeless]
+        earlier = enumerate(self.identical_trials, len(self))
+        return frozenset(own + [number for number, each in earlier if each.outcome and each.outcome.is_hopeless])
 
     def loss(self, number: int) -> float | None:
         """Return the loss of a trial in this view."""
@@ -278,6 +312,11 @@ class WeightedHistory(History):
         shown = self[trial.row.number]
         assert isinstance(shown, _ShownTrial)  # noqa: S101 - this class makes its trials
         shown.shown = curve
+
+    def show_parents(self, parents: tuple[ParentTrials, ...]) -> None:
+        """Show the parents' trials with other losses."""
+        self.parents = parents
+        vars(self).pop("parents_digest", None)
 
     def metric(self, index: int) -> History:
         """Return the study with the metric of a limit as its loss, smaller being better, for a surrogate."""
@@ -291,6 +330,16 @@ class _MetricFollower:
         self._whole = whole
         self._limit = limit
         self.history = WeightedHistory(whole, Goals((Minimize(limit.metric, at="last"),)), None)
+        place = (whole.goals.constraints if whole.goals is not None else ()).index(limit)
+        self.history.show_parents(
+            tuple(replace(each, trials=list(self._parent_trials(each, place))) for each in whole.parents)
+        )
+
+    def _parent_trials(self, parent: ParentTrials, place: int) -> Iterator[ParentTrial]:
+        for trial in parent.trials:
+            if trial.outcome is not None and np.isfinite(values := trial.outcome.limited[:, place]).all() and len(values):
+                curve = Curve.of(trial.outcome.epochs, self._limit.sign * values, trial.outcome.seconds)
+                yield replace(trial, curve=curve)
 
     def update(self, changed: Iterable[int]) -> None:
         """Follow the trials that have changed."""

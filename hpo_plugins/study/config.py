@@ -168,7 +168,7 @@ class StudyConfig:
 
     def new_history(self, checkpoint_root: Path | None = None) -> History:
         """Return an empty history of this study, which contains its parents' trials."""
-        parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
+        parents = () if self.parents is None else self.parents.trials(self.space, self.objective, self.goals)
         given = [dict(configuration) for configuration in self.points_to_evaluate]
         return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given, goals=self.goals)
 
@@ -193,7 +193,7 @@ class StudyConfig:
             return None
         number = history.incumbent()
         own = None if number is None else history.record(number)
-        earlier = None if self.parents is None else self.parents.best(self.objective)
+        earlier = None if self.parents is None else self.parents.best(self.objective, self.goals)
         found = [
             (self.objective.loss(record.value), record)
             for record in (earlier, own)

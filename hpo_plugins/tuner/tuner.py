@@ -16,7 +16,7 @@ from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
 
-from hpo_plugins.goals import Limit, split_objectives
+from hpo_plugins.goals import Goals, Limit, check_limits, split_objectives
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
@@ -157,7 +157,7 @@ class Tuner(StudyResults):
             max_parallel=max_parallel,
             stop_when=stop_when,
             points_to_evaluate=points_to_evaluate,
-            parents=_copy_parents(warm_start),
+            parents=_copy_parents(warm_start, _metrics_of(first, further, constraints)),
             notes=notes,
         )
         self.name = non_empty_string("name", name)
@@ -355,10 +355,10 @@ class Tuner(StudyResults):
             )
         self._loop.session.restart(number)
 
-    def _as_parent(self) -> Parent:
-        """Return a copy of this study for another one to start from."""
+    def _as_parent(self, metrics: Sequence[str] = ()) -> Parent:
+        """Return a copy of this study for another one to start from, with the metrics of that one's goals."""
         running = self._loop.session.running
-        return Parent.of(self.name, self.space, self.objective, self.trials, running())
+        return Parent.of(self.name, self.space, self.objective, self.trials, running(), metrics)
 
 
 def _constrained(space: Mapping[str, Parameter], valid: object) -> Space:
@@ -374,10 +374,16 @@ def _attach(name: str, loop: Loop) -> Tuner:
     return tuner
 
 
-def _copy_parents(warm_start: object) -> Parents | None:
-    """Return copies of the studies that ``warm_start`` names."""
+def _metrics_of(first: Objective, further: Sequence[Objective], constraints: object) -> tuple[str, ...]:
+    """Return the metrics of several goals, none of one."""
+    limits = check_limits("constraints", constraints)
+    return Goals((first, *further), limits).metrics if further or limits else ()
+
+
+def _copy_parents(warm_start: object, metrics: Sequence[str]) -> Parents | None:
+    """Return copies of the studies that ``warm_start`` names, with these metrics."""
     if warm_start is None:
         return None
     given = warm_start if isinstance(warm_start, WarmStart) else WarmStart(warm_start)  # type: ignore[arg-type]  # it checks
     tuners = [parent if isinstance(parent, Tuner) else Tuner.load(parent) for parent in given.parents]
-    return Parents(given.identical, tuple(tuner._as_parent() for tuner in tuners))
+    return Parents(given.identical, tuple(tuner._as_parent(metrics) for tuner in tuners))
