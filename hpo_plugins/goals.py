@@ -108,7 +108,9 @@ def split_objectives(objective: object) -> tuple[Objective, tuple[Objective, ...
     metrics = [each.metric for each in given]
     if len(set(metrics)) < len(metrics):
         twice = next(metric for metric in metrics if metrics.count(metric) > 1)
-        raise InvalidArgument(f"objective must name each metric once, but names {twice!r} {metrics.count(twice)} times.")
+        raise InvalidArgument(
+            f"objective must name each metric once, but names {twice!r} {metrics.count(twice)} times."
+        )
     if len({each.at for each in given}) > 1:
         raise InvalidArgument(
             f"objective must have the same at= in all objectives, since a trial counts with one epoch, but got {given}."

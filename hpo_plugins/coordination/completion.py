@@ -135,7 +135,7 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
     history, checkpoints = session.history, session.checkpoints
     if checkpoints.policy == "keep":
         return
-    best = {history.incumbent(), history.incumbent(final=True)}  # a better one that still runs may fail
+    best = history.best_numbers() | history.best_numbers(final=True)  # a better one that still runs may fail
     for number in sorted(history.with_checkpoint | {ended}):
         row = session.history[number].row
         if not row.state.is_final:  # its worker may be writing to the folder

@@ -6,8 +6,8 @@ import logging
 import math
 from collections.abc import Callable
 
-from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.limits import limit_decision
+from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
 from hpo_plugins.history.weighted import seen_by
 from hpo_plugins.records import ReportRow, TrialState, decode_metrics

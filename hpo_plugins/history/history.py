@@ -256,6 +256,30 @@ class History(Sequence[TrialHistory]):
         losses = np.array([self.outcome(number).loss for number in numbers])
         return [number for number, best in zip(numbers, non_dominated(losses), strict=True) if best] if numbers else []
 
+    def best_numbers(self, *, final: bool = False) -> set[int]:
+        """Return the numbers of the best trials: the incumbent or, with several objectives, the front.
+
+        Args:
+            final: Whether to count only trials that have ended.
+        """
+        if self.goals is not None and len(self.goals.objectives) > 1:
+            return set(self.front(final=final))
+        number = self.incumbent(final=final)
+        return set() if number is None else {number}
+
+    def epoch_that_counts(self, number: int) -> int | None:
+        """Return the epoch that gives a trial its value, None if there is none."""
+        if self.goals is None:
+            return self._trials[number].curve.epoch_that_counts(at=self.objective.at)
+        outcome = self.outcome(number)
+        return None if outcome.row is None else int(outcome.epochs[outcome.row])
+
+    def earlier_loss(self, trial: ParentTrial) -> float | None:
+        """Return the loss of a parent's trial, None if it has none; with limits, if it is not known to meet them."""
+        if self.goals is None:
+            return trial.curve.loss(at=self.objective.at)
+        return float(trial.outcome.loss[0]) if trial.outcome is not None and trial.outcome.counts else None
+
     @property
     def modelled(self) -> History:
         """This study for surrogates."""
@@ -369,7 +393,13 @@ class _FoldView:
         self._whole = whole
         parents = tuple(replace(parent, identical=False) for parent in whole.parents)
         self.history = History(
-            whole.space, whole.objective, whole.max_trials, whole.checkpoint_root, parents, last_fold=fold, goals=whole.goals
+            whole.space,
+            whole.objective,
+            whole.max_trials,
+            whole.checkpoint_root,
+            parents,
+            last_fold=fold,
+            goals=whole.goals,
         )
 
     def update(self, changed: Iterable[int]) -> None:

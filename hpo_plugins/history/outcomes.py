@@ -196,7 +196,7 @@ def _last_not_dominated(losses: FloatArray) -> int:
     raise AssertionError("some row is not dominated")
 
 
-def _is_hopeless(trial: TrialHistory, violation: FloatArray, is_last: bool) -> bool:  # noqa: FBT001
+def _is_hopeless(trial: TrialHistory, violation: FloatArray, is_last: bool) -> bool:
     row = trial.row
     is_over = row.state is TrialState.COMPLETED or (row.rule or "").startswith(UNMET)
     if is_last:

@@ -31,7 +31,18 @@ class Reports:
         version: Grows with each report.
     """
 
-    __slots__ = ("_attempt", "_metrics", "_columns", "_newest_epoch", "_times", "_writer", "curve", "epochs", "is_mixed", "version")
+    __slots__ = (
+        "_attempt",
+        "_columns",
+        "_metrics",
+        "_newest_epoch",
+        "_times",
+        "_writer",
+        "curve",
+        "epochs",
+        "is_mixed",
+        "version",
+    )
 
     def __init__(self) -> None:
         """Create it without reports."""
@@ -81,7 +92,9 @@ class Reports:
     def _extends(self, known: _Column) -> bool:
         """Return whether all reports since then are of later epochs than those that a column contains."""
         n_new = len(self.epochs) - known.n_epochs
-        return self.version - known.version == n_new and (not known.n_epochs or self.epochs[known.n_epochs - 1] == known.last)
+        return self.version - known.version == n_new and (
+            not known.n_epochs or self.epochs[known.n_epochs - 1] == known.last
+        )
 
     @property
     def startup_seconds(self) -> float | None:

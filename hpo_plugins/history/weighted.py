@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpo_plugins.goals import Goals, Limit
+from hpo_plugins.goals import Goals
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History
 from hpo_plugins.history.outcomes import Outcome
@@ -207,7 +207,7 @@ class _Follower:
         return weights
 
 
-def _shown(trial: ParentTrial, ranks: bool, scaling: Scaling, weights: FloatArray) -> ParentTrial:  # noqa: FBT001
+def _shown(trial: ParentTrial, ranks: bool, scaling: Scaling, weights: FloatArray) -> ParentTrial:
     """Return a parent's trial with the losses of a view, which ranks trials or models their losses."""
     outcome = trial.outcome
     if outcome is None or outcome.row is None:

@@ -122,7 +122,9 @@ def checked_reference(reference: object, goals: Goals) -> FloatArray:
 def several(goals: Goals, name: str) -> InvalidArgument:
     """Return the error that asks for a preference between objectives."""
     names = [objective.metric for objective in goals.objectives]
-    weights = ", ".join(f"{metric!r}: {weight}" for metric, weight in zip(names, [1, *[0.5] * (len(names) - 1)], strict=True))
+    weights = ", ".join(
+        f"{metric!r}: {weight}" for metric, weight in zip(names, [1, *[0.5] * (len(names) - 1)], strict=True)
+    )
     return InvalidArgument(
         f"best_trial needs one objective, but study {name!r} has {len(names)}: {', '.join(map(repr, names))}. Use "
         f"best_trials, those that no other one dominates; best({{{weights}}}), the one that weights prefer; or best(), "

@@ -58,7 +58,13 @@ class Fixed:
     kind: ClassVar[str] = "fixed"
 
 
-_TAGS: dict[type, str] = {ParameterBase: "kind", Fixed: "kind", Objective: "direction", Limit: "limit", Component: "name"}
+_TAGS: dict[type, str] = {
+    ParameterBase: "kind",
+    Fixed: "kind",
+    Objective: "direction",
+    Limit: "limit",
+    Component: "name",
+}
 """Base class to the key under which the JSON form names the class."""
 _CLASSES: tuple[type, ...] = (*PARAMETERS, Fixed, Minimize, Maximize, AtMost, AtLeast)
 """The classes that can be named; those of components register themselves."""

@@ -147,7 +147,9 @@ class StudyResults:
         """
         goals = self.study.goals
         if goals is None or not self.study.further_objectives:
-            raise InvalidArgument("hypervolume() needs several objectives: Tuner(space, [Minimize(...), Minimize(...)]).")
+            raise InvalidArgument(
+                "hypervolume() needs several objectives: Tuner(space, [Minimize(...), Minimize(...)])."
+            )
         return front.volume_of(self.history, goals, reference)
 
     @property

@@ -15,7 +15,6 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
-
 from hpo_plugins.goals import Goals, Limit, check_limits, split_objectives
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialRecord
@@ -60,10 +59,10 @@ class Tuner(StudyResults):
         max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
             Running training runs continue to their own end; paused ones are not resumed.
-        constraints: Limits on outcomes, such as ``[AtMost("latency_ms", 20), AtLeast("recall", 0.9)]``. The metrics come
-            with ``trial.report``, at any epoch, or once with ``trial.record``. Only trials that meet them all can be
-            the best, by their epochs that do. The surrogate learns which configurations meet them, and a training run
-            that cannot is stopped. With folds, the means count.
+        constraints: Limits on outcomes, such as ``[AtMost("latency_ms", 20), AtLeast("recall", 0.9)]``. The metrics
+            come with ``trial.report``, at any epoch, or once with ``trial.record``. Only trials that meet them all can
+            be the best, by their epochs that do. The surrogate learns which configurations meet them, and a training
+            run that cannot is stopped. With folds, the means count.
         early_stopping: ``MedianRule()``, for a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
         retries: Maximum number of retries of a trial after its worker died; then it is FAILED.

@@ -99,13 +99,14 @@ def report_data(view: StudyView) -> dict[str, Any]:
     """Return everything that the report shows, as JSON."""
     names = list(view.space)
     further = [] if view.goals is None else [name for name in view.goals.metrics if name != view.objective.metric]
+    found = [view.headline, insights.confirmed(view), insights.lead(view)]
     return {
         "name": view.name,
         "metric": view.objective.metric,
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
         "tiles": _tiles(view),
         "best": _best(view),
-        "advice": [text for text in [view.headline, insights.confirmed(view), insights.lead(view)] if text] + insights.advice(view),
+        "advice": [text for text in found if text] + insights.advice(view),
         "definition": f"{_goals_of(view)}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
         "columns": ["trial", "state", view.objective.metric, *further, "epochs", *names, "why"],
         "rows": [_row(trial, further, names) for trial in view.trials],

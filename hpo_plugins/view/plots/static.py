@@ -218,7 +218,6 @@ class Plots:
             axes.grid(visible=False, axis="x")
             return drawn
 
-
     def pareto(self, first: str | None = None, second: str | None = None) -> Any:
         """Return all trials by two goals, their Pareto front, the limits, and how trials moved while they trained.
 
