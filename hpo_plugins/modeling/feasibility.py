@@ -44,8 +44,9 @@ MIN_DIFFERING = 3
 """Incomplete training runs that together show whether a metric is steady."""
 MIN_KNOWN = 4
 """Trials with a metric, without which nothing is predicted of it."""
-CERTAIN = 30.0
-"""No probability counts as less than ``exp(-CERTAIN)``: a sum with the logarithm of an improvement must stay finite."""
+MAX_Z = 1e4
+"""Deviations beyond which a limit is not met: the logarithm of the probability stays finite. It must not end early: where
+the expected improvement is minute in all configurations that meet the limits, one that does not would be chosen."""
 
 
 class _LimitModel(NamedTuple):
@@ -64,18 +65,17 @@ class _LimitModel(NamedTuple):
         posterior, last = self.model.posterior, self.model.last or 1
         mean, deviation = posterior.predict(self.model.inputs(points, last if epochs is None else epochs))
         total = np.sqrt(deviation**2 + posterior.hyperparameters.noise)
-        return np.asarray(np.maximum(log_ndtr((self.bound - mean) / total), -CERTAIN))
+        return np.asarray(log_ndtr(np.maximum((self.bound - mean) / total, -MAX_Z)))
 
     def gradient(self, points: FloatArray) -> FloatArray:
         """Return the derivatives of the logarithms with respect to the inputs, shape ``(q, n_inputs)``."""
         posterior = self.model.posterior
         found = posterior.predict_with_gradient(self.model.inputs(points, self.model.last or 1))
         total = np.sqrt(found.deviation**2 + posterior.hyperparameters.noise)
-        z = (self.bound - found.mean) / total
+        z = np.maximum((self.bound - found.mean) / total, -MAX_Z)
         slope = np.exp(-0.5 * z * z - 0.5 * np.log(2 * np.pi) - log_ndtr(z)) / total  # phi(z) / Phi(z) / s
         by_deviation = (z * found.deviation / total)[:, None] * found.deviation_gradient
         gradient: FloatArray = -slope[:, None] * (found.mean_gradient + by_deviation)
-        gradient[log_ndtr(z) < -CERTAIN] = 0.0
         return gradient
 
 
