@@ -16,8 +16,7 @@ from hpo_plugins.errors import (
     StudyNotFound,
     WorkerError,
 )
-from hpo_plugins.goals import AtLeast, AtMost
-from hpo_plugins.objective import Maximize, Minimize
+from hpo_plugins.objective import AtLeast, AtMost, Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.simulation import simulate
 from hpo_plugins.space import Categorical, Continuous, Integer, Ordinal

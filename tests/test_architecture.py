@@ -16,7 +16,6 @@ LAYERS = [  # from the bottom to the top; a package imports only from layers bel
     ["errors", "_fields"],
     ["_validation"],
     ["objective"],
-    ["goals"],
     ["space"],
     ["records"],
     ["history", "surrogate"],

@@ -10,8 +10,7 @@ from typing import Any
 
 from hpo_plugins.coordination.adding import FinishedTrial, add
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
-from hpo_plugins.goals import Limit
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Limit, Objective
 from hpo_plugins.space import Parameter, Params, Space
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.redact import redacted

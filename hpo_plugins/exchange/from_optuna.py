@@ -11,8 +11,7 @@ from hpo_plugins.coordination.adding import FinishedTrial
 from hpo_plugins.errors import InvalidArgument, MissingDependency
 from hpo_plugins.exchange.foreign import ForeignStudy
 from hpo_plugins.exchange.spaces import stepped, with_conditions
-from hpo_plugins.goals import AtMost
-from hpo_plugins.objective import Maximize, Minimize
+from hpo_plugins.objective import AtMost, Maximize, Minimize
 from hpo_plugins.records import WHOLE_TRIAL, TrialState
 from hpo_plugins.space import Categorical, Continuous, Integer, Parameter
 

@@ -16,7 +16,6 @@ from typing import ClassVar
 import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.goals import Goals, Limit
 from hpo_plugins.history.configurations import Configurations
 from hpo_plugins.history.derived import D, DerivedData
 from hpo_plugins.history.incumbent import Incumbent
@@ -26,7 +25,7 @@ from hpo_plugins.history.pareto import non_dominated
 from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
 from hpo_plugins.history.trial_record import record_of, with_goals
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Limit, Objective
 from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
 from hpo_plugins.space import FloatArray, Params, Space, Value
 

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_plugins.goals import Goals
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.trial_history import TrialHistory
+from hpo_plugins.objective import Goals
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 

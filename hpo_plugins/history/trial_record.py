@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hpo_plugins.goals import Goals
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.trial_history import TrialHistory
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import TrialRecord, TrialRow
 from hpo_plugins.space import Space
 

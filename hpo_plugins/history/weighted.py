@@ -37,14 +37,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpo_plugins.goals import Goals
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History
 from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.parents import ParentTrial, ParentTrials
 from hpo_plugins.history.pareto import chebyshev, non_dominated
 from hpo_plugins.history.trial_history import TrialHistory
-from hpo_plugins.objective import Minimize, Objective
+from hpo_plugins.objective import Goals, Minimize, Objective
 from hpo_plugins.records import TrialRow
 from hpo_plugins.space import FloatArray
 

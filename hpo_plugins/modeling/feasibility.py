@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from hpo_plugins.goals import Limit
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.columns import column
 from hpo_plugins.history.weighted import WeightedHistory
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import epoch_grid
+from hpo_plugins.objective import Limit
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.threads import single_threaded
@@ -45,8 +45,8 @@ MIN_DIFFERING = 3
 MIN_KNOWN = 4
 """Trials with a metric, without which nothing is predicted of it."""
 MAX_Z = 1e4
-"""Deviations beyond which a limit is not met: the logarithm of the probability stays finite. It must not end early: where
-the expected improvement is minute in all configurations that meet the limits, one that does not would be chosen."""
+"""Deviations beyond which a limit is not met, so that the logarithm of the probability is finite. It must not be small:
+where the expected improvement is minute in all configurations that meet the limits, another one would be chosen."""
 
 
 class _LimitModel(NamedTuple):

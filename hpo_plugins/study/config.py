@@ -13,9 +13,8 @@ import attrs
 from hpo_plugins._fields import checked, evolve, frozen
 from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
-from hpo_plugins.goals import Goals, Limit, check_limits, split_objectives
 from hpo_plugins.history import History
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Limit, Objective, check_limits, split_objectives
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Params, Space
 from hpo_plugins.space.valid import Function

@@ -10,11 +10,10 @@ import numpy as np
 from hpo_plugins._text import printable
 from hpo_plugins._validation import refusal
 from hpo_plugins.errors import InvalidArgument, NothingReported
-from hpo_plugins.goals import Goals
 from hpo_plugins.history import History
 from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.pareto import hypervolume, knee, preferred
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import FloatArray
 

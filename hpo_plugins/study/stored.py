@@ -34,8 +34,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hpo_plugins._fields import fields, frozen
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
-from hpo_plugins.goals import AtLeast, AtMost, Limit
-from hpo_plugins.objective import Maximize, Minimize, Objective
+from hpo_plugins.objective import AtLeast, AtMost, Limit, Maximize, Minimize, Objective
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, Value
 from hpo_plugins.space.base import ParameterBase
 from hpo_plugins.space.finalists import FinalistSpace

@@ -22,11 +22,10 @@ import numpy as np
 from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import boolean, refusal
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.goals import Goals
 from hpo_plugins.history import Curve, ParentTrial, ParentTrials, TrialHistory
 from hpo_plugins.history.outcomes import Outcome, outcome_of
 from hpo_plugins.history.trial_record import with_goals
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import WHOLE_TRIAL, ReportRow, TrialRecord, TrialRow, TrialState
 from hpo_plugins.space import Continuous, DefinitionSpace, FloatArray, Integer, Listed, Parameter, Space, Value
 

@@ -11,8 +11,8 @@ from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
 from hpo_plugins.errors import InvalidArgument, NothingReported
 from hpo_plugins.execution.base import Loop
-from hpo_plugins.goals import Goals
 from hpo_plugins.history import History
+from hpo_plugins.objective import Goals
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.study import front
 from hpo_plugins.study.config import StudyConfig

@@ -15,8 +15,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
-from hpo_plugins.goals import Goals, Limit, check_limits, split_objectives
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Limit, Objective, check_limits, split_objectives
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.space.valid import constraint

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hpo_plugins.coordination.session import StudySession
-from hpo_plugins.goals import Goals
 from hpo_plugins.history import History
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.study.confirmation import Confirmed, with_expectation

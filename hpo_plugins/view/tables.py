@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins._text import printable
-from hpo_plugins.goals import Goals
+from hpo_plugins.objective import Goals
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view.study_view import StudyView
 
