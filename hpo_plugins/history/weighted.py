@@ -72,9 +72,10 @@ class Scaling(NamedTuple):
 
     @property
     def key(self) -> tuple[bytes, ...]:
-        """What the losses of a view depend on."""
+        """What the losses of a view depend on; one objective is not scaled."""
         worst = self.losses.max(axis=0, initial=-np.inf)
-        return (self.ideal.tobytes(), self.extent.tobytes(), worst.tobytes())
+        extent = self.extent if len(self.ideal) > 1 else worst
+        return (self.ideal.tobytes(), extent.tobytes(), worst.tobytes())
 
 
 def scaling_of(outcomes: list[Outcome], n_objectives: int) -> Scaling:
@@ -148,31 +149,38 @@ class _Follower:
         self._whole = whole
         self._goals = goals
         self._direction = direction
-        self._key: tuple[bytes, ...] = ()
+        self._scaling: Scaling | None = None
+        self._is_of_ended = False
         modelled = WeightedHistory(whole, goals, None)
         self.history = WeightedHistory(whole, goals, modelled if goals.constraints else None)
         self._views = (self.history, modelled) if goals.constraints else (self.history,)
 
     def update(self, changed: Iterable[int]) -> None:
         """Follow the trials that have changed, and all others if the scale has."""
-        numbers = set(changed)
-        scaling = scaling_of(self._reference(), len(self._goals.objectives))
-        if scaling.key != self._key:
-            self._key = scaling.key
-            if len(self._goals.objectives) > 1:
-                numbers = set(range(len(self._whole)))
-            else:
-                numbers |= {number for number in range(len(self._whole)) if self._whole.outcome(number).is_hopeless}
+        numbers, whole = set(changed), self._whole
+        before, scaling = self._scaling, self._new_scaling(numbers)
         weights = self._weights(scaling)
-        self._show_parents(scaling, weights)
+        if before is None or scaling.key != before.key:
+            self._show_parents(scaling, weights)
+            is_several = len(self._goals.objectives) > 1
+            numbers |= {n for n in range(len(whole)) if is_several or whole.outcome(n).is_hopeless}
+        self._scaling = scaling
         for number in sorted(numbers):
-            trial, outcome = self._whole[number], self._whole.outcome(number)
-            losses = distances(outcome, scaling, weights)
-            for view in self._views:
-                own = losses
-                if outcome.is_hopeless and view is self.history:
-                    own = behind_all(outcome, scaling, weights)
-                view.show(trial, _curve(outcome, own))
+            self._show(whole[number], whole.outcome(number), scaling, weights)
+
+    def _show(self, trial: TrialHistory, outcome: Outcome, scaling: Scaling, weights: FloatArray) -> None:
+        """Show a trial under these weights."""
+        losses = distances(outcome, scaling, weights)
+        for view in self._views:
+            is_behind = outcome.is_hopeless and view is self.history
+            view.show(trial, _curve(outcome, behind_all(outcome, scaling, weights) if is_behind else losses))
+
+    def _new_scaling(self, changed: set[int]) -> Scaling:
+        """Return the scale after trials have changed; running ones change nothing once enough have ended."""
+        is_same = self._is_of_ended and not any(self._whole[number].state.is_final for number in changed)
+        if self._scaling is not None and is_same:
+            return self._scaling
+        return scaling_of(self._reference(), len(self._goals.objectives))
 
     def _show_parents(self, scaling: Scaling, weights: FloatArray) -> None:
         """Show the parents' trials under these weights."""
@@ -196,7 +204,8 @@ class _Follower:
         every = [whole.outcome(number) for number in range(len(whole))]
         ended = [outcome for trial, outcome in zip(whole, every, strict=True) if trial.state.is_final]
         earlier = [trial.outcome for trial in whole.identical_trials if trial.outcome is not None]
-        return earlier + (ended if len(earlier) + len(ended) >= MIN_ENDED else every)
+        self._is_of_ended = len(earlier) + len(ended) >= MIN_ENDED
+        return earlier + (ended if self._is_of_ended else every)
 
     def _weights(self, scaling: Scaling) -> FloatArray:
         """Return the weights by objective; those in which all trials are equal have none."""
