@@ -9,7 +9,8 @@ import numpy as np
 from hpo_plugins import modeling
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history.outcomes import UNMET
-from hpo_plugins.history.weighted import WeightedHistory, seen_by
+from hpo_plugins.history.weighted import seen_by
+from hpo_plugins.history.weighted_history import WeightedHistory
 from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.objective import Limit
 from hpo_plugins.records import TrialState

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.trial_history import TrialHistory
@@ -65,7 +67,13 @@ def record_of(
 
 def with_goals(record: TrialRecord, outcome: Outcome, goals: Goals) -> TrialRecord:
     """Return a trial's record with what it has reached of several goals."""
-    return replace(record, values=outcome.values(goals), feasible=outcome.is_feasible)
+    values, feasible = outcome.values(goals), outcome.is_feasible
+    if outcome.row is None:  # perhaps it was stopped for a metric of the trial as a whole, before its first epoch
+        values = {metric: value for metric, value in record.recorded.items() if metric in goals.metrics}
+        limited = [(limit, record.recorded.get(limit.metric)) for limit in goals.constraints]
+        is_violated = any(value is not None and limit.violation(np.array(value)) > 0 for limit, value in limited)
+        feasible = False if is_violated else None
+    return replace(record, values=values, feasible=feasible)
 
 
 def _values(curve: Curve, objective: Objective) -> dict[int, float]:

@@ -33,7 +33,7 @@ over a study makes the same suggestions; losses are scaled by the front instead 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -42,11 +42,11 @@ import numpy as np
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History
 from hpo_plugins.history.outcomes import Outcome
-from hpo_plugins.history.parents import ParentTrial, ParentTrials
+from hpo_plugins.history.parents import ParentTrial
 from hpo_plugins.history.pareto import chebyshev, non_dominated
 from hpo_plugins.history.trial_history import TrialHistory
-from hpo_plugins.objective import Goals, Minimize, Objective
-from hpo_plugins.records import TrialRow
+from hpo_plugins.history.weighted_history import WeightedHistory
+from hpo_plugins.objective import Goals
 from hpo_plugins.space import FloatArray
 
 N_DIRECTIONS = 16
@@ -55,8 +55,6 @@ MIN_ENDED = 4
 """Trials that have ended, without which the running ones determine the scale, too."""
 MIN_EXTENT = 0.1
 """Least extent of an objective, relative to the distance from the best value to the median of all trials."""
-DISTANCE = "distance to the ideal point"
-"""The name of the loss of several objectives."""
 
 
 class Scaling(NamedTuple):
@@ -258,127 +256,3 @@ def _distance(losses: FloatArray, scaling: Scaling, weights: FloatArray) -> Floa
 
 def _curve(outcome: Outcome, losses: FloatArray) -> Curve:
     return Curve.of(outcome.epochs, losses, outcome.seconds)
-
-
-class _ShownTrial(TrialHistory):
-    """A trial with the losses of a view."""
-
-    __slots__ = ("shown",)
-
-    def __init__(self, row: TrialRow, point: FloatArray, last_fold: int | None = None) -> None:
-        super().__init__(row, point, last_fold)
-        self.shown = Curve()
-
-    @property
-    def curve(self) -> Curve:
-        """Its losses by epoch, as the view shows them."""
-        return self.shown
-
-
-class WeightedHistory(History):
-    """A view of a study with several goals, whose trials have one loss.
-
-    Args:
-        whole: The study, or a view of its first folds.
-        goals: Its goals.
-        modelled: The same view for surrogates, None if that is this one.
-    """
-
-    trial_type = _ShownTrial
-
-    def __init__(self, whole: History, goals: Goals, modelled: WeightedHistory | None) -> None:
-        """Show no trials yet."""
-        objectives = goals.objectives
-        objective: Objective = objectives[0] if len(objectives) == 1 else Minimize(DISTANCE, at=objectives[0].at)
-        super().__init__(
-            whole.space, objective, whole.max_trials, whole.checkpoint_root, whole.parents, last_fold=whole.last_fold
-        )
-        self.whole = whole
-        self.limits = goals.constraints
-        self._modelled = modelled
-
-    @property
-    def modelled(self) -> History:
-        """This view for surrogates."""
-        return self if self._modelled is None else self._modelled
-
-    @property
-    def hopeless(self) -> frozenset[int]:  # type: ignore[override]  # it changes with the trials
-        """Numbers of the trials whose training is over without an epoch that meets the limits."""
-        whole = self.whole
-        if not self.limits:
-            return frozenset()
-        own = [number for number in range(len(self)) if whole.outcome(number).is_hopeless]
-        earlier = enumerate(self.identical_trials, len(self))
-        return frozenset(own + [number for number, each in earlier if each.outcome and each.outcome.is_hopeless])
-
-    def loss(self, number: int) -> float | None:
-        """Return the loss of a trial in this view."""
-        return self.own_loss(number)
-
-    def show(self, trial: TrialHistory, curve: Curve) -> None:
-        """Show a trial with these losses."""
-        self.follow(trial)
-        shown = self[trial.row.number]
-        assert isinstance(shown, _ShownTrial)  # noqa: S101 - this class makes its trials
-        shown.shown = curve
-
-    def show_parents(self, parents: tuple[ParentTrials, ...]) -> None:
-        """Show the parents' trials with other losses."""
-        self.parents = parents
-        vars(self).pop("parents_digest", None)
-
-    def metric(self, index: int) -> History:
-        """Return the study with the metric of a limit as its loss, smaller being better, for a surrogate."""
-        limit = self.limits[index]
-        return metric_view(self.whole, Minimize(limit.metric, at="last"), limit.sign)
-
-
-def metric_view(history: History, objective: Objective, sign: int | None = None) -> History:
-    """Return a study with several goals with one metric as its loss, for a surrogate of that metric.
-
-    Args:
-        history: The study, or a view of its first folds.
-        objective: The metric, and which epoch counts.
-        sign: What makes a loss of a value; that of the objective by default.
-    """
-    sign = objective.sign if sign is None else sign
-    key = ("metric", objective.metric, objective.at, sign)
-    return history.derived(key, lambda: _MetricFollower(history, objective, sign)).history
-
-
-class _MetricFollower:
-    """Keeps a view up to date whose loss is one metric."""
-
-    def __init__(self, whole: History, objective: Objective, sign: int) -> None:
-        self._whole = whole
-        self._metric = objective.metric
-        self._sign = sign
-        self.history = WeightedHistory(whole, Goals((objective,)), None)
-        limited = [limit.metric for limit in whole.goals.constraints] if whole.goals is not None else []
-        place = limited.index(self._metric) if self._metric in limited else None
-        self.history.show_parents(
-            tuple(replace(each, trials=list(self._parent_trials(each, place))) for each in whole.parents)
-        )
-
-    def _parent_trials(self, parent: ParentTrials, place: int | None) -> Iterator[ParentTrial]:
-        for trial in parent.trials:
-            if place is None or trial.outcome is None or not len(trial.outcome.epochs):
-                continue
-            if np.isfinite(values := trial.outcome.limited[:, place]).all():
-                yield replace(trial, curve=Curve.of(trial.outcome.epochs, self._sign * values, trial.outcome.seconds))
-
-    def update(self, changed: Iterable[int]) -> None:
-        """Follow the trials that have changed."""
-        for number in sorted(changed):
-            trial = self._whole[number]
-            self.history.show(trial, self._curve(trial))
-
-    def _curve(self, trial: TrialHistory) -> Curve:
-        column, recorded = trial.values(self._metric), trial.recorded.get(self._metric)
-        rows = list(zip(column.epochs, column.losses, column.seconds, strict=True))
-        if not rows and recorded is not None:
-            rows = [(max(1, trial.epochs), recorded, 0.0)]
-        known = [(epoch, self._sign * value, seconds) for epoch, value, seconds in rows if np.isfinite(value)]
-        epochs, losses, seconds = (np.array(part) for part in zip(*known, strict=True)) if known else (np.empty(0),) * 3
-        return Curve.of(epochs, losses, seconds)

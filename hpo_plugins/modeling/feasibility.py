@@ -30,10 +30,11 @@ from scipy.special import log_ndtr
 
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.columns import column
-from hpo_plugins.history.weighted import WeightedHistory
+from hpo_plugins.history.metric_view import metric_view
+from hpo_plugins.history.weighted_history import WeightedHistory
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import epoch_grid
-from hpo_plugins.objective import Limit
+from hpo_plugins.objective import Limit, Minimize
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.threads import single_threaded
@@ -148,7 +149,8 @@ def _feasibility(history: History, last: int | None) -> Feasibility | None:
 
 
 def _limit_model(history: WeightedHistory, index: int, last: int | None) -> _LimitModel | None:
-    limit, metric = history.limits[index], history.metric(index)
+    limit = history.limits[index]
+    metric = metric_view(history.whole, Minimize(limit.metric, at="last"), limit.sign)
     if sum(bool(len(trial.curve)) for trial in metric) < MIN_KNOWN:
         return None
     model = fit_model(metric, None if is_steady(history, limit) else last)

@@ -11,7 +11,6 @@ from hpo_plugins._text import printable
 from hpo_plugins._validation import refusal
 from hpo_plugins.errors import InvalidArgument, NothingReported
 from hpo_plugins.history import History
-from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.history.pareto import hypervolume, knee, preferred
 from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import TrialRecord
@@ -133,26 +132,35 @@ def several(goals: Goals, name: str) -> InvalidArgument:
 
 def nothing_feasible(history: History, goals: Goals) -> str:
     """Return in words that no trial meets all limits, and which one is nearest; empty if none has reported anything."""
-    reached = [(number, history.outcome(number)) for number in range(len(history))]
-    known = [(number, outcome) for number, outcome in reached if outcome.row is not None]
+    known = [
+        (number, found) for number in range(len(history)) if (found := _limited(history, goals, number)) is not None
+    ]
     if not known or not goals.constraints:
         return ""
-    number, outcome = min(known, key=lambda pair: (_violation(pair[1]), pair[0]))
-    return f"No feasible trial; nearest is trial {number}: {_distances(outcome, goals)}."
+    number, values = min(known, key=lambda pair: (_violation(goals, pair[1]), pair[0]))
+    return f"No feasible trial; nearest is trial {number}: {_distances(goals, values)}."
 
 
-def _violation(outcome: Outcome) -> float:
-    row = outcome.violation[outcome.row]
-    return float(np.where(np.isnan(row), 1.0, row).max(initial=0.0))
+def _limited(history: History, goals: Goals, number: int) -> list[float] | None:
+    """Return the limited metrics of a trial, NaN where one is not known; None if nothing is known of the trial."""
+    outcome, recorded = history.outcome(number), history[number].recorded
+    if outcome.row is not None:
+        return [float(value) for value in outcome.limited[outcome.row]]
+    values = [recorded.get(limit.metric, math.nan) for limit in goals.constraints]
+    return None if all(map(math.isnan, values)) else values
 
 
-def _distances(outcome: Outcome, goals: Goals) -> str:
+def _violation(goals: Goals, values: list[float]) -> float:
+    pairs = zip(goals.constraints, values, strict=True)
+    return max((float(limit.violation(np.array(value))) for limit, value in pairs), default=0.0)
+
+
+def _distances(goals: Goals, values: list[float]) -> str:
     """Return the values that do not meet a limit, and the limits, in words."""
-    values, violation = outcome.limited[outcome.row], outcome.violation[outcome.row]
     parts = []
-    for limit, value, excess in zip(goals.constraints, values.tolist(), violation.tolist(), strict=True):
-        if math.isnan(excess):
+    for limit, value in zip(goals.constraints, values, strict=True):
+        if math.isnan(value):
             parts.append(f"{printable(limit.metric)} is not known ({printable(str(limit))})")
-        elif excess > 0:
+        elif limit.violation(np.array(value)) > 0:
             parts.append(f"{printable(limit.metric)} = {value:.6g} ({printable(str(limit))})")
     return ", ".join(parts)

@@ -164,6 +164,7 @@ def test_recorded_metric_stops_a_trial_before_its_first_epoch(tmp_path):
         assert record.recorded == {"model_mb": 100 * record.params["width"]}
         assert record.epochs == (0 if stops else EPOCHS)
         assert record.state is (hpo.TrialState.STOPPED if stops else hpo.TrialState.COMPLETED)
+    assert [t.feasible for t in tuner.trials] == [not stops for stops in answers]
     assert tuner.best_trial.values["model_mb"] <= 30
     assert [t.recorded for t in hpo.Tuner.load(storage).trials] == [t.recorded for t in tuner.trials]
 
@@ -263,6 +264,13 @@ def test_nothing_feasible_is_told_with_the_nearest():
         _ = tuner.best_trial
     assert told in tuner.summary()
     assert tuner.best_trials == ()
+
+
+def test_nothing_feasible_is_told_if_nothing_was_trained():
+    tuner = search(constraints=[hpo.AtMost("model_mb", 1)], trials=7, train=lambda trial: trial.record({"model_mb": 9}))
+    assert {t.epochs for t in tuner.trials} == {0}
+    with pytest.raises(hpo.NothingReported, match=r"nearest is trial 0: model_mb = 9 \(model_mb <= 1\)"):
+        _ = tuner.best_trial
 
 
 def test_limit_on_a_metric_that_is_never_reported_is_an_error_after_the_first_run(storage):

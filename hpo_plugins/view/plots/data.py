@@ -15,8 +15,8 @@ import numpy as np
 
 from hpo_plugins import modeling
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history.metric_view import metric_view
 from hpo_plugins.history.pareto import non_dominated
-from hpo_plugins.history.weighted import metric_view
 from hpo_plugins.objective import Goals, Minimize
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Listed, Parameter
