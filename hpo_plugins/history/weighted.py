@@ -20,7 +20,7 @@ Limits change the loss of epochs that do not meet them:
        to meet its limit. A training run that will not is stopped (``coordination/limits.py``).
 A surrogate needs losses without the jumps of the second rule, which say nothing of the objective nearby: ``modelled``.
 
-What else was tried is in docs/decisions/0031.
+What else was tried is in docs/decisions/0035.
 
 Reference:
     Knowles, "ParEGO: A Hybrid Algorithm with On-Line Landscape Approximation for Expensive Multiobjective Optimization
