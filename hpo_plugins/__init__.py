@@ -16,7 +16,7 @@ from hpo_plugins.errors import (
     StudyNotFound,
     WorkerError,
 )
-from hpo_plugins.objective import Maximize, Minimize
+from hpo_plugins.objective import AtLeast, AtMost, Maximize, Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.simulation import simulate
 from hpo_plugins.space import Categorical, Continuous, Integer, Ordinal
@@ -35,6 +35,8 @@ logging.getLogger("hpo_plugins").addFilter(PrintableRecords())  # all messages o
 __version__ = "0.2.0"
 
 __all__ = [
+    "AtLeast",
+    "AtMost",
     "Bayesian",
     "Categorical",
     "CheckpointError",

@@ -55,7 +55,7 @@ class InvalidReport(HpoError, ValueError):
 
 
 class MetricNotFound(InvalidReport):
-    """The first epoch was reported without the objective's metric.
+    """The first epoch was reported without the objective's metric, or a training run without that of a limit.
 
     Cause: a name that the training run does not report, or a validation that does not run.
 
@@ -67,16 +67,22 @@ class MetricNotFound(InvalidReport):
         reported: The names of the metrics that were reported.
         hint: The cure, in words.
         when: The time at which it was missing, in words.
+        role: Whose metric it is, in words.
     """
 
     def __init__(
-        self, metric: str, reported: Iterable[str], hint: str = "", when: str = "after the first epoch"
+        self,
+        metric: str,
+        reported: Iterable[str],
+        hint: str = "",
+        when: str = "after the first epoch",
+        role: str = "objective's",
     ) -> None:
         """Name the metric, those that were reported, and the nearest of them."""
         names = sorted(reported)
         self.metric, self.reported = metric, tuple(names)
         nearest = nearest_name(metric, names)
-        message = f"The objective's metric {metric!r} was not reported {when}. "
+        message = f"The {role} metric {metric!r} was not reported {when}. "
         message += f"Reported: {', '.join(map(repr, names))}. " if names else "No metric was reported. "
         if nearest is not None:
             message += f"Did you mean {nearest!r}? "

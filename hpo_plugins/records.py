@@ -19,6 +19,8 @@ from hpo_plugins.space import Params
 
 MAX_EPOCH = 2**53
 """The last epoch that can be reported: every storage and every float holds it exactly."""
+WHOLE_TRIAL = 0
+"""The epoch of a report whose metrics are those of the trial as a whole (``Trial.record``)."""
 OUT_OF_MEMORY = "out of memory"
 """The rule of a failed trial for which there was too little memory."""
 MAX_FOLDS = 1_000
@@ -80,6 +82,12 @@ class TrialRecord:
             trials were trained about as far.
         expected_std: The standard deviation of that value, the noise of the new training run included: ``expected``
             plus and minus 1.645 times this is a 90 % interval. It is 0 if training runs seem to repeat exactly.
+        recorded: Its metrics as a whole (``Trial.record``).
+        values: The metrics of all objectives and limits at ``best_epoch``, as far as they are known: with several
+            objectives, that is the last epoch that no other one is at least as good as in all of them. With limits,
+            epochs that meet them come first. A metric that was not reported there has its last value before, or its
+            first one after it. Empty for one objective without limits.
+        feasible: Whether it meets all limits there; None without limits, or if a limited metric is not known.
     """
 
     number: int
@@ -106,6 +114,9 @@ class TrialRecord:
     stop_rule: str | None = None
     expected: float | None = field(default=None, compare=False)  # depends on other trials, too
     expected_std: float | None = field(default=None, compare=False)
+    recorded: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    feasible: bool | None = None
 
     def _repr_html_(self) -> str:
         value = "" if self.value is None else f"{self.value:.6g} at epoch {self.best_epoch}"
@@ -237,6 +248,7 @@ class ReportRow(NamedTuple):
     """One reported epoch of a trial.
 
     Attributes:
+        epoch: The epoch; ``WHOLE_TRIAL`` if the metrics are those of the trial as a whole.
         value: The objective's metric, None if it is missing or not finite.
         metrics: All metrics, as a dict or in their JSON form.
         seconds: Seconds of training since the attempt began.

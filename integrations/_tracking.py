@@ -32,7 +32,8 @@ def final_values(tuner: Tuner, trial: TrialRecord) -> dict[str, float]:
     """Return the numbers by which trials are compared: the value, if there is one, and the epochs."""
     value = {} if trial.value is None else {value_name(tuner.objective): trial.value}
     std = {} if trial.std is None else {f"{value_name(tuner.objective)} std": trial.std}
-    return value | std | {"epochs": float(trial.epochs)}
+    goals = {f"{tuner.objective.at} {name}": each for name, each in trial.values.items()}
+    return goals | trial.recorded | value | std | {"epochs": float(trial.epochs)}
 
 
 def epoch_time(trial: TrialRecord, epoch: int) -> float:

@@ -73,9 +73,12 @@ def show(storage: str, name: str | None) -> None:
 @STORAGE
 @NAME
 @click.option("--format", "form", type=click.Choice(["text", "json", "python"]), default="text", show_default=True)
-def best(storage: str, name: str | None, form: str) -> None:
-    """Print the best configuration."""
-    record = hpo.Tuner.load(storage, name).best_trial
+@click.option(
+    "--weights", metavar="METRIC=NUMBER,...", help="With several objectives, how much each counts; the knee by default."
+)
+def best(storage: str, name: str | None, form: str, weights: str | None) -> None:
+    """Print the best configuration; with several objectives, the one of the Pareto front that weights prefer."""
+    record = hpo.Tuner.load(storage, name).best(None if weights is None else _weights(weights))
     if form == "json":
         say(_json(record.params))
     elif form == "python":
@@ -83,8 +86,34 @@ def best(storage: str, name: str | None, form: str) -> None:
     else:
         again = expected_text(record)
         say(f"trial {record.number}: {record.value:.6g}" + (f", {again} expected if trained again" if again else ""))
+        for metric, number in record.values.items():
+            say(f"  {printable(metric)}: {number:.6g}")
         for parameter, value in record.params.items():
             say(f"  {printable(parameter)} = {value!r}")
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Return weights by metric; a metric may contain an equals sign or a comma.
+
+    Raises:
+        BadParameter: A weight is no number.
+    """
+    found: dict[str, float] = {}
+    rest = ""
+    for part in text.split(","):
+        rest += part
+        metric, equals, number = rest.rpartition("=")
+        try:
+            found[metric.strip()] = float(number)
+        except ValueError:
+            rest += ","
+            continue
+        if not equals:
+            break
+        rest = ""
+    if rest or not found:
+        raise click.BadParameter(f"must be METRIC=NUMBER,..., such as val_loss=1,latency_ms=0.2, but got {text!r}.")
+    return found
 
 
 @main.command(epilog="Example: hpo-plugins trials tuning.db --top 10")
@@ -98,11 +127,13 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
     """List trials, with their configurations and why they ended."""
     view = view_of(storage, name)
     chosen = view.ranked[:top] if top else list(view.trials)
+    further = [] if view.goals is None else [metric for metric in view.goals.metrics if metric != view.objective.metric]
     rows: list[list[object]] = [
         [
             t.number,
             t.state.value,
             "" if t.value is None else f"{t.value:.6g}",
+            *(f"{t.values[metric]:.6g}" if metric in t.values else "" for metric in further),
             t.epochs,
             words.configuration(t.params),
             words.why(t),
@@ -110,7 +141,7 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
         for t in chosen
         if state is None or t.state.value == state
     ]
-    head = ["trial", "state", view.objective.metric, "epochs", "configuration", "why"]
+    head = ["trial", "state", view.objective.metric, *further, "epochs", "configuration", "why"]
     say(_table(rows, head) if rows else "No trials.")
 
 

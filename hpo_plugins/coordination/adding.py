@@ -26,7 +26,7 @@ class FinishedTrial:
         state: COMPLETED, STOPPED or FAILED.
         rule: Why it has ended, in a few words.
         error: The error that made it fail.
-        metrics: Epoch to further metrics.
+        metrics: Epoch to further metrics; epoch 0 has those of the trial as a whole.
         seconds: Seconds of training in all, None if they are unknown.
     """
 
@@ -105,7 +105,7 @@ def _write(session: StudySession, trial: FinishedTrial) -> int | None:
     assignment = Assignment(number, trial.params, 1, 0, session.worker, session.lease_seconds())
     if store.acquire(assignment, history.acquisitions) is None:
         return None
-    last = max(trial.epochs, default=1)
+    last = max([1, *trial.epochs])
     for epoch in trial.epochs:
         value = trial.curve.get(epoch)
         own = {} if value is None else {session.config.objective.metric: value}

@@ -36,14 +36,16 @@ def final_decision(
         return Decision(trial.row.decision, trial.row.rule or "", trial.row.detail or "")
     if why_incomplete is not None:
         return Decision(TrialState.FAILED, why_incomplete)
-    if len(trial.curve) and trial.missing_folds:
+    has_result = session.history.loss(number) is not None or bool(len(trial.curve))
+    if has_result and trial.missing_folds:
         return Decision(
             TrialState.STOPPED, f"only {trial.row.progress.fold} of its {trial.row.folds} folds were trained"
         )
-    if len(trial.curve) and trial.row.folds is not None:
+    if has_result and trial.row.folds is not None:
         return Decision(TrialState.COMPLETED, f"all {trial.row.folds} folds were trained")
-    if len(trial.curve):
-        return Decision(TrialState.COMPLETED, f"the training ended by itself at epoch {trial.curve.epochs[-1]}")
+    if has_result:
+        last = trial.curve.epochs[-1] if len(trial.curve) else trial.epochs
+        return Decision(TrialState.COMPLETED, f"the training ended by itself at epoch {last}")
     error = _never_reported(session, number)
     if error.reported:
         return Decision(TrialState.FAILED, str(error))
@@ -61,6 +63,22 @@ def _never_reported(session: StudySession, number: int) -> MetricNotFound:
     )
     when = f"in a whole training of {trial.epochs} epochs"
     return MetricNotFound(session.objective_of(number).metric, names, hint, when=when)
+
+
+def _unknown_goal(session: StudySession, number: int) -> MetricNotFound | None:
+    """Return the error for a complete training run after which the metric of a goal is not known of any trial."""
+    goals, history = session.config.goals, session.history
+    if goals is None:
+        return None
+    for metric in goals.metrics:
+        if any(len(trial.values(metric)) or metric in trial.recorded for trial in history):
+            continue
+        trial = history[number]
+        names = {name for metrics in trial.metrics.values() for name in metrics} | set(trial.recorded)
+        goal = "objective's" if metric in [each.metric for each in goals.objectives] else "limited"
+        hint = "Report it at any epoch with trial.report(), or once with trial.record(), or name another one."
+        return MetricNotFound(metric, names, hint, when="in a whole training", role=goal)
+    return None
 
 
 def finish(session: StudySession, row: TrialRow, decision: Decision) -> None:
@@ -123,7 +141,7 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
     history, checkpoints = session.history, session.checkpoints
     if checkpoints.policy == "keep":
         return
-    best = {history.incumbent(), history.incumbent(final=True)}  # a better one that still runs may fail
+    best = history.best_numbers() | history.best_numbers(final=True)  # a better one that still runs may fail
     for number in sorted(history.with_checkpoint | {ended}):
         row = session.history[number].row
         if not row.state.is_final:  # its worker may be writing to the folder
@@ -135,12 +153,13 @@ def _delete_unused_checkpoints(session: StudySession, ended: int) -> None:
 
 
 class SilenceGuard:
-    """Aborts a search whose first trials report nothing: the user's code probably cannot report."""
+    """Aborts a search whose first trials report nothing, or not all goals: the user's code probably cannot report."""
 
     def __init__(self) -> None:
         """Start counting, at the start of a search."""
         self._silent_trials: int | None = 0
         self._error: MetricNotFound | None = None
+        self._has_completed = False
 
     def disarm(self) -> None:
         """Note a report or an intended failure; from now on, any trial may end without a report."""
@@ -153,13 +172,16 @@ class SilenceGuard:
             NothingReported: The first ``MAX_SILENT_TRIALS`` trials all ended without a report.
         """
         trial = session.history[number]
-        if not trial.has_reports:
+        if not trial.has_reports and not trial.recorded:
             self._count()
             return
         if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):
             error = _never_reported(session, number)
             if error.metric not in error.reported:  # otherwise it was not finite
                 self._error = error
+        if trial.state is TrialState.COMPLETED and not self._has_completed:
+            self._error = _unknown_goal(session, number) or self._error
+            self._has_completed = True
         self.disarm()
 
     def _count(self) -> None:
@@ -174,6 +196,6 @@ class SilenceGuard:
             )
 
     def raise_error(self) -> None:
-        """Raise MetricNotFound if a complete training run and all before it lacked the objective."""
+        """Raise MetricNotFound if a complete training run and all before it lacked the objective or another goal."""
         if self._error is not None:
             raise self._error

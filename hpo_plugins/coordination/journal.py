@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from math import isfinite
 
 from hpo_plugins.coordination.judging import judge_epoch, trial_limit_decision
+from hpo_plugins.coordination.limits import recorded_decision
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidReport, StorageError
-from hpo_plugins.records import ReportRow, TrialState
+from hpo_plugins.records import WHOLE_TRIAL, ReportRow, TrialState
 from hpo_plugins.strategies import Decision
 
 logger = logging.getLogger("hpo_plugins")
@@ -55,10 +56,14 @@ class JournalBase(ABC):
         Args:
             fold: The fold, None if there are none.
             epoch: The epoch.
-            value: The objective, None if it was not reported.
+            value: The objective, None if it was not reported; with several objectives, the first one reported.
             metrics: All metrics.
             seconds: Seconds of training since the attempt began.
         """
+
+    @abstractmethod
+    def record(self, metrics: dict[str, float]) -> None:
+        """Record metrics of the trial as a whole, and read the decision."""
 
     @abstractmethod
     def refuse(self, error: InvalidReport) -> None:
@@ -82,6 +87,7 @@ class Journal(JournalBase):
         self._number = number
         self._attempt = attempt
         self._writer = writer
+        self._has_goals = session.config.goals is not None
         self._unwritten: list[tuple[ReportRow, float | None]] = []  # reports with the objective's value, NaN included
         self._unwritten_decision: Decision | None = None
 
@@ -95,14 +101,24 @@ class Journal(JournalBase):
         self, fold: int | None, epoch: int, value: float | None, metrics: dict[str, float], seconds: float
     ) -> None:
         """Write a report and judge it; if the storage fails, the next report writes both."""
-        stored = value if value is not None and isfinite(value) else None
+        own = metrics.get(self._session.objective_of(self._number).metric) if self._has_goals else value
+        stored = own if own is not None and isfinite(own) else None
         row = ReportRow(self._number, self._attempt, epoch, stored, metrics, seconds, fold or 0, self._writer)
+        self._add(row, value)
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Write metrics of the trial as a whole, and stop it if they do not meet a limit."""
+        self._add(ReportRow(self._number, self._attempt, WHOLE_TRIAL, None, metrics, 0.0, 0, self._writer), None)
+        if not self.must_stop and (decision := recorded_decision(self._session, self._number)) is not None:
+            self.decide(decision)
+
+    def _add(self, row: ReportRow, value: float | None) -> None:
         self._unwritten.append((row, value))
         try:
             self.flush()
         except StorageError as error:  # an outage must not end hours of training
             level = logging.WARNING if len(self._unwritten) == 1 else logging.DEBUG
-            logger.log(level, "trial %d: epoch %d is not written yet: %s", self._number, epoch, error)
+            logger.log(level, "trial %d: epoch %d is not written yet: %s", self._number, row.epoch, error)
 
     def flush(self, *, is_patient: bool = False) -> None:
         """Write pending reports, oldest first, and judge each epoch; then write a pending decision.

@@ -6,9 +6,11 @@ import logging
 import math
 from collections.abc import Callable
 
+from hpo_plugins.coordination.limits import limit_decision
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
-from hpo_plugins.records import ReportRow, TrialState
+from hpo_plugins.history.weighted import seen_by
+from hpo_plugins.records import ReportRow, TrialState, decode_metrics
 from hpo_plugins.strategies import Decision, StoppingRule
 from hpo_plugins.study.config import TRIAL_LIMIT_RULE
 
@@ -48,13 +50,15 @@ def _timeout_decision(session: StudySession) -> Decision | None:
 
 def _judged_by_rules(session: StudySession, report: ReportRow, value: float) -> Decision | None:
     number, epoch = report.number, report.epoch
-    if not math.isfinite(value):
-        metric = session.objective_of(number).metric
-        return Decision(TrialState.FAILED, f"{metric} was {value} at epoch {epoch}")
+    if (decision := _not_finite(session, report, value)) is not None:
+        return decision
+    if (decision := limit_decision(session, number, report.fold, epoch)) is not None:
+        return decision
     for rule in session.config.judges:
         if report.fold and not rule.judges_every_fold:
             continue
-        decision = _ask(rule, rule.on_report, session.history.up_to_fold(report.fold), number, epoch)
+        history = seen_by(session.history.up_to_fold(report.fold), session.config.seed, number)
+        decision = _ask(rule, rule.on_report, history, number, epoch)
         if decision is not None:
             return decision
     resource = session.config.strategy.max_resource
@@ -63,9 +67,21 @@ def _judged_by_rules(session: StudySession, report: ReportRow, value: float) -> 
     return None
 
 
+def _not_finite(session: StudySession, report: ReportRow, value: float) -> Decision | None:
+    """Return the decision to fail a trial one of whose objectives is not finite."""
+    values = {session.objective_of(report.number).metric: value}
+    if session.config.further_objectives:
+        known = decode_metrics(report.metrics)
+        values = {each.metric: known[each.metric] for each in session.config.objectives if each.metric in known}
+    for metric, own in values.items():
+        if not math.isfinite(own):
+            return Decision(TrialState.FAILED, f"{metric} was {own} at epoch {report.epoch}")
+    return None
+
+
 def judge_fold(session: StudySession, number: int, fold: int) -> Decision | None:
     """Return the decision after a fold has ended, None if the next fold should be trained."""
-    history = session.history.up_to_fold(fold)
+    history = seen_by(session.history.up_to_fold(fold), session.config.seed, number)
     for rule in session.config.stopping_rules:
         decision = _ask(rule, rule.on_fold_end, history, number, fold)
         if decision is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history.weighted import seen_by
 from hpo_plugins.space import Params, Space
 from hpo_plugins.space.sobol import draw
 from hpo_plugins.space.valid_configurations import N_DRAWS
@@ -73,7 +74,7 @@ def _untried(session: StudySession, given: Params, index: int) -> Params | None:
     space = config.space
     if space.is_complete(given):
         return None if history.has_configuration(given | space.fixed) else given | space.fixed
-    suggestion = config.strategy.suggest(history.up_to_fold(0), config.seed)
+    suggestion = config.strategy.suggest(seen_by(history.up_to_fold(0), config.seed, len(history)), config.seed)
     others = {Space.key(point | space.fixed) for point in history.given_points if space.is_complete(point)}
     for params in _completions(space, given, suggestion, [config.seed, index]):
         if Space.key(params) not in others and not history.has_configuration(params) and space.accepts(params):

@@ -52,7 +52,7 @@ class Saver:
         if self._is_best(epoch):
             return True
         if journal.decision is TrialState.COMPLETED:
-            return session.history.incumbent() == attempt.number
+            return attempt.number in session.history.best_numbers()
         return not journal.stops(self._fold) and self._saves_running and self._timer.is_due()
 
     def save(self, epoch: int, write: Write, suffix: str) -> bool:
@@ -96,9 +96,9 @@ class Saver:
         A trial with folds has several models, so it has no best checkpoint.
         """
         session, number = self._attempt.session, self._attempt.number
-        if not self._keeps_best or session.history.incumbent() != number:
+        if not self._keeps_best or number not in session.history.best_numbers():
             return False
-        return session.history[number].curve.epoch_that_counts(at=session.history.objective.at) == epoch
+        return session.history.epoch_that_counts(number) == epoch
 
     def _fail(self, epoch: int, error: Exception) -> None:
         """Continue the training run without a new checkpoint; stop it permanently if it should have been paused."""

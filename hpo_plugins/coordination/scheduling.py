@@ -12,6 +12,8 @@ from hpo_plugins.coordination.completion import finish
 from hpo_plugins.coordination.points import next_point
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history import History
+from hpo_plugins.history.weighted import seen_by
 from hpo_plugins.records import Assignment, Progress, TrialRow, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies import Decision, Resume, Start
@@ -75,7 +77,7 @@ def _suggested(session: StudySession) -> Assignment | None:
         may_start = session.limit_reason() is None
         if may_start and (point := next_point(session)) is not None:
             return _new_trial(session, point.params, point.number)
-        match config.strategy.next_action(history.up_to_fold(0), config.seed, may_start=may_start):
+        match config.strategy.next_action(_as_seen(session), config.seed, may_start=may_start):
             case Start(params):
                 if not config.space.accepts(params):
                     raise InvalidArgument(
@@ -108,7 +110,14 @@ def _end_paused(session: StudySession) -> None:
     paused = history.paused
     if len(paused) == len(history.unfinished):
         for number in paused:
-            finish(session, history[number].row, session.config.strategy.final_decision(history.up_to_fold(0), number))
+            decision = session.config.strategy.final_decision(_as_seen(session, number), number)
+            finish(session, history[number].row, decision)
+
+
+def _as_seen(session: StudySession, number: int | None = None) -> History:
+    """Return the study as the strategy sees it for a trial, by default the next new one."""
+    history = session.history
+    return seen_by(history.up_to_fold(0), session.config.seed, len(history) if number is None else number)
 
 
 def _another_attempt(session: StudySession, row: TrialRow, failed_attempts: int) -> Assignment:

@@ -66,6 +66,8 @@ class Training:
         self._begun_at = 0  # the epoch from which the phase trains; it has nothing to save yet
         self._others_epoch = 0  # the last epoch that another process has reported in this attempt
         self._has_objective = start_epoch > 0
+        further = lease.session.config.further_objectives
+        self._judged = (lease.objective.metric, *(objective.metric for objective in further))
         self.may_have_been_left = False  # the user's code has asked whether to stop after a phase
         self._saver = Saver(lease, fold) if isinstance(lease, Attempt) else None  # a rank that follows saves nothing
         self._training_since = lease.session.clock()
@@ -203,7 +205,7 @@ class Training:
                     session.warn_once(f"metric {name}", f"{reason} It is not recorded.")
                 is_plain = type(epoch) is int and self.epoch < epoch <= MAX_EPOCH and epoch > self._others_epoch
                 number = epoch if is_plain else self._next_epoch(epoch)
-                value = values.get(metric)
+                value = next((values[name] for name in self._judged if name in values), None)
                 if value is None and not (self._has_objective or objective_follows):
                     raise MetricNotFound(metric, values)
             except InvalidReport as error:
@@ -224,6 +226,18 @@ class Training:
             self.answered = number
             session.answered.notify_all()
             return stops
+
+    def record(self, metrics: Mapping[str, Any]) -> bool:
+        """Record metrics of the trial as a whole, and return whether to stop; see ``Trial.record``."""
+        lease, session = self.lease, self.lease.session
+        with session.lock:
+            if not lease.check_held("record"):
+                return False
+            values, left_out = plain_metrics(metrics, "")
+            if left_out:
+                raise InvalidReport(next(iter(left_out.values())))
+            lease.journal.record(values)
+            return self.must_stop
 
     def _check_unit(self, number: int) -> None:
         """Warn if the first report is beyond the last epoch; the run probably counts in another unit."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpo_plugins.coordination.adding import FinishedTrial, add
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Limit, Objective
 from hpo_plugins.space import Parameter, Params, Space
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.redact import redacted
@@ -34,6 +34,8 @@ class ForeignStudy:
         waiting: Configurations that wait to be tried.
         notes: Where it comes from, as JSON.
         remarks: What could not be taken over, in words.
+        further_objectives: The objectives after the first one.
+        constraints: Limits on outcomes.
     """
 
     name: str
@@ -43,6 +45,8 @@ class ForeignStudy:
     waiting: Sequence[Params] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    further_objectives: Sequence[Objective] = ()
+    constraints: Sequence[Limit] = ()
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,9 @@ def write(study: ForeignStudy, to: str | os.PathLike[str] | Storage, strategy: S
     with contextlib.suppress(HpoError, KeyError):
         studies(storage)[name].delete(force=True)  # an import that was killed
     tuner = Tuner(
-        space, study.objective, strategy=Bayesian() if strategy is None else strategy, seed=0, storage=storage,
-        name=name, notes={"imported": dict(study.notes)}, progress="off",
+        space, [study.objective, *study.further_objectives], constraints=study.constraints,
+        strategy=Bayesian() if strategy is None else strategy, seed=0, storage=storage, name=name,
+        notes={"imported": dict(study.notes)}, progress="off",
     )  # fmt: skip
     session = tuner._loop.session  # noqa: SLF001 - tuners and their importers are one package's
     for trial in fitting:

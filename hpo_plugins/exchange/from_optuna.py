@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from hpo_plugins.coordination.adding import FinishedTrial
 from hpo_plugins.errors import InvalidArgument, MissingDependency
 from hpo_plugins.exchange.foreign import ForeignStudy
 from hpo_plugins.exchange.spaces import stepped, with_conditions
-from hpo_plugins.objective import Maximize, Minimize
-from hpo_plugins.records import TrialState
+from hpo_plugins.objective import AtMost, Maximize, Minimize
+from hpo_plugins.records import WHOLE_TRIAL, TrialState
 from hpo_plugins.space import Categorical, Continuous, Integer, Parameter
 
 
@@ -55,18 +56,17 @@ def _storage(optuna: Any, source: str) -> Any:
 
 
 def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
-    if len(study.directions) != 1:
-        raise InvalidArgument(
-            f"a study must have one objective to be imported, but {study.study_name!r} has {len(study.directions)}."
-        )
     trials = study.get_trials(deepcopy=False)
-    names = study.metric_names or ["value"]
+    count = len(study.directions)
+    names = study.metric_names or (["value"] if count == 1 else [f"value_{index}" for index in range(count)])
+    names = [metric or names[0], *names[1:]]
     remarks: list[str] = []
     offset = 1 - min((step for trial in trials for step in trial.intermediate_values), default=1)
     finished = [trial for trial in trials if trial.state.name != "WAITING"]
     complete = [trial for trial in finished if trial.state.name == "COMPLETE"]
-    at, ends = _objective_at(complete, is_minimized=study.direction.name == "MINIMIZE")
-    kind = Minimize if study.direction.name == "MINIMIZE" else Maximize
+    kinds = [Minimize if direction.name == "MINIMIZE" else Maximize for direction in study.directions]
+    at, ends = _objective_at(complete if count == 1 else [], is_minimized=kinds[0] is Minimize)
+    limits = sorted({name for trial in finished for name in _constraints(trial)})
     space = _space(optuna, [trial for trial in finished if trial.distributions], remarks)
     if offset not in (0, 1):
         raise InvalidArgument(f"the steps of {study.study_name!r} begin at {1 - offset}, which are no epochs.")
@@ -77,13 +77,24 @@ def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
     return ForeignStudy(
         study.study_name,
         with_conditions(chosen, whole),
-        kind(metric or names[0], at=at),
-        [_trial(trial, offset, adds_end=not ends) for trial in finished],
+        kinds[0](names[0], at=at),
+        [_trial(trial, offset, names, adds_end=not ends) for trial in finished],
         [trial.system_attrs["fixed_params"] for trial in trials if trial.system_attrs.get("fixed_params")
          and trial.state.name == "WAITING"],
         {"from": "optuna", "version": optuna.__version__, "first_step": 1 - offset, "value_is_last_epoch": not ends},
         remarks,
+        [kind(name, at=at) for kind, name in zip(kinds[1:], names[1:], strict=True)],
+        [AtMost(name, 0) for name in limits],
     )  # fmt: skip
+
+
+def _constraints(trial: Any) -> dict[str, float]:
+    """Return the values of a trial's constraints by name; those of ``constraints_func`` have none."""
+    listed = trial.system_attrs.get("constraints") or ()
+    named = {
+        key.partition(":")[2]: value for key, value in trial.system_attrs.items() if key.startswith("constraints:")
+    }
+    return {f"constraint_{index}": float(value) for index, value in enumerate(listed)} | named
 
 
 def _objective_at(trials: list[Any], *, is_minimized: bool) -> tuple[Literal["best", "last"], bool]:
@@ -95,7 +106,27 @@ def _objective_at(trials: list[Any], *, is_minimized: bool) -> tuple[Literal["be
     return "last", all(value == curve[max(curve)] for value, curve in curves)
 
 
-def _trial(trial: Any, offset: int, *, adds_end: bool) -> FinishedTrial:
+def _trial(trial: Any, offset: int, names: list[str], *, adds_end: bool) -> FinishedTrial:
+    metrics = {WHOLE_TRIAL: known} if (known := _constraints(trial)) else {}
+    if len(names) > 1:
+        return _several(trial, names, metrics)
+    return replace(_single(trial, offset, adds_end=adds_end), metrics=metrics)
+
+
+def _several(trial: Any, names: list[str], metrics: dict[int, dict[str, float]]) -> FinishedTrial:
+    """Return a trial with several objectives, which has no curve: its values are those of epoch 1."""
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    if trial.state.name != "COMPLETE" or not all(map(math.isfinite, trial.values)):
+        reason = f"its values were {trial.values}" if trial.state.name == "COMPLETE" else f"it was {trial.state.name}"
+        return FinishedTrial(trial.params, {}, TrialState.FAILED, "failed in Optuna", reason, metrics, seconds)
+    values = dict(zip(names, trial.values, strict=True))
+    curve = {1: trial.values[0]}
+    return FinishedTrial(
+        trial.params, curve, rule="completed in Optuna", metrics=metrics | {1: values}, seconds=seconds
+    )
+
+
+def _single(trial: Any, offset: int, *, adds_end: bool) -> FinishedTrial:
     curve = {step + offset: value for step, value in sorted(trial.intermediate_values.items())}
     state = trial.state.name
     if state == "COMPLETE" and (adds_end or not curve):

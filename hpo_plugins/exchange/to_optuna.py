@@ -14,6 +14,7 @@ from hpo_plugins.objective import Minimize
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Categorical, DefinitionSpace, Integer, Ordinal, Parameter
 from hpo_plugins.space.finalists import FinalistSpace
+from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.tuner import Tuner
 
 _STATES = {
@@ -51,11 +52,11 @@ def export_optuna(tuner: Tuner, path: str | os.PathLike[str]) -> list[str]:
     try:
         study = optuna.create_study(
             storage=url, study_name=tuner.name,
-            direction="minimize" if isinstance(tuner.objective, Minimize) else "maximize",
+            directions=["minimize" if isinstance(each, Minimize) else "maximize" for each in tuner.objectives],
         )  # fmt: skip
     except optuna.exceptions.DuplicatedStudyError:
         raise StorageError(f"{path} has a study {tuner.name!r} already. Write another file.") from None
-    study.set_metric_names([tuner.objective.metric])
+    study.set_metric_names([objective.metric for objective in tuner.objectives])
     study.set_user_attr("hpo_plugins", {"strategy": repr(tuner.strategy), "seed": tuner.seed})
     distributions = {name: _distribution(optuna, parameter) for name, parameter in tuner.space.items()}
     distributions |= {
@@ -68,20 +69,32 @@ def export_optuna(tuner: Tuner, path: str | os.PathLike[str]) -> list[str]:
     ]
     trials = tuner.trials
     has_curves = any(trial.epochs > 1 for trial in trials)
-    write = functools.partial(_trial, optuna, distributions, offset if has_curves else None, cuts=cuts)
+    if has_curves and len(tuner.objectives) > 1:
+        remarks.append("Optuna keeps no curves with several objectives: each trial has its values only.")
+    is_kept = has_curves and len(tuner.objectives) == 1
+    write = functools.partial(_trial, optuna, distributions, offset if is_kept else None, tuner.study, cuts=cuts)
     study.add_trials([write(trial) for trial in trials if trial.state in _STATES])
     if running := [trial.number for trial in trials if trial.state not in _STATES]:
         remarks.append(f"{len(running)} running trials were left out: {', '.join(map(str, running))}.")
     return remarks
 
 
-def _trial(optuna: Any, distributions: dict[str, Any], offset: int | None, trial: TrialRecord, *, cuts: bool) -> Any:
+def _trial(
+    optuna: Any,
+    distributions: dict[str, Any],
+    offset: int | None,
+    study: StudyConfig,
+    trial: TrialRecord,
+    *,
+    cuts: bool,
+) -> Any:
     """Return a trial of Optuna.
 
     Args:
         optuna: The module.
         distributions: Its distributions by name.
         offset: Our first epoch less Optuna's first step; None if no trial of the study has a curve.
+        study: The study.
         trial: The trial.
         cuts: Whether a complete trial's last epoch is its value only.
     """
@@ -89,18 +102,27 @@ def _trial(optuna: Any, distributions: dict[str, Any], offset: int | None, trial
     if is_complete and cuts and curve:
         curve.pop(max(curve))  # the value, which was added as a last epoch when the study was imported
     attributes = {"number": trial.number, "stop_reason": trial.stop_reason, "error": trial.error}
+    values = [trial.value] if not study.further_objectives else [trial.values.get(o.metric) for o in study.objectives]
+    has_values = trial.state is not TrialState.FAILED and None not in values
+    has_values &= is_complete or not study.further_objectives
+    limits = {
+        f"constraints:{limit.metric}{' at least' if limit.sign < 0 else ''}":
+        limit.sign * (trial.values[limit.metric] - limit.value)
+        for limit in study.constraints
+        if limit.metric in trial.values
+    }  # fmt: skip
     return optuna.trial.FrozenTrial(
         number=-1,
         trial_id=-1,
         state=optuna.trial.TrialState[_STATES[trial.state]],
-        value=trial.value if trial.state is not TrialState.FAILED else None,
-        values=None,
+        value=None,
+        values=values if has_values else None,
         datetime_start=_time(trial.started_at),
         datetime_complete=_time(trial.ended_at or trial.started_at),
         params=trial.params,
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={name: value for name, value in attributes.items() if value is not None},
-        system_attrs={},
+        system_attrs=limits,
         intermediate_values={} if offset is None else {epoch - offset: value for epoch, value in curve.items()},
     )
 

@@ -187,6 +187,9 @@ class _RankZeroJournal(JournalBase):
             self.must_stop |= fold is None
             self.complete_folds |= set() if fold is None else {fold}
 
+    def record(self, metrics: dict[str, float]) -> None:
+        """Write nothing: rank 0 records the same metrics."""
+
     def refuse(self, error: InvalidReport) -> None:
         """Write nothing: rank 0 refuses the same report."""
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo_plugins.space import FloatArray
 
 
 class Curve:
@@ -31,6 +36,17 @@ class Curve:
         self.seconds = array("d")
         self._best = array("d")
         self._sum = array("d")
+
+    @classmethod
+    def of(cls, epochs: NDArray[Any], losses: FloatArray, seconds: FloatArray) -> Curve:
+        """Return a curve of whole columns, shape ``(n,)`` each; the epochs ascend."""
+        curve = cls()
+        curve.epochs = array("q", epochs.astype(np.int64).tobytes())
+        columns = (losses, seconds, np.minimum.accumulate(losses), np.cumsum(losses))
+        curve.losses, curve.seconds, curve._best, curve._sum = (
+            array("d", column.astype(np.float64).tobytes()) for column in columns
+        )
+        return curve
 
     def __len__(self) -> int:
         """Return the number of epochs with a loss."""

@@ -11,16 +11,21 @@ from bisect import insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history.configurations import Configurations
 from hpo_plugins.history.derived import D, DerivedData
 from hpo_plugins.history.incumbent import Incumbent
+from hpo_plugins.history.outcomes import Outcome, Outcomes
 from hpo_plugins.history.parents import ParentTrial, ParentTrials
+from hpo_plugins.history.pareto import non_dominated
 from hpo_plugins.history.ranking import Ranking
 from hpo_plugins.history.trial_history import TrialHistory
-from hpo_plugins.history.trial_record import record_of
-from hpo_plugins.objective import Objective
+from hpo_plugins.history.trial_record import record_of, with_goals
+from hpo_plugins.objective import Goals, Limit, Objective
 from hpo_plugins.records import Changes, ReportRow, TrialRecord, TrialRow, TrialState
 from hpo_plugins.space import FloatArray, Params, Space, Value
 
@@ -36,6 +41,8 @@ class History(Sequence[TrialHistory]):
         parents: The trials of earlier studies (``warm_start``).
         points: The configurations to try first (``points_to_evaluate``).
         last_fold: Makes it a view of the first folds only, up to this one; see ``up_to_fold``.
+        goals: All objectives and limits; None for one objective without limits. With several objectives, losses and
+            curves here are those of the first one; strategies see ``weighted.seen_by``.
 
     Attributes:
         revision: The storage's revision up to which changes were applied.
@@ -50,6 +57,10 @@ class History(Sequence[TrialHistory]):
         n_folds: Number of folds of each trial, None without folds.
     """
 
+    trial_type: ClassVar[type[TrialHistory]] = TrialHistory
+    limits: Sequence[Limit] = ()
+    hopeless: frozenset[int] = frozenset()
+
     def __init__(
         self,
         space: Space,
@@ -60,6 +71,7 @@ class History(Sequence[TrialHistory]):
         points: Sequence[Params] = (),
         *,
         last_fold: int | None = None,
+        goals: Goals | None = None,
     ) -> None:
         """Create an empty history, at revision 0."""
         self.space = space
@@ -78,6 +90,7 @@ class History(Sequence[TrialHistory]):
         self.with_checkpoint: set[int] = set()
         self.n_folds: int | None = None
         self.last_fold = last_fold
+        self.goals = goals
         self._trials: list[TrialHistory] = []
         self._ended: list[tuple[float, int]] = []  # (ended_at, number), ascending
         self._derived = DerivedData()
@@ -169,7 +182,7 @@ class History(Sequence[TrialHistory]):
         number = row.number
         is_new = number == len(self._trials)
         if is_new:
-            self._trials.append(TrialHistory(row, self.space.encode(row.params), self.last_fold))
+            self._trials.append(self.trial_type(row, self.space.encode(row.params), self.last_fold))
         trial = self._trials[number]
         had_ended = not is_new and trial.row.state.is_final
         if had_ended and not row.state.is_final:  # a failed trial that is retried
@@ -209,13 +222,74 @@ class History(Sequence[TrialHistory]):
     # Questions.
 
     def loss(self, number: int) -> float | None:
-        """Return the loss of a trial according to the objective, None without reports and for failed trials."""
+        """Return the loss of a trial according to the objective, None without reports and for failed trials.
+
+        With several goals it is that of the first objective at the epoch that counts (``outcomes``).
+        """
+        if self.goals is None:
+            return self.own_loss(number)
+        outcome = self.outcome(number)
+        return None if outcome.row is None else float(outcome.loss[0])
+
+    def own_loss(self, number: int) -> float | None:
+        """Return the loss of a trial's curve."""
         trial = self._trials[number]
         return None if trial.row.state is TrialState.FAILED else trial.curve.loss(at=self.objective.at)
 
+    def outcome(self, number: int) -> Outcome:
+        """Return what a trial has reached of all goals; there must be several."""
+        assert self.goals is not None  # noqa: S101
+        goals = self.goals
+        return self.derived("outcomes", lambda: Outcomes(goals, self._trials)).of(number)
+
+    def counts(self, number: int) -> bool:
+        """Return whether a trial has a result that meets all limits."""
+        return self.loss(number) is not None if self.goals is None else self.outcome(number).counts
+
+    def front(self, *, final: bool = False) -> list[int]:
+        """Return the numbers of the trials that no other one dominates, by number, all of them with all folds.
+
+        Args:
+            final: Whether to count only trials that have ended.
+        """
+        numbers = [n for n in range(len(self)) if self.counts(n) and (self[n].state.is_final or not final)]
+        fewest = min((self[number].missing_folds for number in numbers), default=0)
+        numbers = [number for number in numbers if self[number].missing_folds == fewest]
+        losses = np.array([self.outcome(number).loss for number in numbers])
+        return [number for number, best in zip(numbers, non_dominated(losses), strict=True) if best] if numbers else []
+
+    def best_numbers(self, *, final: bool = False) -> set[int]:
+        """Return the numbers of the best trials: the incumbent or, with several objectives, the front.
+
+        Args:
+            final: Whether to count only trials that have ended.
+        """
+        if self.goals is not None and len(self.goals.objectives) > 1:
+            return set(self.front(final=final))
+        number = self.incumbent(final=final)
+        return set() if number is None else {number}
+
+    def epoch_that_counts(self, number: int) -> int | None:
+        """Return the epoch that gives a trial its value, None if there is none."""
+        if self.goals is None:
+            return self._trials[number].curve.epoch_that_counts(at=self.objective.at)
+        outcome = self.outcome(number)
+        return None if outcome.row is None else int(outcome.epochs[outcome.row])
+
+    def earlier_loss(self, trial: ParentTrial) -> float | None:
+        """Return the loss of a parent's trial, None if it has none; with limits, if it is not known to meet them."""
+        if self.goals is None:
+            return trial.curve.loss(at=self.objective.at)
+        return float(trial.outcome.loss[0]) if trial.outcome is not None and trial.outcome.counts else None
+
+    @property
+    def modelled(self) -> History:
+        """This study for surrogates."""
+        return self
+
     def _rank(self, number: int) -> tuple[int, float] | None:
         """Return the incumbent's sort key; a mean over fewer folds ranks below a mean over all."""
-        loss = self.loss(number)
+        loss = self.loss(number) if self.counts(number) else None
         missing = self._trials[number].missing_folds if self.last_fold is None else 0
         return None if loss is None else (missing, loss)
 
@@ -259,7 +333,7 @@ class History(Sequence[TrialHistory]):
         """Yield the losses of the trials that have ended, with all their folds, in the order in which they ended."""
         for _, number in self._ended:
             loss = self.loss(number)
-            if loss is not None and not self._trials[number].missing_folds:
+            if loss is not None and self.counts(number) and not self._trials[number].missing_folds:
                 yield loss
 
     def has_configuration(self, params: Mapping[str, Value]) -> bool:
@@ -307,7 +381,10 @@ class _Records:
         if number not in self._known:
             history = self._history
             loss, root = history.loss(number), history.checkpoint_root
-            self._known[number] = record_of(history[number], loss, history.space, history.objective, root)
+            goals = history.goals
+            outcome = None if goals is None else history.outcome(number)
+            record = record_of(history[number], loss, history.space, history.objective, root, outcome)
+            self._known[number] = record if outcome is None or goals is None else with_goals(record, outcome, goals)
         return self._known[number]
 
 
@@ -318,7 +395,13 @@ class _FoldView:
         self._whole = whole
         parents = tuple(replace(parent, identical=False) for parent in whole.parents)
         self.history = History(
-            whole.space, whole.objective, whole.max_trials, whole.checkpoint_root, parents, last_fold=fold
+            whole.space,
+            whole.objective,
+            whole.max_trials,
+            whole.checkpoint_root,
+            parents,
+            last_fold=fold,
+            goals=whole.goals,
         )
 
     def update(self, changed: Iterable[int]) -> None:

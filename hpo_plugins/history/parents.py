@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo_plugins.history.curve import Curve
+from hpo_plugins.history.outcomes import Outcome
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 
@@ -18,11 +19,13 @@ class ParentTrial:
         point: Its configuration in *this* study's unit cube, shape ``(d,)``.
         curve: Its losses by epoch, according to this study's objective.
         state: The state in which it was copied.
+        outcome: What it has reached of several goals; None if the study has one, or if the parent does not know that.
     """
 
     point: FloatArray
     curve: Curve
     state: TrialState
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)

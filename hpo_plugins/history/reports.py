@@ -5,10 +5,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.timing import TrainingTimes
 from hpo_plugins.records import EpochSeconds, Metrics, ReportRow, decode_metrics
+
+
+class _Column(NamedTuple):
+    """The values of one metric, as of a version: of so many reported epochs up to the last one."""
+
+    values: Curve
+    version: int
+    n_epochs: int
+    last: int
 
 
 class Reports:
@@ -21,7 +31,18 @@ class Reports:
         version: Grows with each report.
     """
 
-    __slots__ = ("_attempt", "_metrics", "_newest_epoch", "_times", "_writer", "curve", "epochs", "is_mixed", "version")
+    __slots__ = (
+        "_attempt",
+        "_columns",
+        "_metrics",
+        "_newest_epoch",
+        "_times",
+        "_writer",
+        "curve",
+        "epochs",
+        "is_mixed",
+        "version",
+    )
 
     def __init__(self) -> None:
         """Create it without reports."""
@@ -34,6 +55,7 @@ class Reports:
         self._attempt = 0
         self._newest_epoch = 0
         self._writer = ""
+        self._columns: dict[str, _Column] = {}
 
     @property
     def metrics(self) -> Metrics:
@@ -48,6 +70,31 @@ class Reports:
     def metrics_at(self, index: int) -> dict[str, float]:
         """Return the metrics of the epoch at an index of ``epochs``."""
         return decode_metrics(self._metrics[index])
+
+    @property
+    def trained(self) -> array[float]:
+        """Seconds of training up to each of ``epochs``."""
+        return self._times.trained
+
+    def values(self, metric: str) -> Curve:
+        """Return the values of a metric by epoch, where it was reported; only new reports are decoded."""
+        known = self._columns.get(metric)
+        if known is None or not self._extends(known):
+            known = _Column(Curve(), 0, 0, 0)
+        if known.n_epochs < len(self.epochs):
+            for index in range(known.n_epochs, len(self.epochs)):
+                if (value := self.metrics_at(index).get(metric)) is not None:
+                    known.values.put(self.epochs[index], value, self._times.trained[index])
+            known = _Column(known.values, self.version, len(self.epochs), self.epochs[-1])
+        self._columns[metric] = known
+        return known.values
+
+    def _extends(self, known: _Column) -> bool:
+        """Return whether all reports since then are of later epochs than those that a column contains."""
+        n_new = len(self.epochs) - known.n_epochs
+        return self.version - known.version == n_new and (
+            not known.n_epochs or self.epochs[known.n_epochs - 1] == known.last
+        )
 
     @property
     def startup_seconds(self) -> float | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.reports import Reports, mean_curve, mean_metrics
-from hpo_plugins.records import ReportRow, TrialRow, TrialState
+from hpo_plugins.records import WHOLE_TRIAL, ReportRow, TrialRow, TrialState, decode_metrics
 from hpo_plugins.space import FloatArray
 
 
@@ -20,9 +20,10 @@ class TrialHistory:
         row: The trial as stored.
         point: Its configuration in the unit cube, shape ``(d,)``.
         folds: The reports of its training runs, by fold, up to the last fold that began.
+        recorded: Its metrics as a whole (``Trial.record``).
     """
 
-    __slots__ = ("_last_fold", "_mean", "_mean_of", "folds", "point", "row")
+    __slots__ = ("_last_fold", "_mean", "_mean_of", "folds", "point", "recorded", "row")
 
     def __init__(self, row: TrialRow, point: FloatArray, last_fold: int | None = None) -> None:
         """Create it without reports.
@@ -35,6 +36,7 @@ class TrialHistory:
         self.row = row
         self.point = point
         self.folds = [Reports()]
+        self.recorded: dict[str, float] = {}
         self._last_fold = last_fold
         self._mean = Curve()
         self._mean_of: object = None
@@ -55,16 +57,24 @@ class TrialHistory:
         return self._mean
 
     def _mean_curve(self) -> Curve:
+        return self._mean_of_folds([fold.curve for fold in self.folds])
+
+    def values(self, metric: str) -> Curve:
+        """Return the values of a metric by epoch, where it was reported: with folds, their mean, as of losses."""
+        curves = [fold.values(metric) for fold in self.folds]
+        return curves[0] if self.row.folds is None else self._mean_of_folds(curves)
+
+    def _mean_of_folds(self, curves: Sequence[Curve]) -> Curve:
         last = self._last_fold
         if last is None:
-            return mean_curve([fold.curve for fold in self.folds], self.row.progress.fold, needs_all=False)
-        if last >= len(self.folds):
+            return mean_curve(curves, self.row.progress.fold, needs_all=False)
+        if last >= len(curves):
             return Curve()
-        return mean_curve([fold.curve for fold in self.folds[: last + 1]], self.row.progress.fold, needs_all=True)
+        return mean_curve(curves[: last + 1], self.row.progress.fold, needs_all=True)
 
     def share_reports(self, other: TrialHistory) -> None:
         """Share the reports of ``other``, present and future: this is another view of the same trial."""
-        self.folds = other.folds
+        self.folds, self.recorded = other.folds, other.recorded
 
     @property
     def missing_folds(self) -> int:
@@ -133,7 +143,10 @@ class TrialHistory:
         return sum(fold.spent_seconds for fold in self.folds)
 
     def put(self, report: ReportRow, loss: float | None) -> None:
-        """Add an epoch, or merge the report into the epoch if it is there."""
+        """Add an epoch, or merge the report into the epoch if it is there; epoch 0 is the trial as a whole."""
+        if report.epoch == WHOLE_TRIAL:
+            self.recorded.update(decode_metrics(report.metrics))
+            return
         while report.fold >= len(self.folds):
             self.folds.append(Reports())
         self.folds[report.fold].put(report, loss)

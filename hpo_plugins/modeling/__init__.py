@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpo_plugins.modeling import expectation, freeze_thaw, model, sampled_task, scale, suggestion
+    from hpo_plugins.modeling import expectation, feasibility, freeze_thaw, model, sampled_task, scale, suggestion
 
-__all__ = ["expectation", "freeze_thaw", "model", "sampled_task", "scale", "suggestion"]
+__all__ = ["expectation", "feasibility", "freeze_thaw", "model", "sampled_task", "scale", "suggestion"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ import numpy as np
 
 from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.epoch_cost import Cost
+from hpo_plugins.modeling.feasibility import feasibility, probably_feasible
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
 from hpo_plugins.modeling.suggestion import propose
@@ -135,6 +136,7 @@ def choose(
     others = np.array(model.running(but=own), dtype=np.intp)
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[others], last))
     reachable = np.vstack([model.points[model.best_improvable(MAX_REACHABLE)], points])
+    reachable = reachable[probably_feasible(model, reachable)]
     means = posterior.predict_mean(model.inputs(reachable, last))
     representatives = reachable[np.argsort(means, kind="stable")[:N_REPRESENTATIVES]]
     joint = posterior.predict_joint(model.inputs(points[index], target), model.inputs(representatives, last))
@@ -142,6 +144,8 @@ def choose(
     value = knowledge_gradient(joint.other_mean, joint.covariance, joint.deviation, noise)
     improvement = np.exp(log_expected_improvement(joint.mean, joint.deviation, model.best))
     value = np.where(target == last, np.maximum(value, improvement), value)
+    if (known := feasibility(model)) is not None:
+        value = value * np.exp(known.log_probability(points))[index]
     trained = np.array([training.trained for training in options])
     value_per_epoch = value / (costs.startup[index] + costs.epoch[index] * (target - trained[index]))
     value_per_epoch[[options[i].number is not None and options[i].number == own for i in index]] *= switching_factor

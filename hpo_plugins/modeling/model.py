@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from cachetools import LRUCache, cached
@@ -39,6 +39,7 @@ from hpo_plugins.surrogate.gp import Posterior, fit
 from hpo_plugins.surrogate.hyperparameters import Layout
 from hpo_plugins.surrogate.prior_mean import PriorMean
 
+D = TypeVar("D")
 MAX_FIT = 100
 """Maximum number of observations for fitting; more make every iteration expensive and change little."""
 MAX_CONDITION = 400
@@ -113,6 +114,8 @@ class Model:
         self.points = points
         self.y = self.scale(observed.loss)
         self._fit = fitted
+        self._derived: dict[str, Any] = {}
+        self._is_hopeless = np.isin(observed.trial, sorted(history.hopeless))  # of each observation
 
     @functools.cached_property
     def posterior(self) -> Posterior:
@@ -126,6 +129,12 @@ class Model:
         """All inputs that it depends on."""
         return _data_key(self.history, self.last, self.observed, self.points)
 
+    def derived(self, key: str, make: Callable[[], D]) -> D:
+        """Return what is computed from this surrogate once."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]  # type: ignore[no-any-return]  # what ``make`` has made
+
     @property
     def has_prior_mean(self) -> bool:
         """Whether earlier studies or a belief are trusted."""
@@ -138,8 +147,13 @@ class Model:
 
     @property
     def best(self) -> float:
-        """The smallest standardised loss observed."""
-        return float(self.y[np.isfinite(self.observed.loss)].min())
+        """The smallest standardised loss observed; with limits, of the trials that may meet them.
+
+        If none may, it is the largest loss: any configuration that meets the limits is then an improvement.
+        """
+        known = np.isfinite(self.observed.loss)
+        counts = known & ~self._is_hopeless
+        return float(self.y[counts].min() if counts.any() else self.y[known].max())
 
     def inputs(self, points: FloatArray, epochs: NDArray[np.intp] | int) -> FloatArray:
         """Return the process's inputs.
@@ -156,12 +170,14 @@ class Model:
     def incumbents(self, count: int) -> NDArray[np.intp]:
         """Return the numbers of the ``count`` trials with the smallest losses observed, the best first."""
         newest = np.flatnonzero(self.observed.is_newest)
-        best = np.minimum.reduceat(self.y, np.append(0, newest[:-1] + 1))
+        y = np.where(self._is_hopeless, np.inf, self.y) if self._is_hopeless.any() else self.y
+        best = np.minimum.reduceat(y, np.append(0, newest[:-1] + 1))
         return self.observed.trial[newest[np.argsort(best, kind="stable")[:count]]]
 
     def improvable(self) -> NDArray[np.intp]:
-        """Return the numbers of the trials that are complete or can be trained further."""
-        return np.flatnonzero(column(self.history, "improvable", _improvable))
+        """Return the numbers of the trials that are complete or can be trained further, and may meet all limits."""
+        found = np.flatnonzero(column(self.history, "improvable", _improvable))
+        return np.setdiff1d(found, sorted(self.history.hopeless)) if self.history.limits else found
 
     def best_improvable(self, count: int) -> NDArray[np.intp]:
         """Return the ``count`` of them with the smallest losses observed, ascending; all if there are not more."""
@@ -228,6 +244,7 @@ def fit_model(
         last: R if curves are modelled, otherwise None.
         scale_of: Returns the scale for the losses observed.
     """
+    history = history.modelled
     observed = observe(history, last)
     encoder = InputEncoder(history.space)
     if np.isfinite(observed.loss).sum() < 2 or not encoder.columns:
@@ -274,7 +291,7 @@ def _fit_key(
     return _data_key(history, last, observed, points), scale_of
 
 
-@cached(LRUCache(maxsize=8), key=_fit_key, lock=threading.Lock())
+@cached(LRUCache(maxsize=32), key=_fit_key, lock=threading.Lock())
 def _fit(
     history: History,
     last: int | None,

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 
 from hpo_plugins.history import History
 from hpo_plugins.modeling.epoch_cost import Cost, counts_seconds, seconds_per_epoch
+from hpo_plugins.modeling.feasibility import choices_key, feasibility, probably_feasible
 from hpo_plugins.modeling.guides import believed_space, has_guides
 from hpo_plugins.modeling.memory_limit import fitting_draw, memory_limit
 from hpo_plugins.modeling.model import Model, fit_model
@@ -108,7 +109,7 @@ def initial_configuration(history: History, seed: int, last: int | None) -> Para
 
 
 def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return model.data_key, running, excluded.tobytes(), memory_limit(model.history)
+    return model.data_key, running, excluded.tobytes(), memory_limit(model.history), choices_key(model)
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
@@ -125,6 +126,7 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
     posterior = model.posterior.condition_on_mean(model.inputs(model.points[competitors], last))
     if model.last is not None:  # the best so far may have trained for few epochs, and be expected to improve
         competitors = np.append(competitors, np.intersect1d(model.incumbents(20), model.improvable()))
+    competitors = competitors[probably_feasible(model, model.points[competitors])]
     means = posterior.predict_mean(model.inputs(model.points[competitors], last))
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
@@ -138,6 +140,7 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
         cautious=cautious,
         rng=rng,
         risk=memory_limit(model.history),
+        feasibility=feasibility(model),
     )
     return optimizer.run(model.points[model.incumbents(5)], excluded)
 

@@ -16,7 +16,7 @@ from hpo_plugins.view import StudyView, insights, words
 from hpo_plugins.view.plots.data import Figure, ImportanceBars
 from hpo_plugins.view.plots.interactive import InteractivePlots
 from hpo_plugins.view.plots.style import COLORS
-from hpo_plugins.view.report import MAX_POINTS, as_json, best_as_python, figure_of, rows_of, tiles
+from hpo_plugins.view.report import MAX_POINTS, as_json, best_as_python, definition_of, figure_of, table_of, tiles
 
 MAX_CURVES = 300
 """Curves on the page: the best 50, and others in steps. A selected trial's curve is always drawn (decision 0032)."""
@@ -45,9 +45,8 @@ def study_json(view: StudyView, state: str, actions: list[ActionRow]) -> str:
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
         "tiles": tiles(view, is_exact=False),
         "best": best_as_python(view),
-        "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
-        "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
-        "rows": rows_of(view),
+        "definition": definition_of(view),
+        **table_of(view),
         "running": sorted(view.running),
         "colors": {state.value: color for state, color in COLORS.items()},
         "figures": _figures(view),

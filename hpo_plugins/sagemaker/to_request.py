@@ -60,6 +60,12 @@ def request_from_tuner(
             f"tuner must not have a constraint, since the service has none between parameters, but has "
             f"valid={study.space.valid!r}."
         )
+    if study.goals is not None:
+        goals = ", ".join(map(repr, (*study.further_objectives, *study.constraints)))
+        raise InvalidArgument(
+            "tuner must have one objective and no constraints, since the service knows one objective "
+            f"({study.objective.metric!r}) and no limits, but has {goals} too."
+        )
     kept = (study.notes or {}).get(REQUEST_NOTE)
     request = _new_request(study, job_name) if kept is None else _updated_request(kept, study, job_name)
     if training_job_definition is not None:

@@ -88,6 +88,11 @@ def simulate(
     tuner = study if isinstance(study, Tuner) else Tuner.load(study, name)
     config, history = tuner.study, tuner.history
     _check_definitions(tuner.name, config)
+    if config.goals is not None:
+        raise InvalidArgument(
+            f"simulate() needs a study with one objective and without limits, but {tuner.name!r} has "
+            f"{list(config.objectives)} and constraints={list(config.constraints)}."
+        )
     whole_number("seed", seed, at_least=0)
     whole_number("repeats", repeats, at_least=1)
     counts = _worker_counts(workers)

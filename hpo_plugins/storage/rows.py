@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, ActionRow, PointRow, ReportRow, TrialRow
+from hpo_plugins.records import MAX_EPOCH, MAX_FOLDS, WHOLE_TRIAL, ActionRow, PointRow, ReportRow, TrialRow
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.schema import PROGRESS, TRIAL_COLUMNS
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _Counter = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-_Epoch = Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)]
+_Epoch = Annotated[int, msgspec.Meta(ge=WHOLE_TRIAL, le=MAX_EPOCH)]
 _Report = tuple[
     _Count, _Count, _Epoch, float | None, str, float, Annotated[int, msgspec.Meta(ge=0, lt=MAX_FOLDS)], str, int
 ]

@@ -14,7 +14,7 @@ from hpo_plugins._fields import checked, evolve, frozen
 from hpo_plugins._validation import is_text, real_number, refusal, whole_number
 from hpo_plugins.errors import InvalidArgument, StudyMismatch
 from hpo_plugins.history import History
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Limit, Objective, check_limits, split_objectives
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import DefinitionSpace, Params, Space
 from hpo_plugins.space.valid import Function
@@ -36,6 +36,10 @@ def _objective(name: str, objective: object) -> Objective:
     if not isinstance(objective, Objective):
         raise refusal(name, objective, "Minimize(metric) or Maximize(metric)")
     return objective
+
+
+def _further_objectives(_: str, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    return tuple(objectives)
 
 
 def _strategy(name: str, strategy: object) -> Strategy:
@@ -84,6 +88,8 @@ class StudyConfig:
         parents: Earlier studies to learn from.
         notes: JSON that is stored with the study and ignored by the search, such as where the study comes from.
         max_trial_seconds: See ``Tuner``.
+        further_objectives: The objectives after the first one.
+        constraints: Limits on outcomes.
 
     Raises:
         InvalidArgument: An argument has the wrong type, or arguments do not fit each other.
@@ -104,8 +110,11 @@ class StudyConfig:
     parents: Parents | None = None
     notes: Mapping[str, Any] | None = checked(_notes, default=None)
     max_trial_seconds: float | None = checked(real_number, above=0, unit=" seconds", default=None, kw_only=True)
+    further_objectives: tuple[Objective, ...] = checked(_further_objectives, default=(), kw_only=True)
+    constraints: tuple[Limit, ...] = checked(check_limits, default=(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
+        self._check_goals()
         if self.early_stopping is not None and self.strategy.stops_trainings:
             raise InvalidArgument(
                 f"early_stopping must be None with {type(self.strategy).__name__}, which stops trainings itself, "
@@ -114,6 +123,31 @@ class StudyConfig:
         self.strategy.check(self.space, self.max_trials)
         if self.parents is not None:
             self.parents.check(self.space, self.objective)
+
+    def _check_goals(self) -> None:
+        """Raise InvalidArgument if goals do not fit each other or the rest."""
+        split_objectives(self.objectives)
+        if self.goals is not None and isinstance(self.space, DefinitionSpace):
+            raise InvalidArgument(
+                "a search with several training definitions must have one objective and no constraints, but got "
+                f"{list(self.objectives)} and constraints={list(self.constraints)}."
+            )
+        if self.further_objectives and self.stop_when:
+            raise InvalidArgument(
+                f"stop_when must be empty with several objectives, but got stop_when={list(self.stop_when)}. Make all "
+                "but one of them a limit (constraints=), or use max_trials or max_runtime."
+            )
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives."""
+        return (self.objective, *self.further_objectives)
+
+    @functools.cached_property
+    def goals(self) -> Goals | None:
+        """The objectives and limits; None for one objective without limits."""
+        has_more = self.further_objectives or self.constraints
+        return Goals(self.objectives, self.constraints) if has_more else None
 
     @functools.cached_property
     def stopping_rules(self) -> tuple[StoppingRule, ...]:
@@ -133,9 +167,9 @@ class StudyConfig:
 
     def new_history(self, checkpoint_root: Path | None = None) -> History:
         """Return an empty history of this study, which contains its parents' trials."""
-        parents = () if self.parents is None else self.parents.trials(self.space, self.objective)
+        parents = () if self.parents is None else self.parents.trials(self.space, self.objective, self.goals)
         given = [dict(configuration) for configuration in self.points_to_evaluate]
-        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given)
+        return History(self.space, self.objective, self.trial_limit, checkpoint_root, parents, given, goals=self.goals)
 
     def for_visitor(self) -> StudyConfig:
         """Return the definition for a process that only reports: without a function, which may not be importable."""
@@ -150,10 +184,15 @@ class StudyConfig:
         return self.objective
 
     def best(self, history: History) -> TrialRecord | None:
-        """Return the best trial, identical parents' included, the earliest of equals; None if there is none."""
+        """Return the best trial, identical parents' included, the earliest of equals; None if there is none.
+
+        With limits, it is the best one that meets them; with several objectives, there is none.
+        """
+        if self.further_objectives:
+            return None
         number = history.incumbent()
         own = None if number is None else history.record(number)
-        earlier = None if self.parents is None else self.parents.best(self.objective)
+        earlier = None if self.parents is None else self.parents.best(self.objective, self.goals)
         found = [
             (self.objective.loss(record.value), record)
             for record in (earlier, own)

@@ -15,6 +15,7 @@ from hpo_plugins import modeling
 from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import real_number, refusal
 from hpo_plugins.history import History
+from hpo_plugins.history.weighted import seen_by
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.strategies.confirmation import MIN_REPEATS, losses_of, probabilities
 from hpo_plugins.study.termination import Criterion
@@ -127,6 +128,6 @@ def with_expectation(best: TrialRecord, confirmation: Sequence[Confirmed], histo
     """
     own = next((each for each in confirmation if each.number == best.number and best.parent is None), None)
     if own is None or own.std is None:
-        return modeling.expectation.with_expectation(best, history)
+        return modeling.expectation.with_expectation(best, seen_by(history, 0, 0).modelled)
     # A new training run deviates by its own noise and by that of the mean.
     return replace(best, expected=own.mean, expected_std=own.std * math.sqrt(1 + 1 / own.repeats))

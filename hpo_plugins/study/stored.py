@@ -34,7 +34,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from hpo_plugins._fields import fields, frozen
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
-from hpo_plugins.objective import Maximize, Minimize, Objective
+from hpo_plugins.objective import AtLeast, AtMost, Limit, Maximize, Minimize, Objective
 from hpo_plugins.space import DefinitionSpace, Space, TrainingDefinition, Value
 from hpo_plugins.space.base import ParameterBase
 from hpo_plugins.space.finalists import FinalistSpace
@@ -57,9 +57,15 @@ class Fixed:
     kind: ClassVar[str] = "fixed"
 
 
-_TAGS: dict[type, str] = {ParameterBase: "kind", Fixed: "kind", Objective: "direction", Component: "name"}
+_TAGS: dict[type, str] = {
+    ParameterBase: "kind",
+    Fixed: "kind",
+    Objective: "direction",
+    Limit: "limit",
+    Component: "name",
+}
 """Base class to the key under which the JSON form names the class."""
-_CLASSES: tuple[type, ...] = (*PARAMETERS, Fixed, Minimize, Maximize)
+_CLASSES: tuple[type, ...] = (*PARAMETERS, Fixed, Minimize, Maximize, AtMost, AtLeast)
 """The classes that can be named; those of components register themselves."""
 
 

@@ -48,7 +48,7 @@ class TargetReached(Criterion):
         """Compare the best value with the target."""
         target, at = history.objective.loss(self.value), history.objective.at
         for parent in history.parents:
-            losses = [trial.curve.loss(at=at) for trial in parent.trials if parent.identical]
+            losses = [history.earlier_loss(trial) for trial in parent.trials if parent.identical]
             if any(loss is not None and loss <= target for loss in losses):
                 return f"target reached: a trial of {parent.name!r} has {self.value:g} or better"
         number = history.incumbent(final=at == "last")
@@ -133,7 +133,7 @@ def _progress(history: History, min_delta: float) -> _Progress:
 def _losses(history: History) -> Iterator[float]:
     """Yield the losses of identical parents, then those of this study's trials, in the order in which they ended."""
     for earlier in history.identical_trials:
-        loss = earlier.curve.loss(at=history.objective.at)
+        loss = history.earlier_loss(earlier)
         if loss is not None and earlier.state is not TrialState.FAILED:
             yield loss
     yield from history.final_losses()

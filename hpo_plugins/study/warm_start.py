@@ -11,17 +11,22 @@ with a single value counts as fixed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import attrs
 import numpy as np
 
 from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import boolean, refusal
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.history import Curve, ParentTrial, ParentTrials
-from hpo_plugins.objective import Objective
-from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.history import Curve, ParentTrial, ParentTrials, TrialHistory
+from hpo_plugins.history.outcomes import Outcome, outcome_of
+from hpo_plugins.history.trial_record import with_goals
+from hpo_plugins.objective import Goals, Objective
+from hpo_plugins.records import WHOLE_TRIAL, ReportRow, TrialRecord, TrialRow, TrialState
 from hpo_plugins.space import Continuous, DefinitionSpace, FloatArray, Integer, Listed, Parameter, Space, Value
 
 MAX_PARENTS = 5
@@ -65,6 +70,8 @@ class EarlierTrial:
     Attributes:
         curve: Epoch and objective's value of each epoch where it is finite.
         times: When it was started and ended, see ``TrialRecord``, as for the other attributes.
+        metrics: Metric to the epoch and value of each epoch where it is finite, for the metrics of several goals; an
+            epoch of 0 stands for the trial as a whole.
     """
 
     number: int
@@ -75,6 +82,7 @@ class EarlierTrial:
     stop_reason: str | None
     error: str | None
     times: tuple[float, float | None]
+    metrics: Mapping[str, tuple[tuple[int, float], ...]] = attrs.field(factory=dict, kw_only=True)
 
 
 @frozen()
@@ -95,7 +103,13 @@ class Parent:
 
     @classmethod
     def of(
-        cls, name: str, space: Space, objective: Objective, records: Sequence[TrialRecord], running: Sequence[int]
+        cls,
+        name: str,
+        space: Space,
+        objective: Objective,
+        records: Sequence[TrialRecord],
+        running: Sequence[int],
+        metrics: Sequence[str] = (),
     ) -> Parent:
         """Return a study as a parent.
 
@@ -105,6 +119,7 @@ class Parent:
             objective: Its objective.
             records: Its trials.
             running: The numbers of its trials that are running.
+            metrics: The metrics of the new study's goals, if it has several.
 
         Raises:
             InvalidArgument: A trial is running, or the study has several training definitions.
@@ -129,6 +144,7 @@ class Parent:
                 record.stop_reason,
                 record.error,
                 (record.started_at, record.ended_at),
+                metrics={metric: values for metric in metrics if (values := _values(record, metric))},
             )
             for record in records
         ]
@@ -178,7 +194,7 @@ class Parents:
             _check_types(parent, space)
             _check_changes(parent, space)
 
-    def trials(self, space: Space, objective: Objective) -> tuple[ParentTrials, ...]:
+    def trials(self, space: Space, objective: Objective, goals: Goals | None = None) -> tuple[ParentTrials, ...]:
         """Return the parents' trials as a study with this space and objective sees them.
 
         A trial of an identical parent that is not a configuration of this space (a range was narrowed, or it has
@@ -188,21 +204,24 @@ class Parents:
         for parent in self.studies:
             own: list[ParentTrial] = []
             guides: list[ParentTrial] = []
-            for record in parent.records:
+            for earlier, record in zip(parent.trials, parent.records, strict=True):
                 point, exact = _nearest_point(space, parent.space.fixed | record.params)
                 if point is not None:
-                    trial = ParentTrial(point, _curve(record, objective), record.state)
+                    trial = ParentTrial(point, _curve(record, objective), record.state, _outcome(earlier, goals, point))
                     (own if self.identical and exact else guides).append(trial)
             groups += [ParentTrials(parent.name, True, own)] if own else []
             groups += [ParentTrials(parent.name, False, guides)] if guides else []
         return tuple(groups)
 
-    def best(self, objective: Objective) -> TrialRecord | None:
-        """Return the best trial of identical parents, the earliest of equals; None for other parents or without any."""
+    def best(self, objective: Objective, goals: Goals | None = None) -> TrialRecord | None:
+        """Return the best trial of identical parents, the earliest of equals; None for other parents or without any.
+
+        With limits, only trials that are known to meet them count.
+        """
         found = [
             (objective.loss(record.value), index, record.number, record)
             for index, parent in enumerate(self.studies)
-            for record in parent.records
+            for record in (parent.records if goals is None else _feasible(parent, goals))
             if record.value is not None
         ]
         return min(found)[-1] if found and self.identical else None
@@ -325,6 +344,39 @@ def _number(parameter: Continuous | Integer, value: Value) -> float | int | None
     if isinstance(parameter, Continuous):
         return number
     return int(number) if number.is_integer() else None
+
+
+def _values(record: TrialRecord, metric: str) -> tuple[tuple[int, float], ...]:
+    """Return the epochs and finite values of a metric of a trial; epoch 0 is the trial as a whole."""
+    whole = {WHOLE_TRIAL: record.recorded[metric]} if metric in record.recorded else {}
+    values = whole | {epoch: known[metric] for epoch, known in record.metrics.items() if metric in known}
+    return tuple((epoch, value) for epoch, value in values.items() if math.isfinite(value))
+
+
+def _outcome(trial: EarlierTrial, goals: Goals | None, point: FloatArray) -> Outcome | None:
+    """Return what a parent's trial has reached of several goals; None with one, or if it does not know that."""
+    if goals is None or not trial.metrics:
+        return None
+    row = TrialRow(trial.number, dict(trial.params), trial.state, 1, 0, "", None, 0.0, rule=trial.stop_reason)
+    history = TrialHistory(row, point)
+    objective, by_epoch = goals.objectives[0], dict[int, dict[str, float]]()
+    for metric, values in trial.metrics.items():
+        for epoch, value in values:
+            by_epoch.setdefault(epoch, {})[metric] = value
+    for epoch, metrics in sorted(by_epoch.items()):
+        own = metrics.get(objective.metric) if epoch else None
+        loss = None if own is None else objective.loss(own)
+        history.put(ReportRow(trial.number, 1, epoch, own, metrics, 0.0), loss)
+    return outcome_of(history, goals)
+
+
+def _feasible(parent: Parent, goals: Goals) -> Iterator[TrialRecord]:
+    """Yield a parent's trials that meet all limits, with their values there."""
+    for trial, record in zip(parent.trials, parent.records, strict=True):
+        outcome = _outcome(trial, goals, np.empty(0))
+        if outcome is not None and outcome.row is not None and outcome.counts:
+            own, epoch = goals.objectives[0].loss(float(outcome.loss[0])), int(outcome.epochs[outcome.row])
+            yield with_goals(replace(record, value=own, best_epoch=epoch), outcome, goals)
 
 
 def _curve(record: TrialRecord, objective: Objective) -> Curve:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
@@ -30,6 +31,16 @@ N_ROUNDS = 1
 """Maximum number of changes of one integer or category per candidate."""
 
 
+class Feasibility(Protocol):
+    """The probabilities that configurations meet limits on outcomes."""
+
+    def log_probability(self, points: FloatArray) -> FloatArray:
+        """Return their logarithms at snapped points, shape ``(q,)``."""
+
+    def gradient(self, points: FloatArray, columns: NDArray[np.intp]) -> FloatArray:
+        """Return the derivatives with respect to some inputs, shape ``(q, len(columns))``."""
+
+
 class Proposals(NamedTuple):
     """New configurations, shape ``(k, d)``, and their log EI, shape ``(k,)``."""
 
@@ -49,6 +60,7 @@ class AcquisitionOptimizer:
             corners of the space, where uncertainty is largest, and there are very many corners.
         rng: Draws the candidates.
         risk: The probability that a configuration cannot be trained, None if nothing is known of that.
+        feasibility: The probability that it meets limits on outcomes, by which EI is multiplied; None without limits.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class AcquisitionOptimizer:
         cautious: bool,
         rng: np.random.Generator,
         risk: Risk | None = None,
+        feasibility: Feasibility | None = None,
     ) -> None:
         """Store the arguments."""
         self._encoder = encoder
@@ -68,12 +81,14 @@ class AcquisitionOptimizer:
         self._best = best
         self._log_fidelity = log_fidelity
         self._cautious = cautious
+        self._feasibility = feasibility
         self._rng = rng
         self._valid = None if encoder.space.valid is None and risk is None else ValidPoints(encoder.space, risk)
 
     def value(self, points: FloatArray) -> FloatArray:
-        """Return log EI of snapped points, shape ``(q,)``."""
-        return log_expected_improvement(*self._posterior.predict(self._inputs(points)), self._best)
+        """Return log EI of snapped points, shape ``(q,)``; with limits, times the probability to meet them."""
+        value = log_expected_improvement(*self._posterior.predict(self._inputs(points)), self._best)
+        return value if self._feasibility is None else value + self._feasibility.log_probability(points)
 
     def run(self, incumbents: FloatArray, excluded: FloatArray) -> Proposals:
         """Return new configurations in descending order of log EI.
@@ -162,8 +177,11 @@ class AcquisitionOptimizer:
             ratio = np.exp(log_ndtr(z) - log_improvement)[:, None]  # h'(z) / h(z)
             gradient = deviation_gradient - ratio * (mean_gradient + z[:, None] * deviation_gradient)
             gradient /= deviation[:, None]
-            gradient[:, columns] *= active
-            return -float((np.log(deviation) + log_improvement).sum()), -gradient[:, columns].ravel()
+            value, gradient = np.log(deviation) + log_improvement, gradient[:, columns]
+            if self._feasibility is not None:
+                value = value + self._feasibility.log_probability(moved)
+                gradient = gradient + self._feasibility.gradient(moved, columns)
+            return -float(value.sum()), -(gradient * active).ravel()
 
         start = points[:, parameters].ravel()
         found = minimize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins._validation import whole_number
@@ -88,6 +88,24 @@ class Trial(TrainingHandle):
                 return
             yield Fold(self, index)
             self._lease.folds.end(index)
+
+    def record(self, metrics: Mapping[str, Any]) -> bool:
+        """Record metrics of the trial as a whole, such as the size of its model, and return whether to stop it now.
+
+            if trial.record({"model_mb": size_of(model)}):  # does it meet the limits?
+                continue
+
+        Call it at any time before the end of the trial. Its result is True if a metric does not meet a limit
+        (``Tuner(constraints=)``), or if the trial is to stop for another reason. A metric that is recorded again takes
+        the new value.
+
+        Args:
+            metrics: Name to number.
+
+        Raises:
+            InvalidReport: A value is not a single number.
+        """
+        return self._training.record(metrics)
 
     def end(self) -> None:
         """Declare that the training run is over; its reports decide whether the trial completed, stopped or paused."""

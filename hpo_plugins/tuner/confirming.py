@@ -55,7 +55,12 @@ def open_confirmation(
         raise InvalidArgument("confirm() must be called on the search, but this study confirms one already.")
     if storage is None:
         raise InvalidArgument("confirm() must be called in the process that has made or loaded the tuner.")
-    finalists = finalists_of(view.ranked, top)
+    if config.further_objectives:
+        raise InvalidArgument(
+            f"confirm() needs a search with one objective, but this one has {list(config.objectives)}. Train those of "
+            "best_trials again that matter to you."
+        )
+    finalists = finalists_of(view.feasible, top)
     if not finalists:
         raise NothingReported(f"No trial of study {view.name!r} has a value yet, so there is nothing to confirm.")
     name = confirmation_name(view.name, [record.number for record in finalists])

@@ -11,7 +11,7 @@ from hpo_plugins.coordination.adding import FinishedTrial, add
 from hpo_plugins.coordination.opening import open_study
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.records import TrialRecord, TrialState
+from hpo_plugins.records import WHOLE_TRIAL, TrialRecord, TrialState
 from hpo_plugins.space import DefinitionSpace, Parameter, Space
 from hpo_plugins.storage import ManagedStorage
 from hpo_plugins.study.config import StudyConfig
@@ -81,7 +81,8 @@ def _finished(record: TrialRecord, space: Space) -> FinishedTrial:
     if record.state is TrialState.RUNNING:
         raise InvalidArgument("it is running.")
     rule = record.stop_rule or ""
-    trial = FinishedTrial(space.checked(record.params), record.curve, record.state, rule, record.error, record.metrics)
+    metrics = {**({WHOLE_TRIAL: record.recorded} if record.recorded else {}), **record.metrics}
+    trial = FinishedTrial(space.checked(record.params), record.curve, record.state, rule, record.error, metrics)
     if record.state is TrialState.PAUSED:
         trial = replace(trial, state=TrialState.STOPPED, rule="paused in the study that was copied")
     return replace(trial, seconds=max(record.seconds.values(), default=None))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hpo_plugins._text import printable
 from hpo_plugins._validation import path_like
-from hpo_plugins.errors import NothingReported
+from hpo_plugins.errors import InvalidArgument, NothingReported
 from hpo_plugins.execution.base import Loop
 from hpo_plugins.history import History
+from hpo_plugins.objective import Goals
 from hpo_plugins.records import TrialRecord
+from hpo_plugins.study import front
 from hpo_plugins.study.config import StudyConfig
 from hpo_plugins.study.confirmation import Confirmed, with_expectation
 from hpo_plugins.study.summary import summarize
@@ -29,7 +32,9 @@ class StudyResults:
     Attributes:
         name: The study's name.
         space: The search space.
-        objective: The objective.
+        objective: The objective, the first one of several.
+        objectives: All objectives.
+        constraints: The limits on outcomes.
         strategy: The strategy.
         seed: The seed.
     """
@@ -46,6 +51,7 @@ class StudyResults:
             config.strategy,
             config.seed,
         )
+        self.objectives, self.constraints = config.objectives, config.constraints
 
     @property
     def study(self) -> StudyConfig:
@@ -67,6 +73,8 @@ class StudyResults:
     def best_trial(self) -> TrialRecord:
         """The trial with the best value, the earliest of equals; failed trials do not count.
 
+        With limits (``Tuner(constraints=)``), it is the best trial that meets them all, by its epochs that do.
+
         It may come from an identical parent (``WarmStart``): then its ``parent`` is not None.
 
         After ``confirm`` it is the confirmed one, unless the search has found something better since.
@@ -75,15 +83,74 @@ class StudyResults:
         computed when this is read, and again only after further trials have ended.
 
         Raises:
-            NothingReported: No trial has a value yet.
+            NothingReported: No trial has a value yet, or none meets all limits; then it names the nearest one.
+            InvalidArgument: The study has several objectives: use ``best_trials`` or ``best``.
         """
-        history = self.history
+        history, goals = self.history, self.study.goals
+        if goals is not None and self.study.further_objectives:
+            raise front.several(goals, self.name)
         best, confirmation = self._confirmed(self.study.best(history), history)
         if best is None:
+            nearest = "" if goals is None else front.nothing_feasible(history, goals)
             metric = self.study.objective.metric
-            raise NothingReported(f"No trial of study {self.name!r} has a value of {metric!r} yet.")
+            raise NothingReported(nearest or f"No trial of study {self.name!r} has a value of {metric!r} yet.")
         self._loop.session.checkpoints.fetch(best.number, (best.checkpoint, best.best_checkpoint))
         return with_expectation(best, confirmation, history)
+
+    @property
+    def best_trials(self) -> tuple[TrialRecord, ...]:
+        """The Pareto front: the trials that meet all limits and that no other one dominates, by the first objective.
+
+        A trial dominates another one if it is as good in all objectives, and better in one. Each counts with one epoch
+        (``TrialRecord.best_epoch``), whose metrics are its ``values``. With one objective, it is the best trial, if
+        there is one.
+        """
+        history = self.history
+        if self.study.goals is not None and self.study.further_objectives:
+            return front.front_of(history)
+        best = self.study.best(history)
+        return () if best is None else (best,)
+
+    def best(self, weights: Mapping[str, float] | None = None) -> TrialRecord:
+        """Return the trial of the Pareto front that weights prefer, or the one at its knee.
+
+        Weights count on the scale of the front, from its best to its worst value of each objective:
+        ``best({"val_loss": 1, "latency_ms": 0.2})`` gives five times as much for the whole range of the loss as for
+        that of the latency. At the knee, a little more of any objective costs much of another one: it is the trial with
+        the smallest sum of scaled losses.
+
+        Args:
+            weights: How much each objective counts, by metric; None for the knee.
+
+        Raises:
+            InvalidArgument: The weights are not of the objectives.
+            NothingReported: No trial counts yet.
+        """
+        goals = self.study.goals or Goals((self.objective,))
+        if not self.study.further_objectives:
+            if weights is not None:
+                front.checked_weights(weights, goals)
+            return self.best_trial
+        return front.best_by(self.history, goals, weights)
+
+    def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
+        """Return the volume of the values that the Pareto front dominates, up to a reference point; 0 without a front.
+
+        It is computed exactly, in the units of the metrics.
+
+        Args:
+            reference: Metric to a value that is worse than those that count; to compare studies, give both the same. By
+                default it lies a tenth of the front beyond its worst values.
+
+        Raises:
+            InvalidArgument: The study has one objective, or the reference is not a number for each objective.
+        """
+        goals = self.study.goals
+        if goals is None or not self.study.further_objectives:
+            raise InvalidArgument(
+                "hypervolume() needs several objectives: Tuner(space, [Minimize(...), Minimize(...)])."
+            )
+        return front.volume_of(self.history, goals, reference)
 
     @property
     def confirmation(self) -> tuple[Confirmed, ...]:

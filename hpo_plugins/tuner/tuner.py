@@ -15,7 +15,7 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.execution.base import Executor, Loop, Train
 from hpo_plugins.execution.loop import TrialLoop
 from hpo_plugins.execution.rank_follower import follow_rank_zero
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Limit, Objective, check_limits, split_objectives
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Parameter, Space
 from hpo_plugins.space.valid import constraint
@@ -46,7 +46,9 @@ class Tuner(StudyResults, StudyActions):
 
     Args:
         space: Parameter names to ``Continuous``, ``Integer``, ``Ordinal`` or ``Categorical``.
-        objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named.
+        objective: ``Minimize(metric)`` or ``Maximize(metric)``: the only place where the metric is named. Or a list
+            of several: the search then looks for the trials that no other one dominates (``best_trials``). Name first
+            one that your training reports at every epoch. Two or three are usual; more need many trials.
         strategy: A strategy, such as ``Hyperband(max_resource=81)``; ``Random()`` by default.
         max_trials: Maximum number of trials, over all workers and runs; None for no limit.
         max_runtime: Maximum seconds of work on the study, over all runs; None for no limit. Time counts while
@@ -57,6 +59,10 @@ class Tuner(StudyResults, StudyActions):
         max_parallel: Maximum number of trials in training at the same time, over all processes; None for no limit.
         stop_when: ``TargetReached(value)``, ``NotImproving(trials)`` or ``Converged()``: any of them ends the search.
             Running training runs continue to their own end; paused ones are not resumed.
+        constraints: Limits on outcomes, such as ``[AtMost("latency_ms", 20), AtLeast("recall", 0.9)]``. The metrics
+            come with ``trial.report``, at any epoch, or once with ``trial.record``. Only trials that meet them all can
+            be the best, by their epochs that do. The surrogate learns which configurations meet them, and a training
+            run that cannot is stopped. With folds, the means count.
         early_stopping: ``MedianRule()``, for a strategy that does not stop training runs itself: Grid, Random, or
             Bayesian without ``max_resource``.
         retries: Maximum number of retries of a trial after its worker died; then it is FAILED.
@@ -94,7 +100,9 @@ class Tuner(StudyResults, StudyActions):
 
     Attributes:
         space: The search space.
-        objective: The objective.
+        objective: The objective, the first one of several.
+        objectives: All objectives.
+        constraints: The limits on outcomes.
         strategy: The strategy.
         seed: The seed.
         name: The study's name.
@@ -108,7 +116,7 @@ class Tuner(StudyResults, StudyActions):
     def __init__(
         self,
         space: Mapping[str, Parameter],
-        objective: Objective,
+        objective: Objective | Sequence[Objective],
         *,
         strategy: Strategy | None = None,
         max_trials: int | None = None,
@@ -116,6 +124,7 @@ class Tuner(StudyResults, StudyActions):
         max_trial_seconds: float | None = None,
         max_parallel: int | None = None,
         stop_when: Sequence[Criterion] = (),
+        constraints: Sequence[Limit] = (),
         early_stopping: StoppingRule | None = None,
         retries: int = 3,
         retry_on: tuple[type[Exception], ...] = (),
@@ -132,9 +141,12 @@ class Tuner(StudyResults, StudyActions):
         progress: ProgressMode | bool = "auto",
     ) -> None:
         """Check all arguments, and create the study or join it."""
+        first, further = split_objectives(objective)
         config = StudyConfig(
             space=_constrained(space, valid),
-            objective=objective,
+            objective=first,
+            further_objectives=further,
+            constraints=constraints,  # type: ignore[arg-type]  # its rule makes a tuple of it
             strategy=Random() if strategy is None else strategy,
             early_stopping=early_stopping,
             seed=secrets.randbits(32) if seed is None else whole_number("seed", seed, at_least=0),
@@ -144,7 +156,7 @@ class Tuner(StudyResults, StudyActions):
             max_parallel=max_parallel,
             stop_when=stop_when,
             points_to_evaluate=points_to_evaluate,
-            parents=_copy_parents(warm_start),
+            parents=_copy_parents(warm_start, _metrics_of(first, further, constraints)),
             notes=notes,
         )
         self.name = non_empty_string("name", name)
@@ -324,10 +336,10 @@ class Tuner(StudyResults, StudyActions):
         loop.observers = (Progress(tuner._view, self._mode),)
         return tuner
 
-    def _as_parent(self) -> Parent:
-        """Return a copy of this study for another one to start from."""
+    def _as_parent(self, metrics: Sequence[str] = ()) -> Parent:
+        """Return a copy of this study for another one to start from, with the metrics of that one's goals."""
         running = self._loop.session.running
-        return Parent.of(self.name, self.space, self.objective, self.trials, running())
+        return Parent.of(self.name, self.space, self.objective, self.trials, running(), metrics)
 
 
 def _constrained(space: Mapping[str, Parameter], valid: object) -> Space:
@@ -343,10 +355,16 @@ def _attach(name: str, loop: Loop) -> Tuner:
     return tuner
 
 
-def _copy_parents(warm_start: object) -> Parents | None:
-    """Return copies of the studies that ``warm_start`` names."""
+def _metrics_of(first: Objective, further: Sequence[Objective], constraints: object) -> tuple[str, ...]:
+    """Return the metrics of several goals, none of one."""
+    limits = check_limits("constraints", constraints)
+    return Goals((first, *further), limits).metrics if further or limits else ()
+
+
+def _copy_parents(warm_start: object, metrics: Sequence[str]) -> Parents | None:
+    """Return copies of the studies that ``warm_start`` names, with these metrics."""
     if warm_start is None:
         return None
     given = warm_start if isinstance(warm_start, WarmStart) else WarmStart(warm_start)  # type: ignore[arg-type]  # it checks
     tuners = [parent if isinstance(parent, Tuner) else Tuner.load(parent) for parent in given.parents]
-    return Parents(given.identical, tuple(tuner._as_parent() for tuner in tuners))
+    return Parents(given.identical, tuple(tuner._as_parent(metrics) for tuner in tuners))

@@ -78,9 +78,9 @@ def _repeats(found: Confirmed) -> str:
 
 def lead(view: StudyView) -> str | None:
     """Return how far the best trial is ahead of the second, in words; None if there are fewer than two."""
-    if len(view.ranked) < 2:
+    if len(view.feasible) < 2 or view.front:
         return None
-    first, second = view.ranked[:2]
+    first, second = view.feasible[:2]
     if first.value is None or second.value is None:
         return None
     if (first.value, len(first.folds)) == (second.value, len(second.folds)):
@@ -98,7 +98,7 @@ def lead(view: StudyView) -> str | None:
 
 def _tie(view: StudyView, first: TrialRecord) -> str:
     """Return which trials share the best value; of more than five, how many."""
-    tied = [str(t.number) for t in view.ranked if (t.value, len(t.folds)) == (first.value, len(first.folds))]
+    tied = [str(t.number) for t in view.feasible if (t.value, len(t.folds)) == (first.value, len(first.folds))]
     names = f"{len(tied)} trials" if len(tied) > 5 else f"trials {', '.join(tied[:-1])} and {tied[-1]}"
     return f"{names} tie at {first.value:.6g}."
 
@@ -121,7 +121,7 @@ def advice(view: StudyView, *, importance: bool = True) -> list[str]:
         view: The study.
         importance: Whether to look for parameters without effect, which takes a second or two.
     """
-    if len(view.valued) < MIN_TRIALS:
+    if len(view.valued) < MIN_TRIALS or view.front:
         return []
     found = [*_bounds(view), *(_without_effect(view) if importance else []), *_early_comparisons(view)]
     return [printable(text) for text in found]
@@ -129,7 +129,7 @@ def advice(view: StudyView, *, importance: bool = True) -> list[str]:
 
 def _bounds(view: StudyView) -> list[str]:
     found = []
-    best = view.ranked[: max(3, len(view.ranked) // 20)]
+    best = view.feasible[: max(3, len(view.feasible) // 20)]
     for name, parameter in ((name, view.space[name]) for name in view.space):
         if isinstance(parameter, Categorical) or parameter.size == 1:
             continue

@@ -48,8 +48,11 @@ def as_table(view: StudyView) -> str:
     """
     best = view.ranked[:N_BEST]
     names = [name for name in view.space if any(name in trial.params for trial in best)]
-    head = "".join(f"<th>{_html(text)}</th>" for text in ("trial", "state", view.objective.metric, "epochs", *names))
-    rows = "".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in _cells(trial, names))}</tr>" for trial in best)
+    further = [] if view.goals is None else [name for name in view.goals.metrics if name != view.objective.metric]
+    titles = ("trial", "state", view.objective.metric, *further, "epochs", *names)
+    head = "".join(f"<th>{_html(text)}</th>" for text in titles)
+    cells = [_cells(trial, further, names) for trial in best]
+    rows = "".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in row)}</tr>" for row in cells)
     table = f"<table><tr>{head}</tr>{rows}</table>" if best else ""
     return as_html(view, []) + table
 
@@ -58,9 +61,10 @@ def _html(text: str) -> str:
     return escape(printable(text))
 
 
-def _cells(trial: TrialRecord, names: list[str]) -> list[str]:
+def _cells(trial: TrialRecord, further: list[str], names: list[str]) -> list[str]:
+    goals = [f"{trial.values[name]:.6g}" if name in trial.values else "" for name in further]
     values = [words.number(trial.params[name]) if name in trial.params else "" for name in names]
-    return [str(trial.number), trial.state.value, f"{trial.value:.6g}", str(trial.epochs), *values]
+    return [str(trial.number), trial.state.value, f"{trial.value:.6g}", *goals, str(trial.epochs), *values]
 
 
 def as_html(view: StudyView, ended: list[TrialRecord]) -> str:
@@ -78,6 +82,8 @@ def as_html(view: StudyView, ended: list[TrialRecord]) -> str:
         params = _html(words.configuration(view.best.params))
         metric = _html(view.objective.metric)
         rows.append(f"best {metric} <b>{view.best.value:.6g}</b>, trial {view.best.number}: <code>{params}</code>")
+    elif view.headline is not None:
+        rows.append(_html(view.headline))
     rows.append(f"{view.epochs:,} epochs trained")
     rows += [f"<small>{_html(words.outcome(trial))}</small>" for trial in ended]
     return "<div>" + "".join(f"<div>{row}</div>" for row in rows) + "</div>"

@@ -37,12 +37,20 @@ class PlainDisplay(Display):
         """Print nothing more: the last line was printed by ``show``."""
 
 
+def _further(view: StudyView) -> str:
+    """Return the best trial's values of the other goals."""
+    values = {} if view.best is None else view.further_values(view.best)
+    return "".join(f", {name} {value:.6g}" for name, value in values.items())
+
+
 def plain_line(view: StudyView) -> str:
     """Return the study in one line."""
     of = "" if view.limit is None else f" of {view.limit}"
     counts = ", ".join(f"{count} {state}" for state, count in view.counts.items())
     parts = [f"{view.name}: {len(view.trials)}{of} trials ({counts or 'none yet'})"]
     if view.best is not None:
-        parts.append(f"best {view.objective.metric} {view.best.value:.6g} (trial {view.best.number})")
+        parts.append(f"best {view.objective.metric} {view.best.value:.6g} (trial {view.best.number}{_further(view)})")
+    elif view.headline is not None:
+        parts.append(view.headline.rstrip("."))
     parts.append(f"{view.epochs:,} epochs")
     return printable(", ".join(parts))

@@ -97,34 +97,41 @@ def _plotly() -> str:
 
 def report_data(view: StudyView) -> dict[str, Any]:
     """Return everything that the report shows, as JSON."""
-    names = list(view.space)
+    found = [view.headline, insights.confirmed(view), insights.lead(view), insights.belief(view)]
     return {
         "name": view.name,
         "metric": view.objective.metric,
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
         "tiles": tiles(view),
         "best": best_as_python(view),
-        "advice": [
-            *filter(None, [insights.confirmed(view), insights.lead(view), insights.belief(view)]),
-            *insights.advice(view),
-        ],
-        "definition": f"{view.objective!r}\n{view.space!r}\n{view.strategy}\n\n{view.description}",
-        "columns": ["trial", "state", view.objective.metric, "epochs", *names, "why"],
-        "rows": rows_of(view),
+        "advice": [text for text in found if text] + insights.advice(view),
+        "definition": definition_of(view),
+        **table_of(view),
         "colors": {state.value: color for state, color in COLORS.items()},
         "figures": _figures(view),
     }
 
 
-def rows_of(view: StudyView) -> list[list[Any]]:
-    """Return the table of the trials: number, state, value, epochs, a cell for each parameter, and the reason."""
+def definition_of(view: StudyView) -> str:
+    """Return the objectives, the limits, the space and the strategy as Python, and the strategy's plan."""
+    goals = [view.objective] if view.goals is None else [*view.goals.objectives, *view.goals.constraints]
+    return "\n".join([*map(repr, goals), repr(view.space), view.strategy, "", view.description])
+
+
+def table_of(view: StudyView) -> dict[str, Any]:
+    """Return the table of the trials: its columns, and a row of each trial."""
     names = list(view.space)
-    return [_row(trial, names) for trial in view.trials]
+    further = [] if view.goals is None else [name for name in view.goals.metrics if name != view.objective.metric]
+    return {
+        "columns": ["trial", "state", view.objective.metric, *further, "epochs", *names, "why"],
+        "rows": [_row(trial, further, names) for trial in view.trials],
+    }
 
 
-def _row(trial: TrialRecord, names: list[str]) -> list[Any]:
+def _row(trial: TrialRecord, further: list[str], names: list[str]) -> list[Any]:
+    goals = [trial.values.get(name) for name in further]
     cells = [_cell(trial.params.get(name)) for name in names]
-    return [trial.number, trial.state.value, trial.value, trial.epochs, *cells, words.whole_reason(trial)]
+    return [trial.number, trial.state.value, trial.value, *goals, trial.epochs, *cells, words.whole_reason(trial)]
 
 
 def _cell(value: Any) -> Any:
@@ -148,6 +155,9 @@ def tiles(view: StudyView, *, is_exact: bool = True) -> list[tuple[str, str]]:
         tiles.insert(0, (f"best {view.objective.metric}, trial {best.number}", f"{best.value:.6g}{spread}"))
         if (again := expected_text(best, "\u00b1")) is not None:
             tiles.insert(1, ("expected if trained again", again))
+        tiles[1:1] = [(f"its {name}", f"{value:.6g}") for name, value in view.further_values(best).items()]
+    elif view.headline is not None:
+        tiles.insert(0, ("on the Pareto front" if view.front else "feasible", str(len(view.front))))
     tiles += [(state, str(count)) for state, count in view.counts.items()]
     tiles.append(("epochs trained", f"{view.epochs:,}"))
     whole = view.epochs_of_full_trainings

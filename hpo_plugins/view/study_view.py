@@ -13,10 +13,11 @@ from types import MappingProxyType
 
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.history import History
-from hpo_plugins.objective import Objective
+from hpo_plugins.objective import Goals, Objective
 from hpo_plugins.records import TrialRecord, TrialState
 from hpo_plugins.space import Space
 from hpo_plugins.study.confirmation import Confirmed, with_expectation
+from hpo_plugins.study.front import front_of, nothing_feasible
 from hpo_plugins.view.importance import Importance, importances
 
 
@@ -43,6 +44,8 @@ class StudyView:
         is_done: Whether the search is over.
         history: The study as strategies see it.
         confirmation: What repeats of the finalists have shown, the probably best first; empty without any.
+        goals: All objectives and limits; None for one objective without limits.
+        front: The trials that no other one dominates; empty with one objective.
     """
 
     name: str
@@ -63,6 +66,8 @@ class StudyView:
     is_done: bool
     history: History
     confirmation: tuple[Confirmed, ...] = ()
+    goals: Goals | None = None
+    front: tuple[TrialRecord, ...] = ()
 
     @classmethod
     def of(cls, session: StudySession, name: str) -> StudyView:
@@ -96,6 +101,8 @@ class StudyView:
                 completion_reason=reason,
                 is_done=reason is not None and not history.unfinished,
                 history=history,
+                goals=config.goals,
+                front=front_of(history) if config.further_objectives else (),
             )
 
     @functools.cached_property
@@ -105,11 +112,45 @@ class StudyView:
 
     @functools.cached_property
     def ranked(self) -> tuple[TrialRecord, ...]:
-        """The trials that have a value, the best first; those with fewer folds come last."""
+        """The trials that have a value, the best first; those with fewer folds come last.
+
+        With limits, those that do not meet them come after all others; with several objectives, the Pareto front comes
+        first.
+        """
         most = max((len(trial.folds) for trial in self.valued), default=0)
-        loss = self.objective.loss
-        order = lambda trial: (most - len(trial.folds), loss(trial.value or 0.0), trial.number)  # noqa: E731
+        loss, front = self.objective.loss, {trial.number for trial in self.front}
+        has_limits = self.goals is not None and bool(self.goals.constraints)
+
+        def order(trial: TrialRecord) -> tuple[bool, bool, int, float, int]:
+            is_behind = has_limits and not trial.feasible
+            return is_behind, trial.number not in front, most - len(trial.folds), loss(trial.value or 0.0), trial.number
+
         return tuple(sorted(self.valued, key=order))
+
+    @property
+    def feasible(self) -> tuple[TrialRecord, ...]:
+        """The trials of ``ranked`` that may be the best: with limits, those that meet them."""
+        if self.goals is None or not self.goals.constraints:
+            return self.ranked
+        return tuple(trial for trial in self.ranked if trial.feasible)
+
+    @functools.cached_property
+    def headline(self) -> str | None:
+        """What was found, in words, if there is not simply one best trial: the front, or that no trial is feasible."""
+        if self.goals is None or self.best is not None:
+            return None
+        if not self.front:
+            return nothing_feasible(self.history, self.goals) or None
+        ranges = []
+        for objective in self.goals.objectives:
+            values = [trial.values[objective.metric] for trial in self.front]
+            ranges.append(f"{objective.metric} {min(values):.4g} to {max(values):.4g}")
+        many = "1 trial" if len(self.front) == 1 else f"{len(self.front)} trials"
+        return f"Pareto front of {many}: {', '.join(ranges)}"
+
+    def further_values(self, trial: TrialRecord) -> dict[str, float]:
+        """Return a trial's values of all goals but the first objective."""
+        return {name: value for name, value in trial.values.items() if name != self.objective.metric}
 
     @functools.cached_property
     def expected_best(self) -> TrialRecord | None:
@@ -181,6 +222,8 @@ class StudyView:
         steps: list[tuple[int, float]] = []
         for trial in self.valued:
             if len(trial.folds) < (self.history.n_folds or 0) or trial.value is None:
+                continue
+            if self.goals is not None and self.goals.constraints and not trial.feasible:
                 continue
             if not steps or self.objective.loss(trial.value) < self.objective.loss(steps[-1][1]):
                 steps.append((trial.number, trial.value))

@@ -7,6 +7,8 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins._text import printable
+from hpo_plugins.objective import Goals
+from hpo_plugins.records import TrialRecord
 from hpo_plugins.view.study_view import StudyView
 
 if TYPE_CHECKING:
@@ -18,11 +20,18 @@ def trial_rows(view: StudyView) -> list[dict[str, Any]]:
     return [
         {"number": t.number, "state": t.state.value, "value": t.value, "epochs": t.epochs}
         | ({"std": t.std, "folds": len(t.folds)} if view.history.n_folds else {})
+        | ({} if view.goals is None else _goals(view.goals, t))
         | {f"params_{name}": value for name, value in t.params.items()}
         | {"stop_reason": t.stop_reason, "error": t.error, "attempts": t.attempts, "point": t.point}
         | {"started_at": t.started_at, "ended_at": t.ended_at}
         for t in view.trials
     ]
+
+
+def _goals(goals: Goals, trial: TrialRecord) -> dict[str, Any]:
+    """Return a trial's values of all goals, and whether it meets the limits."""
+    values = {f"values_{metric}": trial.values.get(metric) for metric in goals.metrics}
+    return values | ({"feasible": trial.feasible} if goals.constraints else {})
 
 
 def curve_rows(view: StudyView) -> list[dict[str, Any]]:

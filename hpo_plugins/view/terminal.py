@@ -157,6 +157,9 @@ def render(view: StudyView, width: int) -> RenderableType:
         best.append(f" {printable(view.objective.metric)}, trial {view.best.number}  ", style="dim")
         best.append(words.configuration(view.best.params, max(10, width - best.cell_len)))
         lines.append(best)
+    elif view.headline is not None:
+        style = "bold green" if view.front else "dim"
+        lines.append(Text(words.shortened(printable(view.headline), max(10, width)), style=style))
     lines.append(_epochs(view))
     if view.milestones:
         lines.append(_milestones(view, width))

@@ -228,7 +228,7 @@ def test_steps_and_ordered_values_return_from_optuna(tmp_path):
     assert found.tuner.space["batch"] == hpo.Categorical([16, 32, 64])
 
 
-def test_unexplained_absence_and_several_objectives_are_refused(tmp_path):
+def test_unexplained_absence_is_refused(tmp_path):
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="s")
     study.optimize(
         lambda trial: trial.suggest_float("x", 0, 1) + (trial.suggest_float("y", 0, 1) if trial.number % 2 else 0),
@@ -239,9 +239,38 @@ def test_unexplained_absence_and_several_objectives_are_refused(tmp_path):
     space = {"x": hpo.Continuous(0, 1)}
     with pytest.raises(hpo.InvalidArgument, match="'y' is absent"):
         import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db", space=space, study="s")
-    optuna.create_study(storage=f"sqlite:///{tmp_path / 'two.db'}", directions=["minimize", "maximize"])
-    with pytest.raises(hpo.InvalidArgument, match="one objective"):
-        import_studies(tmp_path / "two.db", tmp_path / "tuning.db")
+
+
+def test_several_objectives_and_constraints_come_and_go(tmp_path):
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'two.db'}", study_name="two", directions=["minimize", "maximize"]
+    )
+    study.set_metric_names(["loss", "accuracy"])
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_constraint("size", x - 0.5)
+        return x if trial.number != 3 else math.inf, x**2
+
+    study.optimize(objective, n_trials=12)
+    (found,) = import_studies(tmp_path / "two.db", tmp_path / "tuning.db")
+    tuner = found.tuner
+    assert tuner.objectives == (hpo.Minimize("loss"), hpo.Maximize("accuracy"))
+    assert tuner.constraints == (hpo.AtMost("size", 0),)
+    assert tuner.trials[3].state is hpo.TrialState.FAILED
+    kept = [t for t in tuner.trials if t.number != 3]
+    assert [[t.values["loss"], t.values["accuracy"]] for t in kept] == [t.values for t in study.trials if t.number != 3]
+    assert [t.feasible for t in kept] == [t.params["x"] <= 0.5 for t in kept]
+    front = {t.number for t in study.best_trials if t.number != 3}
+    assert {t.number for t in tuner.best_trials} == front
+    export_optuna(tuner, tmp_path / "back.db")
+    back = optuna.load_study(study_name="two", storage=f"sqlite:///{tmp_path / 'back.db'}")
+    assert back.directions == study.directions
+    assert [t.values for t in back.trials if t.number != 3] == [t.values for t in study.trials if t.number != 3]
+    assert [t.constraints["size"] for t in back.trials if t.number != 3] == pytest.approx(
+        [t.constraints["size"] for t in study.trials if t.number != 3]
+    )
+    tuner.enqueue({"x": 0.1})  # the search goes on
 
 
 def test_infinite_values_fail_and_are_told(tmp_path):

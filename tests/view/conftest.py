@@ -94,6 +94,22 @@ def demo():
     return searched()
 
 
+@pytest.fixture(scope="session")
+def goals_demo():
+    """A search with two objectives and a limit, to be read only."""
+    space = {"width": hpo.Continuous(0, 1), "kind": hpo.Categorical(["a", "<script>alert(1)</script>"])}
+    tuner = hpo.Tuner(
+        space, [hpo.Minimize("loss"), hpo.Minimize("latency")], strategy=hpo.Hyperband(max_resource=9), max_trials=20,
+        seed=0, constraints=[hpo.AtMost("latency", 40)], name="goals",
+    )  # fmt: skip
+    for trial in tuner:
+        for epoch in range(1, 10):
+            loss = (1 - trial["width"]) ** 2 + 1 / epoch
+            if trial.report(epoch, {"loss": loss, "latency": 10 + 40 * trial["width"]}):
+                break
+    return tuner
+
+
 @pytest.fixture(params=EDGES.values(), ids=list(EDGES))
 def edge(request):
     """A study at an edge."""

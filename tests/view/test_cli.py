@@ -188,3 +188,26 @@ def test_command_is_installed(stored):
     command = [sys.executable, "-m", "hpo_plugins.cli.main", "list", stored]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "one" in ended.stdout
+
+
+def test_goals_are_shown_and_weights_choose(tmp_path):
+    path = str(tmp_path / "goals.db")
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)},
+        [hpo.Minimize("loss"), hpo.Minimize("ms, mean=")],
+        max_trials=6,
+        seed=0,
+        storage=path,
+    )
+    for trial in tuner:
+        trial.report(1, {"loss": trial["x"], "ms, mean=": 1 - trial["x"]})
+    shown = CliRunner().invoke(main, ["show", path]).output
+    assert "Pareto front: 6 of 6 trials; the knee is marked." in shown
+    first = CliRunner().invoke(main, ["best", path, "--weights", "loss=1,ms, mean==0", "--format", "json"])
+    assert json.loads(first.output) == min((t.params for t in tuner.trials), key=lambda params: params["x"])
+    assert f"trial {tuner.best().number}:" in CliRunner().invoke(main, ["best", path]).output
+    assert "ms, mean=" in CliRunner().invoke(main, ["trials", path, "--top", "3"]).output
+    for bad, message in (("loss", "METRIC=NUMBER"), ("loss=x", "METRIC=NUMBER"), ("size=1", "weights must be a dict")):
+        found = CliRunner().invoke(main, ["best", path, "--weights", bad])
+        assert found.exit_code != 0
+        assert message in found.output

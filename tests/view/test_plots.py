@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -150,12 +151,35 @@ def rungs_drawn(figure, traces):
     }  # fmt: skip
 
 
+def pareto_drawn(figure, traces):
+    axes = figure.axes[0]
+    (front,) = [trace for trace in traces if trace.get("name") == "Pareto front"]
+    points = [trace for trace in traces if trace["mode"] == "markers"]
+    bars = axes.containers[0]
+    scatters = [collection for collection in axes.collections if isinstance(collection, PathCollection)]
+    ends = sorted(row for scatter in scatters for row in of_points(scatter))
+    return {
+        "trials": (ends, sorted(row for t in points for row in rows(t["x"], t["y"]))),
+        "front": (rows(*bars.lines[0].get_data()), rows(front["x"], front["y"])),
+        "deviations": (
+            rows([(segment[1][1] - segment[0][1]) / 2 for segment in bars.lines[2][1].get_segments()]),
+            rows(front["error_y"]["array"]),
+        ),
+    }  # fmt: skip
+
+
 DRAWN = {name.removesuffix("_drawn"): value for name, value in list(globals().items()) if name.endswith("_drawn")}
 
 
+@pytest.fixture
+def shown(kind, demo, goals_demo):
+    """An ordinary search that a figure can show."""
+    return goals_demo if kind == "pareto" else demo
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_renderers_draw_the_same(kind, demo):
-    for part, (static, interactive) in drawn(kind, demo).items():
+def test_both_renderers_draw_the_same(kind, shown):
+    for part, (static, interactive) in drawn(kind, shown).items():
         assert static == interactive, part
         assert static, part
 
@@ -180,6 +204,37 @@ def test_history_is_each_value_and_the_best_so_far():
     assert (found.numbers, found.values) == ([0, 1, 2, 3], [3.0, 4.0, 1.0, 2.0])
     assert (found.best_numbers, found.best_values) == ([0, 2, 3], [3.0, 1.0, 1.0])
     assert not found.is_log
+
+
+def test_pareto_front_is_of_the_two_metrics(goals_demo):
+    found = data.Pareto.of(goals_demo._view())
+    assert found.names == ("latency", "loss")
+    assert {t.number for t in found.front} == {t.number for t in goals_demo.best_trials}
+    assert found.limits == [(0, 40.0, True)]
+    assert [(p.x[-1], p.y[-1]) for p in found.paths] == [
+        (p.trial.values["latency"], p.trial.values["loss"]) for p in found.paths
+    ]
+    assert max(len(path.x) for path in found.paths) == 9
+    turned = data.Pareto.of(goals_demo._view(), "loss")
+    assert turned.names == ("loss", "latency")
+    with pytest.raises(hpo.InvalidArgument, match="a metric must be one of loss, latency"):
+        goals_demo.plot.pareto("accuracy")
+
+
+def test_pareto_of_one_objective_and_a_limit_has_the_limit_on_its_axis():
+    tuner = hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)},
+        hpo.Maximize("score"),
+        constraints=[hpo.AtLeast("recall", 0.4)],
+        max_trials=8,
+        seed=0,
+    )
+    for trial in tuner:
+        trial.report(1, {"score": 1 - trial["x"], "recall": trial["x"]})
+    found = data.Pareto.of(tuner._view())
+    assert (found.names, found.signs, found.limits) == (("recall", "score"), (-1, -1), [(0, 0.4, False)])
+    assert tuner.best_trial.number in {t.number for t in found.front}
+    assert tuner.plot.pareto().axes
 
 
 def test_curves_are_those_of_the_trials_the_best_first(demo):
@@ -243,8 +298,8 @@ def test_large_figures_are_cut_and_say_so():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_figure_is_drawn(kind, demo):
-    figure = getattr(demo.plot, kind)()
+def test_figure_is_drawn(kind, shown):
+    figure = getattr(shown.plot, kind)()
     assert isinstance(figure, Figure)
     assert any(axes.collections or axes.lines or axes.patches for axes in figure.axes)
 
@@ -255,8 +310,8 @@ def test_every_study_gives_a_figure(kind, edge, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_interactive_figure_is_drawn(kind, demo):
-    figure = getattr(demo.plot.interactive, kind)()
+def test_interactive_figure_is_drawn(kind, shown):
+    figure = getattr(shown.plot.interactive, kind)()
     assert figure.data
     assert "<script>" not in figure.to_json()  # the name of a category: text, also under the pointer
 

@@ -15,6 +15,9 @@ import numpy as np
 
 from hpo_plugins import modeling
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.history.metric_view import metric_view
+from hpo_plugins.history.pareto import non_dominated
+from hpo_plugins.objective import Goals, Minimize
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.space import Listed, Parameter
 from hpo_plugins.view.insights import rank_agreement
@@ -31,6 +34,8 @@ MAX_BARS = 2000
 MAX_PARAMETERS = 12
 """Parameters side by side; the most important ones are shown."""
 GRID = 60
+MAX_POINTS = 40
+"""Points of a trial's way to the Pareto front."""
 
 
 class Figure:
@@ -468,6 +473,116 @@ class Rungs(Figure):
     def note(self) -> str:
         """How to read it."""
         return "r is the rank correlation of the values at that epoch with those at the end."
+
+
+class Path(NamedTuple):
+    """How the point of one trial moved while it trained."""
+
+    trial: TrialRecord
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Pareto(Figure):
+    """All trials by two goals, the Pareto front of these two, the limits, and how points moved during training.
+
+    Attributes:
+        names: The two metrics.
+        paths: The points of trials by epoch; the last point is at the epoch that counts.
+        front: The trials that no other one dominates in the two metrics, in the order of the first one.
+        spreads: The deviations of the front's values, as the surrogates of the two metrics estimate them.
+        limits: The limits on the two metrics: place (0 or 1), value, and whether larger values are excluded.
+        signs: 1 for a metric that is to be small, -1 for one to be large.
+    """
+
+    kind = "pareto"
+    title = "The Pareto front, and how trials moved towards it"
+    nothing = "The study has one objective and no limit, or no trial has a value of both."
+    names: tuple[str, str]
+    paths: list[Path]
+    front: list[TrialRecord]
+    spreads: list[tuple[float, float]]
+    limits: list[tuple[int, float, bool]]
+    signs: tuple[int, int]
+
+    @classmethod
+    def of(cls, view: StudyView, first: str | None = None, second: str | None = None) -> Self | None:
+        """Return the data of a study, None if it has one goal, or no trial has a value of both.
+
+        Args:
+            view: The study.
+            first: The metric of the horizontal axis: of an objective or a limit; by default the second objective, or
+                else the first limit.
+            second: That of the vertical axis; by default the first objective.
+
+        Raises:
+            InvalidArgument: It is not the metric of a goal.
+        """
+        if view.goals is None:
+            return None
+        for name in (first, second):
+            if name is not None and name not in view.goals.metrics:
+                raise InvalidArgument(f"a metric must be one of {', '.join(view.goals.metrics)}, but got {name!r}.")
+        second = second or next(name for name in view.goals.metrics if name != first)
+        first = first or next((name for name in view.goals.metrics if name != second), second)
+        names = (first, second)
+        paths = [path for trial in view.valued if (path := _path(view, trial, names)) is not None]
+        if not paths:
+            return None
+        signs = (_sign(view.goals, first), _sign(view.goals, second))
+        counted = [path for path in paths if path.trial.feasible is not False]
+        best = non_dominated(np.array([[signs[0] * p.x[-1], signs[1] * p.y[-1]] for p in counted]).reshape(-1, 2))
+        chosen = sorted((path for path, is_best in zip(counted, best, strict=True) if is_best), key=lambda p: p.x[-1])
+        front = [path.trial for path in chosen]
+        limits = [
+            (place, limit.value, limit.sign > 0)
+            for place, name in enumerate(names)
+            for limit in view.goals.constraints
+            if limit.metric == name
+        ]
+        spreads = list(zip(*(_spreads(view, name, front) for name in names), strict=True))
+        return cls(names, paths, front, spreads, limits, signs)
+
+    @property
+    def note(self) -> str:
+        """How to read it."""
+        return "Thin lines are trials while they trained; bars are a standard deviation of a new training run."
+
+
+def _sign(goals: Goals, metric: str) -> int:
+    """Return 1 if a goal wants a metric to be small, -1 if large."""
+    wanted = [(each.metric, each.sign) for each in goals.objectives]
+    wanted += [(limit.metric, limit.sign) for limit in goals.constraints]
+    return next(sign for name, sign in wanted if name == metric)
+
+
+def _path(view: StudyView, trial: TrialRecord, names: tuple[str, str]) -> Path | None:
+    """Return how a trial's point moved, up to the epoch that counts; None if it has no value of both metrics."""
+    goals, outcome = view.goals, view.history.outcome(trial.number)
+    if goals is None or outcome.row is None:
+        return None
+    epochs = slice(0, outcome.row + 1)
+    columns = {each.metric: each.sign * outcome.losses[epochs, n] for n, each in enumerate(goals.objectives)}
+    limited = {limit.metric: outcome.limited[epochs, n] for n, limit in enumerate(goals.constraints)}
+    x, y = ((limited | columns)[name] for name in names)
+    kept = thinned(np.flatnonzero(np.isfinite(x) & np.isfinite(y)).tolist(), MAX_POINTS)
+    return Path(trial, x[kept].tolist(), y[kept].tolist()) if kept and kept[-1] == outcome.row else None
+
+
+def _spreads(view: StudyView, metric: str, trials: list[TrialRecord]) -> list[float]:
+    """Return the deviations of a metric in new training runs of trials, as its surrogate estimates them."""
+    objectives = [] if view.goals is None else [each for each in view.goals.objectives if each.metric == metric]
+    objective = objectives[0] if objectives else Minimize(metric, at="last")
+    model = modeling.model.fit_model(metric_view(view.history.up_to_fold(0), objective), view.max_resource)
+    if model is None or not trials:
+        return [0.0] * len(trials)
+    points = model.points[[trial.number for trial in trials]]
+    epochs = np.array([min(trial.best_epoch or 1, model.last or 1) for trial in trials])
+    found = model.posterior.predict(model.inputs(points, epochs))
+    total = np.sqrt(found.deviation**2 + model.posterior.hyperparameters.noise)
+    inverse = model.scale.inverse
+    return [(inverse(float(m + s)) - inverse(float(m - s))) / 2 for m, s in zip(found.mean, total, strict=True)]
 
 
 KINDS = tuple(each.kind for each in Figure.__subclasses__())

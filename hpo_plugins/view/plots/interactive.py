@@ -237,6 +237,40 @@ class InteractivePlots:
         figure.add_bar(x=epochs, y=found.counts, text=texts, marker_color=ACCENT, hovertemplate=hover)
         return figure.update_xaxes(type="category")
 
+    def pareto(self, first: str | None = None, second: str | None = None) -> Any:
+        """Return all trials by two goals, their Pareto front, the limits, and how trials moved while they trained.
+
+        Args:
+            first: The metric of the horizontal axis; by default the second objective, or the first limit.
+            second: That of the vertical axis; by default the first objective.
+
+        Raises:
+            InvalidArgument: It is not the metric of an objective or a limit.
+        """
+        found = data.Pareto.of(self._view, first, second)
+        x, y = ("", "") if found is None else (_text(words.shortened(name, 40)) for name in found.names)
+        figure = self._new(data.Pareto, found, x, y)
+        if found is None:
+            return figure
+        figure.add_scatter(
+            x=[value for path in found.paths for value in (*path.x, None)],
+            y=[value for path in found.paths for value in (*path.y, None)],
+            mode="lines", line={"color": MUTED, "width": 0.6}, name="while training", hoverinfo="skip",
+        )  # fmt: skip
+        ends = {path.trial.number: (path.x[-1], path.y[-1]) for path in found.paths}
+        trials = [path.trial for path in found.paths]
+        self._add_trials(figure, trials, [ends[t.number][0] for t in trials], [ends[t.number][1] for t in trials])
+        bars = [{"type": "data", "array": list(each)} for each in zip(*found.spreads, strict=True)] or [{}, {}]
+        figure.add_scatter(
+            x=[ends[t.number][0] for t in found.front], y=[ends[t.number][1] for t in found.front], error_x=bars[0],
+            error_y=bars[1], mode="lines+markers", line={"color": ACCENT, "width": 2}, name="Pareto front",
+            text=[self._describe(trial) for trial in found.front], hovertemplate=_HOVER,
+        )  # fmt: skip
+        for place, value, _ in found.limits:
+            line = {"color": HIGHLIGHT, "dash": "dash"}
+            (figure.add_hline if place else figure.add_vline)(value, line=line)
+        return figure
+
     @property
     def _metric(self) -> str:
         return _text(words.shortened(self._view.objective.metric, 40))

@@ -247,6 +247,40 @@ class Plots:
             axes.grid(visible=False, axis="x")
             return drawn
 
+    def pareto(self, first: str | None = None, second: str | None = None) -> Any:
+        """Return all trials by two goals, their Pareto front, the limits, and how trials moved while they trained.
+
+        Args:
+            first: The metric of the horizontal axis; by default the second objective, or the first limit.
+            second: That of the vertical axis; by default the first objective.
+
+        Raises:
+            InvalidArgument: It is not the metric of an objective or a limit.
+        """
+        found = data.Pareto.of(self._view, first, second)
+        if found is None:
+            return _nothing(data.Pareto)
+        with figure() as drawn:
+            axes, on_front = drawn.subplots(), {trial.number for trial in found.front}
+            for path in found.paths:
+                color = COLORS[path.trial.state]
+                axes.plot(path.x, path.y, color=color, linewidth=0.7, alpha=0.35)
+                fill = color if path.trial.feasible is not False else "none"
+                axes.scatter(path.x[-1], path.y[-1], s=18, facecolors=fill, edgecolors=color, linewidths=0.9)
+            ends = [(path.x[-1], path.y[-1]) for path in found.paths if path.trial.number in on_front]
+            x, y = zip(*sorted(ends), strict=True) if ends else ((), ())
+            bars = {"xerr": [s for s, _ in found.spreads], "yerr": [s for _, s in found.spreads]} if ends else {}
+            axes.errorbar(x, y, **bars, color=ACCENT, linewidth=1.6, elinewidth=0.8, marker="o", markersize=5,
+                          label="Pareto front")  # fmt: skip
+            for place, value, is_upper in found.limits:
+                (axes.axhline if place else axes.axvline)(value, color=HIGHLIGHT, linewidth=1.2, linestyle="--")
+                low, high = axes.get_ylim() if place else axes.get_xlim()
+                outside = (value, max(high, value)) if is_upper else (min(low, value), value)
+                (axes.axhspan if place else axes.axvspan)(*outside, color=HIGHLIGHT, alpha=0.08, linewidth=0)
+            axes.set(xlabel=plain(found.names[0], 40), ylabel=plain(found.names[1], 40))
+            axes.legend(loc="best", fontsize=9)
+            return drawn
+
 
 def _nothing(kind: type[data.Figure], height: float = 1.0) -> Any:
     """Return a figure that says why there is nothing to see."""
