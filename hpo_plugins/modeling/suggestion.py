@@ -22,6 +22,7 @@ from hpo_plugins.modeling.memory_limit import fitting_draw, memory_limit
 from hpo_plugins.modeling.model import Model, fit_model
 from hpo_plugins.modeling.observations import known_points
 from hpo_plugins.modeling.transfer import transfer_candidate
+from hpo_plugins.modeling.turns import is_draws_turn
 from hpo_plugins.space import FloatArray, Params
 from hpo_plugins.surrogate.encoding import InputEncoder
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
@@ -73,7 +74,7 @@ def suggest(
     model = fit_model(history, last) if known >= needed else None
     if model is None or model.knows_nothing or (known < n_initial and not model.has_prior_mean):
         return initial_configuration(history, seed, last)
-    found = propose(model, model.running(), model.points)
+    found = propose(model, model.running(), model.points, max(n_initial, N_CAUTIOUS_TRIALS))
     points, value = _apart_from_stopped(model, found) if avoid_stopped else found
     if not len(points):
         return fitting_draw(history, seed, believed_space(history, last))
@@ -108,18 +109,19 @@ def initial_configuration(history: History, seed: int, last: int | None) -> Para
     return space.decode(point)
 
 
-def _key(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Hashable:
-    return model.data_key, running, excluded.tobytes(), memory_limit(model.history), choices_key(model)
+def _key(model: Model, running: tuple[int, ...], excluded: FloatArray, since: int = N_CAUTIOUS_TRIALS) -> Hashable:
+    return model.data_key, running, excluded.tobytes(), memory_limit(model.history), choices_key(model), since
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
-def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Proposals:
+def propose(model: Model, running: tuple[int, ...], excluded: FloatArray, since: int = N_CAUTIOUS_TRIALS) -> Proposals:
     """Return new configurations in descending order of expected improvement.
 
     Args:
         model: The surrogate.
         running: Trials whose results are still to come: they count with their predicted losses.
         excluded: Configurations not to return, shape ``(n, d)``.
+        since: If curves are modelled, the first trial for which configurations are sought everywhere.
     """
     last = model.last or 1
     competitors = np.array(running, dtype=np.intp)
@@ -131,7 +133,9 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray) -> Pro
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0
-    cautious = model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS
+    cautious = model.last is not None and (
+        len(model.points) < N_CAUTIOUS_TRIALS or is_draws_turn(model.history, model.last, since)
+    )
     optimizer = AcquisitionOptimizer(
         model.encoder,
         posterior,

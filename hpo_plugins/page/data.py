@@ -64,7 +64,7 @@ def insights_json(view: StudyView) -> str:
     plots = InteractivePlots(view, MAX_POINTS)
     return as_json({
         "tiles": tiles(view),
-        "advice": [text for text in [insights.confirmed(view), insights.lead(view)] if text] + insights.advice(view),
+        "advice": insights.all_of(view),
         "figures": [figure for figure in [_figure(plots, ImportanceBars)] if figure],
     })  # fmt: skip
 

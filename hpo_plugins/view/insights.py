@@ -19,6 +19,12 @@ NO_EFFECT = 0.02
 MIN_AGREEMENT = 0.3
 
 
+def all_of(view: StudyView) -> list[str]:
+    """Return all that there is to say of a study, what is most important first."""
+    first = [view.headline, confirmed(view), lead(view), belief(view)]
+    return [text for text in first if text] + advice(view)
+
+
 def belief(view: StudyView) -> str | None:
     """Return what is believed of the parameters, and whether results agree, in words; None if nothing is."""
     believed = [f"{name} {each.belief_text}" for name, each in view.space.items() if each.prior is not None]

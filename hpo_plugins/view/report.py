@@ -97,14 +97,13 @@ def _plotly() -> str:
 
 def report_data(view: StudyView) -> dict[str, Any]:
     """Return everything that the report shows, as JSON."""
-    found = [view.headline, insights.confirmed(view), insights.lead(view), insights.belief(view)]
     return {
         "name": view.name,
         "metric": view.objective.metric,
         "subtitle": f"{view.strategy}, {view.completion_reason or 'not complete'}",
         "tiles": tiles(view),
         "best": best_as_python(view),
-        "advice": [text for text in found if text] + insights.advice(view),
+        "advice": insights.all_of(view),
         "definition": definition_of(view),
         **table_of(view),
         "colors": {state.value: color for state, color in COLORS.items()},
