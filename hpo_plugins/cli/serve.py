@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hpo_plugins.cli.common import STORAGE, say
 from hpo_plugins.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from hpo_plugins.storage import Storage
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -21,6 +28,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="The file that keeps the token.")
 @click.option("--root-path", default="", help="The path under which a proxy shows the server, such as /tuning.")
 @click.option("--allowed-host", "hosts", multiple=True, help="Another name of this server. Repeat it for each.")
+@click.option("--allow-actions", is_flag=True, help="Let people who open the page change studies.")
 def serve(
     storage: str,
     host: str,
@@ -30,14 +38,27 @@ def serve(
     token_file: Path | None,
     root_path: str,
     hosts: tuple[str, ...],
+    *,
+    allow_actions: bool,
 ) -> None:
     """Serve the studies of a SQLite file or a database to workers on other machines, until Ctrl-C.
 
     Workers connect with Tuner(storage="http://HOST:PORT") and the token, which is read from the environment variable
-    HPO_PLUGINS_TOKEN, or from a file that is made when the first server is started.
+    HPO_PLUGINS_TOKEN, or from a file that is made when the first server is started. In a browser, the same address
+    shows the page of hpo-plugins dashboard.
     """
     try:
+        from starlette.routing import Mount
+
+        from hpo_plugins.page.app import create_app
         from hpo_plugins.serve.main import Options, main
     except ModuleNotFoundError as error:
         raise MissingDependency.of(error, (error.name or "").partition(".")[0], "serve") from error
-    main(storage, Options(host, port, certfile, keyfile, token_file, root_path, hosts), say)
+
+    def page(served: Storage, token: str, is_ending: Callable[[], bool]) -> list[BaseRoute]:
+        app = create_app(
+            served, token=token, allow_actions=allow_actions, root_path=root_path, hosts=hosts, is_ending=is_ending
+        )
+        return [Mount("/", app)]
+
+    main(storage, Options(host, port, certfile, keyfile, token_file, root_path, hosts), say, page)

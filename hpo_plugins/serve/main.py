@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def main(
     target: str,
     options: Options,
     say: Callable[[str], object],
-    routes: Callable[[SqlStorage, str], Sequence[BaseRoute]] = lambda _storage, _token: (),
+    routes: Callable[[SqlStorage, str, Callable[[], bool]], Sequence[BaseRoute]] = lambda *_: (),
 ) -> None:
     """Serve a storage until it is told to end.
 
@@ -43,13 +44,14 @@ def main(
         target: The path or URL of the storage; a file is created if it does not exist.
         options: How to serve.
         say: Called with what to print.
-        routes: Called with the storage and the token, returns further routes, such as those of a page.
+        routes: Called with the storage, the token, and a function that says whether the server ends; returns further
+            routes, such as those of a page.
 
     Raises:
         InvalidArgument: The address or the certificate cannot be used, or the storage is no database.
         StorageError: The storage cannot be opened, or is served already; or there is no token.
     """
-    storage, reader = open_storage(target), open_storage(target)
+    storage, reader, ending = open_storage(target), open_storage(target), threading.Event()
     if not isinstance(storage, SqlStorage) or not isinstance(reader, SqlStorage):
         raise InvalidArgument(f"storage must be a path or the URL of a database, but got {storage}.")
     with only_server(storage):
@@ -60,7 +62,7 @@ def main(
             storage,
             token,
             reader=reader,
-            routes=routes(storage, token),
+            routes=routes(reader, token, ending.is_set),
             hosts=options.hosts,
             root_path=options.root_path,
         )
@@ -70,6 +72,7 @@ def main(
             certfile=options.certfile,
             keyfile=options.keyfile,
             listening=lambda: say(_greeting(storage, url, word)),
+            ending=ending,
         )
 
 
@@ -86,5 +89,5 @@ def _greeting(storage: SqlStorage, url: str, word: str) -> str:
     return (
         f'Serving {storage}. Workers use Tuner(storage="{url}"), with the token in their environment:\n\n'
         f"    export {VARIABLE}={word}\n\n"
-        "Ctrl-C ends the server."
+        f"A browser shows the studies at {url}/?token= with that token at its end. Ctrl-C ends the server."
     )

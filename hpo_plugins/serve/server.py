@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,15 +97,21 @@ class Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Calls a function when it listens."""
+    """Says when it listens, and when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], object], ending: threading.Event) -> None:
         super().__init__(config)
         self._listening = listening
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal."""
+        self._ending.set()
+        super().handle_exit(sig, frame)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -136,6 +144,7 @@ def run(
     certfile: Path | None = None,
     keyfile: Path | None = None,
     listening: Callable[[], object] = lambda: None,
+    ending: threading.Event | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -145,12 +154,14 @@ def run(
         certfile: The certificate, for https.
         keyfile: Its key.
         listening: Called when clients can connect.
+        ending: Set when the server is told to end: answers without an end must end then.
 
     Raises:
         InvalidArgument: The certificate or the key cannot be used.
     """
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended as told
-        new_server(app, certfile=certfile, keyfile=keyfile, listening=listening).run(list(sockets))
+        server = new_server(app, certfile=certfile, keyfile=keyfile, listening=listening, ending=ending)
+        server.run(list(sockets))
 
 
 def new_server(
@@ -159,6 +170,7 @@ def new_server(
     certfile: Path | None = None,
     keyfile: Path | None = None,
     listening: Callable[[], object] = lambda: None,
+    ending: threading.Event | None = None,
 ) -> uvicorn.Server:
     """Return a server; see ``run``."""
     config = uvicorn.Config(
@@ -185,7 +197,7 @@ def new_server(
             f"certfile and keyfile must be a certificate and its key in PEM form, but got certfile={str(certfile)!r}, "
             f"keyfile={str(keyfile)!r}: {error}."
         ) from error
-    return _Server(config, listening)
+    return _Server(config, listening, threading.Event() if ending is None else ending)
 
 
 @contextlib.contextmanager
