@@ -1,7 +1,8 @@
 """Choose the next new configuration: the initial design's, or the one with the largest expected improvement.
 
 With little data, the expected improvement peaks in the corners of the space, where uncertainty is largest. The
-surrogate therefore chooses its first configurations from random draws only.
+surrogate therefore chooses its first configurations from random draws only. If curves are modelled, such draws keep
+their turns after that, as many as they have earned (``turns``).
 """
 
 from __future__ import annotations

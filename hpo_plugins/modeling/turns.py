@@ -17,7 +17,7 @@ Reference:
     functions take turns according to their past gains).
 
 Differs from it in: gains are the new bests observed per epoch of training rather than predicted means, and turns are
-evenly spaced rather than drawn. See docs/decisions/0035.
+evenly spaced rather than drawn. See docs/decisions/0036.
 """
 
 from __future__ import annotations

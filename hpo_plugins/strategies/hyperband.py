@@ -27,6 +27,8 @@ Differs from the papers in:
        ``search="random"``. The first ``eta ** 3`` configurations are random draws, or the first fifth of the trials if
        there are fewer than a round: most have one epoch, of which the surrogate learns little (docs/decisions/0011).
        Nothing is proposed beside a stopped training run: its rung would stop the neighbour, too (docs/decisions/0029).
+       The search for the largest expected improvement and the best of a few random draws take turns, by the new bests
+       that each brings (``modeling.turns``).
     6. A rung that passes before the first validation is judged at the first value after it.
     7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
     8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
