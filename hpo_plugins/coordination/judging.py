@@ -69,10 +69,13 @@ def _judged_by_rules(session: StudySession, report: ReportRow, value: float) -> 
 
 def _not_finite(session: StudySession, report: ReportRow, value: float) -> Decision | None:
     """Return the decision to fail a trial one of whose objectives is not finite."""
-    values = {session.objective_of(report.number).metric: value}
     if session.config.further_objectives:
         known = decode_metrics(report.metrics)
         values = {each.metric: known[each.metric] for each in session.config.objectives if each.metric in known}
+    elif math.isfinite(value):
+        return None
+    else:
+        values = {session.objective_of(report.number).metric: value}
     for metric, own in values.items():
         if not math.isfinite(own):
             return Decision(TrialState.FAILED, f"{metric} was {own} at epoch {report.epoch}")
