@@ -125,6 +125,8 @@ def _reports(rows: Sequence[Sequence[Any]]) -> list[ReportRow]:
     make, decode = ReportRow._make, _METRICS.decode
     reports = [make(row[:-1]) for row in msgspec.convert(rows, list[_Report])]
     for report in reports:
+        if report.epoch == WHOLE_TRIAL and report.value is not None:
+            raise ValueError("metrics of a trial as a whole have no value of the objective")
         for value in decode(str(report.metrics)).values():
             float(value)
     return reports

@@ -119,7 +119,7 @@ def test_other_definition_is_an_error_that_lists_differences(tmp_path, change, m
         ({"strategy": hpo.Random}, r"strategy must be .* Create an instance: add \(\)"),
         (
             {"strategy": "random"},
-            r"strategy must be Bayesian\(...\), Grid\(\), Hyperband\(...\) or Random\(\), but got strategy='random'",
+            r"strategy must be Bayesian\(...\), Grid\(\), Hyperband\(...\) or Random\(...\), but got strategy='random'",
         ),
         ({"early_stopping": "median"}, "early_stopping must be MedianRule"),
         ({"strategy": hpo.Hyperband()}, "Hyperband must know max_resource"),
