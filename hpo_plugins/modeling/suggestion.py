@@ -88,10 +88,9 @@ def suggest(
 def initial_configuration(history: History, seed: int, last: int | None) -> Params:
     """Return the next configuration of the initial design.
 
-    If only final values are modelled, the first one is the centre of the space: users choose ranges around good values,
-    and it is better than the best of five random draws. With curves, which begin with short training runs, random draws
-    teach the surrogate more. See docs/decisions/0004. If the space comes with a belief, its mode is the first one, and
-    the draws follow it as long as results do not contradict it.
+    The first one is the centre of the space: users choose ranges around good values (docs/decisions/0004, 0037). If the
+    space comes with a belief, its mode is the first one, and the draws follow it as long as results do not contradict
+    it.
 
     Args:
         history: The study.
@@ -100,7 +99,7 @@ def initial_configuration(history: History, seed: int, last: int | None) -> Para
     """
     space = history.space
     point = transfer_candidate(history, InputEncoder(space)) if len(history) < N_INITIAL_CURVES else None
-    if point is None and last is None and not len(history) and not space.belief:
+    if point is None and not len(history) and not space.belief:
         point = np.full(len(space), 0.5)
     if point is None or not space.accepts(space.decode(point)):
         return fitting_draw(history, seed, believed_space(history, last))
