@@ -255,7 +255,8 @@ def test_surrogate_chooses_after_random_draws(limit, n_random):
     losses_to(tuner, *[float(n) for n in range(n_random + 1)])
     losses_to(random, *[float(n) for n in range(n_random + 1)])
     same = [ours.params == theirs.params for ours, theirs in zip(tuner.trials, random.trials, strict=True)]
-    assert same[:n_random] == [True] * n_random
+    assert tuner.trials[0].params == {"x": 0.5}  # the centre comes first
+    assert same[1:n_random] == [True] * (n_random - 1)
     assert not same[n_random]
 
 
