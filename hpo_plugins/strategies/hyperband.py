@@ -26,7 +26,8 @@ Differs from the papers in:
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``. The first configuration is the centre of the space, judged as any other
        (docs/decisions/0037). With it, the first ``eta ** 3`` configurations are random draws, or the first fifth of
-       the trials if there are fewer than a round: most have one epoch, of which the surrogate learns little (docs/decisions/0011).
+       the trials if there are fewer than a round: most have one epoch, of which the surrogate learns little
+       (docs/decisions/0011).
        Nothing is proposed beside a stopped training run: its rung would stop the neighbour, too (docs/decisions/0029).
        The search for the largest expected improvement and the best of a few random draws take turns, by the new bests
        that each brings (``modeling.turns``).
