@@ -9,7 +9,7 @@ from hpo_plugins.errors import MissingDependency
 if TYPE_CHECKING:
     from hpo_plugins.page.server import PageServer
 
-_NEEDED = ("starlette", "uvicorn", "anyio", "h11")
+_NEEDED = ("starlette", "uvicorn", "anyio", "h11", "filelock")
 
 
 def page_server(storage: Any, **arguments: Any) -> PageServer:

@@ -17,11 +17,10 @@ from urllib.parse import quote
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hpo_plugins._validation import whole_number
 from hpo_plugins.coordination.opening import Target
-from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.page.answers import plotly_packed
 from hpo_plugins.page.app import create_app
+from hpo_plugins.serve.server import bound
 
 REQUEST_SECONDS = 20.0
 """Seconds in which the head of a request must arrive, or a connection must begin one."""
@@ -29,6 +28,8 @@ MAX_CONNECTIONS = 64
 """Maximum number of connections at a time; further ones are asked to come again."""
 START_SECONDS = 30.0
 """Seconds to wait for the thread of a server."""
+BACKLOG = 128
+"""Clients that may connect before the server runs."""
 END_SECONDS = 2
 """Seconds that answers may take after Ctrl-C."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -85,7 +86,7 @@ class PageServer:
             is_ending=lambda: self._server.should_exit,
         )
         app.state.page.warm()  # and a study that cannot be read
-        self._socket = _listening(host, port)
+        self._socket = bound(host, port, backlog=BACKLOG)
         config = uvicorn.Config(
             app,
             http=TimedProtocol,
@@ -184,33 +185,3 @@ class TimedProtocol(H11Protocol):
         if self._arrival is not None:
             self._arrival.cancel()
             self._arrival = None
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        InvalidArgument: The address cannot be listened on.
-    """
-    whole_number("port", port, at_least=0, at_most=65535)
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return _bound(family, address)
-    except (OSError, ValueError) as error:  # UnicodeError is a ValueError: a name that is too long for the DNS
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidArgument(
-            f"host and port must be an address of this machine that is free, but got host={host!r}, port={port}: "
-            f"{reason}. Use port 0 for any free port; ports below 1024 may need rights."
-        ) from error
-
-
-def _bound(family: int, address: Any) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
-        opened.listen(128)
-    except BaseException:
-        opened.close()
-        raise
-    return opened

@@ -114,26 +114,39 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, *, backlog: int | None = None) -> socket.socket:
     """Return a socket at an address.
+
+    Args:
+        host: The address.
+        port: The port, 0 for any free one.
+        backlog: Clients that may wait until they are answered; None to listen later.
 
     Raises:
         InvalidArgument: The address is not one of this machine, or is in use.
     """
     whole_number("port", port, at_least=0, at_most=65535)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-    except (OSError, ValueError) as error:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return _bound(family, address, backlog)
+    except (OSError, ValueError) as error:  # UnicodeError is a ValueError: a name that is too long for the DNS
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidArgument(
             f"host and port must be an address of this machine that is free, but got host={host!r}, port={port}: "
             f"{reason}. Use port 0 for any free port; ports below 1024 may need rights."
         ) from error
+
+
+def _bound(family: int, address: Any, backlog: int | None) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        if backlog is not None:
+            made.listen(backlog)
+    except BaseException:
+        made.close()
+        raise
     return made
 
 

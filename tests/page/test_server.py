@@ -252,7 +252,7 @@ def test_privileged_port_is_one_sentence(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     new_tuner(tmp_path)
-    monkeypatch.setattr(server, "_bound", refused)  # root, as in a container, may bind all
+    monkeypatch.setattr("hpo_plugins.serve.server._bound", refused)  # root, as in a container, may bind all
     with pytest.raises(hpo.InvalidArgument, match="port=80: Permission denied.* ports below 1024 may need rights"):
         PageServer(tmp_path / "a.db", port=80)
 
