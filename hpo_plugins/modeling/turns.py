@@ -58,7 +58,7 @@ def _outcomes(history: History) -> Iterator[tuple[bool, int]]:
     """Yield of each trial whether its loss was a new best one, and its epochs."""
     best = math.inf
     for trial in history:
-        loss = None if trial.state is TrialState.FAILED else trial.curve.loss(at=history.objective.at)
-        is_best = loss is not None and loss < best
-        yield is_best, trial.curve.epochs[-1] if len(trial.curve) else 1
-        best = loss if loss is not None and is_best else best
+        found = None if trial.state is TrialState.FAILED else trial.curve.loss(at=history.objective.at)
+        loss = math.inf if found is None else found
+        yield loss < best, trial.curve.epochs[-1] if len(trial.curve) else 1
+        best = min(best, loss)
