@@ -19,17 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Curve
 from benchmarks.problems import conditions, real_tasks
 from benchmarks.problems.lcbench import DEV, EPOCHS, OPTIMA, SPACE, curves
-from hpo_plugins.strategies.hyperband import MIN_CORRELATION, N_PAIRS, N_WAITING
+from hpo_plugins.strategies.hyperband import first_rung_pays
 
 ETA = 3
 TRAININGS = 20
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+N_WAITING = 3
 N_LCBENCH = 400
 
 
@@ -121,9 +121,9 @@ def in_full(replay: Replay) -> None:
 
 
 def says_something(first: list[float], second: list[float | None]) -> bool:
-    """Return whether the ranks at the first rung say something about those at the second: as in ``Hyperband``."""
-    pairs = [(a, b) for a, b in zip(first, second, strict=False) if b is not None][: ETA * N_PAIRS]
-    return len(pairs) >= N_PAIRS and spearmanr(pairs).statistic >= MIN_CORRELATION
+    """Return whether judging at the first rung pays: as in ``Hyperband``, with losses of which less is better."""
+    pairs = [(-a, -b) for a, b in zip(first, second, strict=False) if b is not None][: 2 * ETA * ETA]
+    return len(pairs) >= 2 * ETA and first_rung_pays(pairs, ETA)
 
 
 def stopping(

@@ -1,64 +1,48 @@
-"""Hyperband with asynchronous successive halving: many configurations start, few get all their epochs.
+"""Hyperband as asynchronous successive halving: many configurations start, few get all their epochs.
 
 Notation
     r, R    min_resource and max_resource, in epochs
     eta     reduction_factor
-    rung    an epoch at which a trial is compared: r * eta^k below R
-    bracket a sequence of rungs; bracket s omits the first s, so it judges later
+    rung    an epoch at which trials are compared: r * eta^k below R
+
+A training run is judged inside its own loop when it reports a rung's epoch: among the best 1/eta of all results there
+so far it continues, otherwise it is stopped. No worker waits for another.
 
 Reference:
     Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
-    Optimization", JMLR 18, 2018 (algorithm 1: brackets and their sizes).
+    Optimization", JMLR 18, 2018.
     Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar, "A System for Massively Parallel
-    Hyperparameter Tuning", MLSys 2020 (ASHA).
+    Hyperparameter Tuning", MLSys 2020 (ASHA: algorithm 2 with ``pause=True``, its stopping variant without).
 
 Differs from the papers in:
-    1. A training run is judged inside its own loop when it reports a rung's epoch, against all results there so far,
-       and is stopped or continues immediately (ASHA's stopping variant): no worker waits, for any number of workers.
-    2. Trials are assigned to the brackets in the order of the paper, the one that judges first coming first, and with
-       fewer trials than a round has (``max_trials``), in the proportions of the bracket sizes. Dealt in turn, the other
-       brackets' long training runs delay everything (docs/decisions/0005).
-    3. A bracket determines where judging starts, not who is compared: every trial that has reached a rung's epoch
-       counts there, whatever its bracket. Separate brackets have to learn separately what is good, and find less
-       (docs/decisions/0005).
-    4. A trial that ended by itself before a rung counts there with its last result.
-    5. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
+    1. Hyperband hedges against early ranks that mislead by brackets, of which all but one judge later. Here the data
+       decide instead: the first rung judges if that finds more of the best at the second rung per epoch
+       (``first_rung_pays``, docs/decisions/0045).
+    2. Without ``pause``, the first trial at a rung would continue for being the first, since a stopped one is lost for
+       good. If enough trials are to come, none continues from a rung below the last one before it is compared with
+       ``eta - 1`` others. (Those of the user, and of a search with earlier studies, do not wait: they are likely to be
+       better than most.) See docs/decisions/0006.
+    3. With ``pause=True``, a trial among the best at its rung continues immediately, without a pause. When no new trial
+       may start, the best at a rung is promoted however few there are, so that a search always ends with a full
+       training run.
+    4. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
-       ``search="random"``. The first configuration is the centre of the space, judged as any other
-       (docs/decisions/0037). With it, the first ``eta ** 3`` configurations are random draws, or the first fifth of
-       the trials if there are fewer than a round: most have one epoch, of which the surrogate learns little
-       (docs/decisions/0011).
-       Nothing is proposed beside a stopped training run: its rung would stop the neighbour, too (docs/decisions/0029).
-       The search for the largest expected improvement and the best of a few random draws take turns, by the new bests
-       that each brings (``modeling.turns``).
-    6. A rung that passes before the first validation is judged at the first value after it.
-    7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
-    8. With ``pause=True`` (ASHA's promotion variant, algorithm 2 of Li et al. 2020) a trial among the best at its rung
-       continues immediately, without a pause. When no new trial may start, the best at a rung is promoted however few
-       there are, so that a search always ends with a full training run.
-    9. Without ``pause``, the first trial at a rung continues, as a stopped one is lost for good. But if a whole round
-       of trials is to come, none continues from the first three rungs before it is compared with
-       ``reduction_factor - 1`` others: else the first configurations, which are as good as any, are trained in full.
-       (Those of the user, and of a search with earlier studies, do not wait.) See docs/decisions/0006.
-    10. If the first rung is below a 27th of ``max_resource`` (for ``reduction_factor=3``) and the study has a whole
-       round of trials, rung 1 judges trials only if its ranks predict those of rung 2. The first six trials pass it.
-       See docs/decisions/0006.
-    11. Where epochs' times differ, the surrogate's choice has the largest expected improvement per second (``cost``;
-       Snoek, Larochelle, Adams, NeurIPS 2012, section 3.2). See docs/decisions/0010.
-    12. If the space comes with a belief (``prior=``), the first configuration is its mode, judged as any other; draws
-       follow it, and the surrogate has it as its prior mean, as far as results agree (``modeling.guides``). See
-       docs/decisions/0033.
+       ``search="random"``: the centre of the space or the mode of its belief, ``eta ** 3`` draws, or a fifth of
+       ``max_trials`` if that is fewer (docs/decisions/0011), then in turns the largest expected improvement and the
+       best of a few draws (``modeling.turns``). Nothing is proposed beside a stopped training run, whose rung would
+       stop the neighbour, too (docs/decisions/0029). Where epochs' times differ, the improvement is per second.
+    5. A trial that ended by itself before a rung counts there with its last result, and a rung that passes before the
+       first validation is judged at the first value after it.
+    6. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from itertools import accumulate, islice
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import ClassVar, Literal
-
-import numpy as np
 
 from hpo_plugins import modeling
 from hpo_plugins._fields import checked, frozen
@@ -67,18 +51,12 @@ from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History, TrialHistory
 from hpo_plugins.history.untried import untried_draw
 from hpo_plugins.records import MAX_EPOCH, Decision, TrialState
-from hpo_plugins.space import FloatArray, Params, Space
+from hpo_plugins.space import Params, Space
 from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, loss_at, results_at
 
-N_PAIRS = 6
-"""Number of unjudged trials used to correlate rungs 1 and 2 (at most three times as many are used)."""
-MIN_CORRELATION = 0.85
-"""Minimum rank correlation of losses at rungs 1 and 2 for rung 1 to judge trials."""
-N_WAITING = 3
-"""Rungs at which the first configurations, which are as good as any, are compared with others before one continues."""
 RANDOM_SHARE = 5
-"""In short searches the first 1/n of the trials are random draws."""
+"""The first 1/n of the trials are random draws, if there is a limit of trials."""
 
 
 @frozen()
@@ -136,21 +114,22 @@ class Hyperband(Strategy):
         )
 
     def _n_initial(self, max_trials: int | None) -> int:
-        """Return how many random draws come before the surrogate's choices."""
+        """Return how many random draws come before the surrogate's choices: most have one epoch, and teach little."""
         most = self.reduction_factor**3
-        if max_trials is None or self._is_whole_round(max_trials):
+        if max_trials is None:
             return most
         return max(modeling.suggestion.N_INITIAL_CURVES, min(most, max_trials // RANDOM_SHARE))
 
-    def _is_whole_round(self, max_trials: int | None) -> bool:
-        """Return whether the study has at least one whole round of trials."""
-        return max_trials is None or max_trials >= sum(self._sizes())
+    def _is_long(self, history: History) -> bool:
+        """Return whether the study has so many trials that two are expected to pass all rungs, each the best third."""
+        limit = history.max_trials
+        return limit is None or limit >= 2 * self.reduction_factor ** len(self.rungs)
 
     def next_action(self, history: History, seed: int, *, may_start: bool) -> Start | Resume | None:
         """Return the paused trial that is now among the best at its rung, highest rung first, otherwise a new trial."""
         if self.pause:
             paused = [history[number] for number in history.paused]
-            for rung in reversed(self.rungs(0)):
+            for rung in reversed(self.rungs):
                 waiting = [trial for trial in paused if self._rung_of(trial) == rung]
                 if not waiting:
                     continue
@@ -163,7 +142,7 @@ class Hyperband(Strategy):
 
     def _rung_of(self, trial: TrialHistory) -> int | None:
         """Return the rung at which a paused trial waits."""
-        return max((rung for rung in self.rungs(0) if trial.curve.reached(rung)), default=None)
+        return max((rung for rung in self.rungs if trial.curve.reached(rung)), default=None)
 
     def _promoted(self, results: int, *, at_least: int) -> int:
         """Return the number of these results that continue."""
@@ -173,9 +152,8 @@ class Hyperband(Strategy):
         """Compare the trial with all others that have reached the rung that it has just passed, if any."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
-        bracket = self.bracket(number, history.max_trials)
-        rung = history[number].curve.milestone_passed(epoch, self.rungs(bracket))
-        if rung is None or (rung == self.min_resource and not self._can_judge_first(history, number)):
+        rung = history[number].curve.milestone_passed(epoch, self.rungs)
+        if rung is None or (rung == self.min_resource and not self._first_rung_judges(history, number)):
             return None
         results = results_at(history, rung)
         can_wait = self.pause or self._can_wait(history, number, rung)
@@ -184,26 +162,26 @@ class Hyperband(Strategy):
         return compare(history, results, number, promoted, f"at rung {rung}", otherwise)
 
     def _can_wait(self, history: History, number: int, rung: int) -> bool:
-        """Return whether a trial that comes to a rung first need not continue.
-
-        With many trials to come, the first one is an average configuration. But the user's own configurations, and
-        those of earlier studies, are likely to be better than most.
-        """
-        if rung not in self.rungs(0)[:N_WAITING] or not self._is_whole_round(history.max_trials):
+        """Return whether a trial that comes to a rung among the first need not continue."""
+        if rung == self.rungs[-1] or not self._is_long(history):
             return False
         is_guided = self.search == "bayesian" and bool(history.parents)
         return not is_guided and history[number].row.point is None
 
-    def _can_judge_first(self, history: History, number: int) -> bool:
-        """Return whether losses at the first rung say enough about those at the next one to judge a trial there."""
-        rungs = self.rungs(0)
-        early = self.min_resource * self.reduction_factor**3 <= (self.max_resource or 1)
-        if not early or not self._is_whole_round(history.max_trials):
+    def _first_rung_judges(self, history: History, number: int) -> bool:
+        """Return whether a trial is judged at the first rung.
+
+        It is if the rung is late (beyond a 27th of a full training run, with ``eta`` 3), or the study is too short to
+        find out. Otherwise trials pass the rung until enough of them tell that its judgement pays.
+        """
+        eta = self.reduction_factor
+        if self.min_resource * eta**3 > (self.max_resource or 1) or not self._is_long(history):
             return True
-        pairs = list(islice(_losses_at(history, *rungs[:2]), self.reduction_factor * N_PAIRS))
-        if len(pairs) < N_PAIRS:
-            return number >= self.reduction_factor * N_PAIRS  # many workers may start before the first result
-        return _rank_correlation(*np.array(pairs).T) >= MIN_CORRELATION
+        most = 2 * eta * eta
+        pairs = list(islice(_losses_at(history, *self.rungs[:2]), most))
+        if len(pairs) < 2 * eta:
+            return number >= most  # many workers may start before the first result
+        return first_rung_pays(pairs, eta)
 
     def on_fold_end(self, history: History, number: int, fold: int) -> Decision | None:
         """Compare the trial after a fold with all others that have completed this fold."""
@@ -211,40 +189,25 @@ class Hyperband(Strategy):
 
     @property
     def milestones(self) -> tuple[int, ...]:
-        """The rungs of the bracket that judges first."""
-        return self.rungs(0)
+        """The rungs."""
+        return self.rungs
 
-    def rungs(self, bracket: int) -> tuple[int, ...]:
-        """Return the epochs below ``max_resource`` at which trials of a bracket are compared."""
-        return _rungs(self.min_resource, self.max_resource or 1, self.reduction_factor)[bracket:]
-
-    def bracket(self, number: int, max_trials: int | None = None) -> int:
-        """Return the bracket of a trial.
-
-        Args:
-            number: The trial.
-            max_trials: The maximum number of trials of the study, None for no limit.
-        """
-        sizes = _scaled(self._sizes(), max_trials)
-        place = number % sum(sizes)
-        return next(bracket for bracket, end in enumerate(accumulate(sizes)) if place < end)
-
-    def _sizes(self) -> tuple[int, ...]:
-        return _bracket_sizes(len(self.rungs(0)), self.reduction_factor)
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs below ``max_resource`` at which trials are compared."""
+        return _rungs(self.min_resource, self.max_resource or 1, self.reduction_factor)
 
     def describe(self) -> str:
-        """Return the table of brackets and rungs, one line per bracket."""
+        """Return the rungs, and which part of the trials is trained beyond each."""
         if self.max_resource is None:
             return "Hyperband: max_resource is not known yet."
-        sizes = self._sizes()
         lines = [
             f"Hyperband: the best 1/{self.reduction_factor} of the results at a rung continue, "
             f"up to epoch {self.max_resource}.",
-            "bracket  share of trials  compared at epochs",
+            "rung  continue there",
         ]
-        for bracket, size in enumerate(sizes):
-            rungs = ", ".join(map(str, self.rungs(bracket))) or "never: every training is full"
-            lines.append(f"{bracket:>7}  {size / sum(sizes):>15.1%}  {rungs}")
+        for place, rung in enumerate(self.rungs, 1):
+            lines.append(f"{rung:>4}  1/{self.reduction_factor**place} of all trials")
         return "\n".join(lines)
 
 
@@ -257,12 +220,21 @@ def _losses_at(history: History, first: int, second: int) -> Iterator[tuple[floa
                 yield losses[0], losses[1]
 
 
-def _rank_correlation(first: FloatArray, second: FloatArray) -> float:
-    """Return Spearman's correlation, 0 if all values of one are equal."""
-    ranks = [np.unique(values, return_inverse=True)[1].astype(float) for values in (first, second)]
-    centred = [rank - rank.mean() for rank in ranks]
-    size = math.sqrt(float(centred[0] @ centred[0]) * float(centred[1] @ centred[1]))
-    return float(centred[0] @ centred[1]) / size if size else 0.0
+def first_rung_pays(pairs: Sequence[tuple[float, float]], eta: int) -> bool:
+    """Return whether judging at the first rung finds more of the best 1/eta at the second one per epoch.
+
+    To the second rung, eta * r epochs, a trial costs as much without judgement. With it, r epochs and, for one trial of
+    eta, (eta - 1) * r more: so it tries ``eta / (1 + (eta - 1) / eta)`` times as many configurations, but keeps only a
+    part of the best.
+
+    Args:
+        pairs: The losses of trials at both rungs that have not been judged at the first.
+        eta: The reduction factor.
+    """
+    count = len(pairs) // eta
+    first, second = (set(sorted(range(len(pairs)), key=lambda n: pairs[n][rung])[:count]) for rung in (0, 1))
+    kept = len(first & second) / count
+    return kept * eta / (1 + (eta - 1) / eta) >= 1
 
 
 @functools.cache
@@ -274,23 +246,3 @@ def _rungs(min_resource: int, max_resource: int, factor: int) -> tuple[int, ...]
         rungs.append(epoch)
         epoch *= factor
     return tuple(rungs)
-
-
-@functools.cache
-def _bracket_sizes(rungs: int, factor: int) -> tuple[int, ...]:
-    """Return how many trials of a round start in each bracket (Hyperband, algorithm 1, line 3)."""
-    return tuple(-(-(rungs + 1) * factor**s // (s + 1)) for s in range(rungs, -1, -1))
-
-
-@functools.cache
-def _scaled(sizes: tuple[int, ...], limit: int | None) -> tuple[int, ...]:
-    """Return the sizes of a round of ``limit`` trials, if that is fewer; the largest remainders are rounded up."""
-    total = sum(sizes)
-    if limit is None or limit >= total:
-        return sizes
-    shares = [size * limit / total for size in sizes]
-    whole = [int(share) for share in shares]
-    by_remainder = sorted(range(len(sizes)), key=lambda bracket: (whole[bracket] - shares[bracket], bracket))
-    for bracket in by_remainder[: limit - sum(whole)]:
-        whole[bracket] += 1
-    return tuple(whole)

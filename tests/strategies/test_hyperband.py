@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
-from hpo_plugins.strategies.hyperband import _bracket_sizes, _rungs
+from hpo_plugins.strategies.hyperband import _rungs, first_rung_pays
 
 
 @pytest.mark.parametrize("power", range(1, 13))
@@ -14,33 +14,22 @@ def test_no_rung_is_lost_at_exact_powers(power):
     assert _rungs(1, 3**power, 3) == tuple(3**k for k in range(power))
 
 
-def test_bracket_sizes_are_the_papers():
-    """Li et al. 2018, table 1: R = 81, eta = 3."""
-    assert _bracket_sizes(4, 3) == (81, 34, 15, 8, 5)
-
-
 @given(st.integers(1, 50), st.integers(1, 300), st.integers(2, 5))
 def test_rungs_lie_between_the_resources(least, more, factor):
     strategy = hpo.Hyperband(min_resource=least, max_resource=least + more, reduction_factor=factor)
-    rungs = strategy.rungs(0)
+    rungs = strategy.rungs
     assert rungs[0] == least
     assert all(later == earlier * factor for earlier, later in itertools.pairwise(rungs))
     assert rungs[-1] < least + more <= rungs[-1] * factor
 
 
-def test_brackets_follow_each_other_as_in_the_paper():
-    strategy = hpo.Hyperband(max_resource=81)
-    dealt = [strategy.bracket(number) for number in range(2 * 143)]
-    assert dealt == [bracket for bracket, size in enumerate((81, 34, 15, 8, 5)) for _ in range(size)] * 2
-
-
-@given(st.integers(1, 300))
-def test_few_trials_are_divided_in_the_same_proportions(limit):
-    strategy = hpo.Hyperband(max_resource=81)
-    dealt = [strategy.bracket(number, limit) for number in range(limit)]
-    assert dealt == sorted(dealt) or limit > 143
-    for bracket, size in enumerate((81, 34, 15, 8, 5)):
-        assert abs(dealt.count(bracket) - limit * size / 143) < (1 if limit < 143 else 81)
+@given(st.integers(2, 5), st.data())
+def test_first_rung_pays_if_it_keeps_what_the_configurations_that_it_spares_would_bring(eta, data):
+    """With n epochs of the first rung, it tries n / (1 + (eta - 1) / eta) configurations, without it n / eta."""
+    order = data.draw(st.permutations(range(4 * eta)))
+    pairs = [(float(rank), float(n)) for n, rank in enumerate(order)]
+    kept = sum(rank < 4 for rank in order[:4]) / 4
+    assert first_rung_pays(pairs, eta) is (kept / (1 + (eta - 1) / eta) >= 1 / eta)
 
 
 def losses_to(tuner, *losses):
@@ -82,30 +71,29 @@ def test_the_worse_stop_at_rungs_with_the_reason():
     tuner = hyperband(max_resource=27, max_trials=10)
     trained = losses_to(tuner, *[float(n) for n in range(10)])
     assert trained[0] == 27
-    first_bracket = [n for n in range(1, 10) if tuner.strategy.bracket(n, 10) == 0]
-    assert all(trained[n] == 1 for n in first_bracket)
-    assert tuner.trials[first_bracket[0]].state is hpo.TrialState.STOPPED
-    assert "rung 1: " in tuner.trials[first_bracket[0]].stop_reason
-    assert f"is rank {first_bracket[-1] + 1} of" in tuner.trials[first_bracket[-1]].stop_reason
+    assert trained[1:] == [1] * 9
+    assert tuner.trials[1].state is hpo.TrialState.STOPPED
+    assert "rung 1: " in tuner.trials[1].stop_reason
+    assert "is rank 10 of 10" in tuner.trials[9].stop_reason
 
 
 def test_the_best_third_continues():
     order = [5.0, 4.0, 6.0, 3.0, 7.0, 4.5, 8.0, 2.0]
     for limit, least in ((None, 0), (4, 1)):  # with few trials to come, the first continues
-        tuner = hyperband(max_resource=3, max_trials=limit)  # one rung; bracket 1 never compares
+        tuner = hyperband(max_resource=9, min_resource=2, max_trials=limit)  # rungs 2 and 6
         trained = losses_to(tuner, *order)
         assert len(trained) == (limit or len(order))
         for number, epochs in enumerate(trained):
             rank = sorted(order[: number + 1]).index(order[number]) + 1
             goes_on = rank <= max(least, (number + 1) // 3)
-            assert epochs == (3 if goes_on or tuner.strategy.bracket(number, limit) == 1 else 1), number
+            assert (epochs > 2) is goes_on, number
 
 
 def test_none_of_many_continues_before_it_is_compared():
     tuner = hyperband(max_resource=27)
     trained = losses_to(tuner, *[float(-n) for n in range(30)])  # each better than all before
-    assert trained[:4] == [3, 3, 9, 9]
-    assert set(trained[4:]) == {27}
+    assert trained[:2] == [3, 3]  # the first rung does not judge yet; at the last one, at 9, the first continues
+    assert set(trained[2:]) == {27}
     assert "more results are needed before any continues" in tuner.trials[0].stop_reason
 
 
@@ -149,12 +137,12 @@ def test_rung_is_judged_when_validation_skips_its_epoch():
     tuner = hyperband(max_resource=27, max_trials=2)
     for _ in range(2):
         trial = tuner.ask()
-        stopped_at = next((e for e in range(2, 28, 2) if trial.report(e, {"loss": float(trial.number)})), None)
+        stopped_at = next((e for e in range(4, 28, 4) if trial.report(e, {"loss": float(trial.number)})), None)
         trial.end()
     first, second = tuner.trials
-    assert first.epochs == 26  # the last even epoch; it never reaches 27
+    assert first.epochs == 24  # the last of its epochs below 27
     assert second.state is hpo.TrialState.STOPPED
-    assert stopped_at in (4, 10)
+    assert stopped_at == 4
 
 
 def test_completed_trial_counts_at_later_rungs():
@@ -200,7 +188,6 @@ def test_pause_promotes_the_best_and_trains_no_epoch_twice(storage):
 def test_last_paused_trial_is_promoted_to_the_end():
     """Too few for a third to be one: the search still ends with a full training run."""
     strategy = hpo.Hyperband(min_resource=2, max_resource=3, pause=True)
-    assert [strategy.bracket(number) for number in range(6)] == [0, 0, 0, 1, 1, 0]
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=1)
     assert train_on(tuner, [0], 3) == {0: [1, 2, 3]}
     assert tuner.trials[0].attempts == 2
@@ -209,8 +196,9 @@ def test_last_paused_trial_is_promoted_to_the_end():
 
 def test_description_is_the_rung_table():
     text = hpo.Hyperband(min_resource=2, max_resource=54).describe()
-    assert "2, 6, 18" in text
-    assert "never: every training is full" in text
+    assert [line.split() for line in text.splitlines()[2:]] == [
+        [str(rung), f"1/{share}", "of", "all", "trials"] for rung, share in ((2, 3), (6, 9), (18, 27))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +234,7 @@ def test_trials_of_an_identical_parent_count_at_the_rungs():
     assert "rank 7 of 7" in tuner.trials[0].stop_reason
 
 
-@pytest.mark.parametrize(("limit", "n_random"), [(None, 27), (20, 4), (40, 8), (60, 27)])
+@pytest.mark.parametrize(("limit", "n_random"), [(None, 27), (20, 4), (40, 8), (150, 27)])
 def test_surrogate_chooses_after_random_draws(limit, n_random):
     tuner = hyperband(max_resource=27, max_trials=limit)
     random = hpo.Tuner(
