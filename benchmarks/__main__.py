@@ -56,6 +56,7 @@ BENCHMARKS = {
     },
     "How good the model and the rules are, without whole searches": {
         "quality": Benchmark("model.quality", "how well the surrogate predicts recorded, partial curves"),
+        "hyperpriors": Benchmark("model.hyperpriors", "learn the hyperpriors of the curve model, one family left out"),
         "early-curves": Benchmark("model.early_curves", "the same at the beginning of a search"),
         "schedulers": Benchmark("model.schedulers", "rules of successive halving, replayed on recorded runs"),
         "expected": Benchmark("model.expected", "how well the value to expect of the best trial fits other seeds"),

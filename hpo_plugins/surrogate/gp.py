@@ -31,7 +31,6 @@ from scipy.optimize import minimize
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.hyperparameters import Hyperparameters, Layout
 from hpo_plugins.surrogate.kernel import (
-    IMPROVEMENT,
     covariance,
     covariance_gradient,
     covariance_with_backward,
@@ -230,7 +229,7 @@ class Posterior:
         # d (k(z, z) - k*^T K^-1 k*) = d k(z, z) - 2 (K^-1 k*)^T d k*
         left_gradient = variance_gradient(layout, h, z) - 2 * covariance_gradient(layout, h, z, self.z, weights.T)
         if layout.curves:
-            mean_gradient[:, -1] -= IMPROVEMENT
+            mean_gradient[:, -1] -= layout.hyperpriors.improvement
         by_x = warp_derivatives(layout, h, x).by_x
         for gradient in (mean_gradient, left_gradient):
             gradient[:, layout.warped] *= by_x  # the chain rule

@@ -26,18 +26,42 @@ class Prior(NamedTuple):
     high: float
 
 
-LENGTH_SCALE = Prior(-0.5, 1.0, math.log(0.03), math.log(300.0))
-"""Its mean grows by log(m) / 2: the more parameters, the smoother in each (Hvarfner, Hellsten, Nardi, "Vanilla Bayesian
-Optimization Performs Great in High Dimensions", ICML 2024).
+class Hyperpriors(NamedTuple):
+    """All that is believed of a study's process before its first loss.
 
-Mean and deviation are smaller than theirs (sqrt 2 and sqrt 3): see docs/decisions/0014.
-"""
-SIGNAL = Prior(0.0, 1.0, -4.0, 4.0)
-NOISE = Prior(-9.0, 2.0, math.log(1e-6), 0.0)
-WARP = Prior(0.0, 0.6, math.log(0.2), math.log(5.0))
-TREND = Prior(-1.0, 1.5, -9.0, 3.0)
-TIME_SCALE = Prior(0.0, 1.0, math.log(0.05), math.log(30.0))
-OWN = Prior(-6.0, 2.5, -14.0, 3.0)
+    Attributes:
+        length: Of l. Its mean grows by log(m) / 2: the more parameters, the smoother in each (Hvarfner, Hellsten,
+            Nardi, "Vanilla Bayesian Optimization Performs Great in High Dimensions", ICML 2024). Mean and deviation are
+            smaller than theirs (sqrt 2 and sqrt 3): docs/decisions/0014.
+        signal: Of s.
+        noise: Of the noise's variance.
+        warp: Of the warp's a and b.
+        time: Of s_t.
+        time_scale: Of l_t.
+        trend: Of s_x.
+        own: Of s_o.
+        own_scale: Of l_o.
+        improvement: b, the expected decrease of losses from the first to the last epoch. Without it, while all curves
+            are short, no further improvement is predicted. The term improves predictions; searches gain little
+            (docs/decisions/0001).
+        improvement_variance: s_b.
+    """
+
+    length: Prior = Prior(-0.5, 1.0, math.log(0.03), math.log(300.0))
+    signal: Prior = Prior(0.0, 1.0, -4.0, 4.0)
+    noise: Prior = Prior(-9.0, 2.0, math.log(1e-6), 0.0)
+    warp: Prior = Prior(0.0, 0.6, math.log(0.2), math.log(5.0))
+    time: Prior = Prior(-1.0, 1.5, -9.0, 3.0)
+    time_scale: Prior = Prior(0.0, 1.0, math.log(0.05), math.log(30.0))
+    trend: Prior = Prior(-1.0, 1.5, -9.0, 3.0)
+    own: Prior = Prior(-6.0, 2.5, -14.0, 3.0)
+    own_scale: Prior = Prior(0.0, 1.0, math.log(0.05), math.log(30.0))
+    improvement: float = 2.0
+    improvement_variance: float = 1.0
+
+
+HYPERPRIORS = Hyperpriors()
+"""Those of all searches. What empirical Bayes over families of curves says instead is in docs/decisions/0046."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +72,23 @@ class Layout:
         groups: The group of each column, shape ``(m,)``; groups are numbered from 0 in order.
         warped: The columns that are warped: numbers, not categories.
         curves: Whether the last column is the epoch, and the terms for curves are present.
+        hyperpriors: What is believed of them.
     """
 
     groups: IntArray
     warped: IntArray
     curves: bool
+    hyperpriors: Hyperpriors = field(default_factory=lambda: HYPERPRIORS)
     priors: tuple[Prior, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """List the priors in the order of ``theta``: l, s, noise, the warp's a and b, then those of curves."""
-        count = int(self.groups[-1]) + 1
-        scale = LENGTH_SCALE._replace(mean=LENGTH_SCALE.mean + math.log(count) / 2)
-        priors = [scale] * count + [SIGNAL, NOISE] + [WARP] * (2 * len(self.warped))
-        object.__setattr__(self, "priors", tuple(priors + [TREND, TIME_SCALE, TREND, OWN, TIME_SCALE] * self.curves))
+        count, known = int(self.groups[-1]) + 1, self.hyperpriors
+        scale = known.length._replace(mean=known.length.mean + math.log(count) / 2)
+        priors = [scale] * count + [known.signal, known.noise] + [known.warp] * (2 * len(self.warped))
+        if self.curves:
+            priors += [known.time, known.time_scale, known.trend, known.own, known.own_scale]
+        object.__setattr__(self, "priors", tuple(priors))
 
     @property
     def size(self) -> int:
@@ -73,7 +101,7 @@ class Layout:
         Args:
             log_noise: The logarithm of the variance, in units of the observed losses' variance.
         """
-        fixed = Layout(self.groups, self.warped, self.curves)
+        fixed = Layout(self.groups, self.warped, self.curves, self.hyperpriors)
         position = int(self.groups[-1]) + 2  # after length scales and signal
         known = Prior(log_noise, 1.0, log_noise, log_noise)
         object.__setattr__(fixed, "priors", (*self.priors[:position], known, *self.priors[position + 1 :]))

@@ -41,14 +41,6 @@ from hpo_plugins.surrogate.hyperparameters import Hyperparameters, IntArray, Lay
 ROOT5 = math.sqrt(5.0)
 MEAN_VARIANCE = 1.0
 """c: the variance of the unknown mean of all losses, in units of the observed losses' variance."""
-IMPROVEMENT = 2.0
-"""b: expected decrease of losses from the first to the last epoch, in the same units.
-
-Without it, while all curves are short, the model predicts no further improvement. The term improves predictions;
-searches gain little (docs/decisions/0001).
-"""
-IMPROVEMENT_VARIANCE = 1.0
-"""s_b: the variance of b."""
 _MARGIN = 1e-7
 """Keeps inputs away from 0 and 1, where the warp's derivatives are infinite."""
 
@@ -80,7 +72,7 @@ def warp_derivatives(layout: Layout, h: Hyperparameters, x: FloatArray) -> WarpD
 
 def curve_mean(layout: Layout, x: FloatArray) -> FloatArray:
     """Return m at inputs of shape ``(n, m)``, warped or not, shape ``(n,)``."""
-    return IMPROVEMENT * (1 - x[:, -1]) if layout.curves else np.zeros(len(x))
+    return layout.hyperpriors.improvement * (1 - x[:, -1]) if layout.curves else np.zeros(len(x))
 
 
 def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArray) -> FloatArray:
@@ -101,7 +93,7 @@ def covariance(layout: Layout, h: Hyperparameters, z1: FloatArray, z2: FloatArra
         k += h.time * _matern(np.abs(times - z2[:, -1]) / h.time_scale)
         k += h.trend * ((z1[:, :-1] - 0.5) @ (z2[:, :-1] - 0.5).T)
         if (times < 1).any():
-            k += IMPROVEMENT_VARIANCE * (1 - times) * (1 - z2[:, -1])
+            k += layout.hyperpriors.improvement_variance * (1 - times) * (1 - z2[:, -1])
             own = _own_deviation(z1, z2, h.own_scale)
             k[own.rows, own.columns] += h.own * own.value
     return k
@@ -112,7 +104,7 @@ def variance(layout: Layout, h: Hyperparameters, z: FloatArray) -> FloatArray:
     k = np.full(len(z), h.signal + MEAN_VARIANCE)
     if layout.curves:
         k += h.time + h.trend * ((z[:, :-1] - 0.5) ** 2).sum(axis=1)
-        k += (IMPROVEMENT_VARIANCE + h.own) * (1 - z[:, -1]) ** 2
+        k += (layout.hyperpriors.improvement_variance + h.own) * (1 - z[:, -1]) ** 2
     return k
 
 
@@ -121,7 +113,7 @@ def variance_gradient(layout: Layout, h: Hyperparameters, z: FloatArray) -> Floa
     result = np.zeros_like(z)
     if layout.curves:
         result[:, :-1] = 2 * h.trend * (z[:, :-1] - 0.5)
-        result[:, -1] = -2 * (IMPROVEMENT_VARIANCE + h.own) * (1 - z[:, -1])
+        result[:, -1] = -2 * (layout.hyperpriors.improvement_variance + h.own) * (1 - z[:, -1])
     return result
 
 
@@ -148,7 +140,7 @@ def covariance_gradient(
         result[:, :-1] += h.trend * (weights @ (points[:, :-1] - 0.5))
         lag = z[:, -1:] - points[:, -1]
         result[:, -1] -= h.time / h.time_scale**2 * (weights * _matern_factor(np.abs(lag) / h.time_scale) * lag).sum(1)
-        result[:, -1] -= IMPROVEMENT_VARIANCE * weights @ (1 - points[:, -1])
+        result[:, -1] -= layout.hyperpriors.improvement_variance * weights @ (1 - points[:, -1])
     return result
 
 
@@ -175,7 +167,7 @@ def covariance_with_backward(layout: Layout, theta: FloatArray, x: FloatArray) -
         time = _TimeTerm(_matern(lag), _matern_factor(lag) * lag * lag)
         k += h.time * time.value
         left = 1 - z[:, -1]
-        k += np.outer(IMPROVEMENT_VARIANCE * left, left)
+        k += np.outer(layout.hyperpriors.improvement_variance * left, left)
         own = _own_deviation(z, z, h.own_scale)
         k[own.rows, own.columns] += h.own * own.value
         centred = z[:, :-1] - 0.5

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from hpo_plugins.surrogate.gp import Posterior, cholesky, fit, log_posterior
 from hpo_plugins.surrogate.hyperparameters import Layout
-from hpo_plugins.surrogate.kernel import IMPROVEMENT_VARIANCE, MEAN_VARIANCE, covariance, curve_mean, warp
+from hpo_plugins.surrogate.kernel import MEAN_VARIANCE, covariance, curve_mean, warp
 
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 WARPED = np.array([0, 1, 3])
@@ -36,7 +36,7 @@ def slow_covariance(layout, h, a, b):
 
     value = h.signal * matern(math.sqrt(sum(((p - q) / s) ** 2 for p, q, s in zip(a, b, h.length, strict=True))))
     if layout.curves:
-        value += IMPROVEMENT_VARIANCE * (1 - a[-1]) * (1 - b[-1])
+        value += layout.hyperpriors.improvement_variance * (1 - a[-1]) * (1 - b[-1])
         value += h.time * matern(abs(a[-1] - b[-1]) / h.time_scale)
         value += h.trend * sum((p - 0.5) * (q - 0.5) for p, q in zip(a[:-1], b[:-1], strict=True))
         if (a[:-1] == b[:-1]).all():
