@@ -47,7 +47,7 @@ def main() -> None:
     model = Network(32, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adamw(1e-3, weight_decay=1e-2), wrt=nnx.Param)
     for epoch in range(1, EPOCHS + 1):
-        for batch in np.split(rng.permutation(1200), 20):
+        for batch in np.split(rng.permutation(1200), 10):
             train_step(model, optimizer, x[batch], y[batch])
         loss = valid_loss(model, x[1200:], y[1200:]).item()
         print(epoch, loss)
