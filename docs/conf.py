@@ -41,6 +41,8 @@ html_theme = "furo"
 html_title = f"hpo-plugins {release}"
 html_theme_options = {"source_repository": "https://github.com/hpo-plugins/hpo-plugins/", "source_branch": "main",
                       "source_directory": "docs/"}  # fmt: skip
+html_static_path = ["static"]
+html_css_files = ["front.css"]
 copybutton_exclude = ".linenos, .gp"
 
 

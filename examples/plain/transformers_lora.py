@@ -45,7 +45,7 @@ def make_base(folder: str) -> None:
     )
     model = transformers.LlamaForCausalLM(config)
     transformers.Trainer(
-        model, arguments(folder, num_train_epochs=6, learning_rate=3e-3), train_dataset=rows(str)
+        model, arguments(folder, num_train_epochs=3, learning_rate=3e-3), train_dataset=rows(str)
     ).train()
     model.save_pretrained(folder)
 
