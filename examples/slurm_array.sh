@@ -5,15 +5,11 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --time=04:00:00
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=TERM@120
 #SBATCH --output=tuning-%A_%a.out
 # For a GPU, add: #SBATCH --gres=gpu:1
 
 export TUNING_STORAGE=${TUNING_STORAGE:-tuning.db}  # all jobs on one node; otherwise http://... or postgresql://...
 export HPO_PLUGINS_PROGRESS=off
 
-# Bash forwards no signal by itself: SIGTERM reaches the script, which releases its trial before it ends.
-trap 'kill -TERM "$job"; wait "$job"' TERM
-srun python "${TUNING_SCRIPT:-examples/xgboost_digits.py}" "$TUNING_STORAGE" &
-job=$!
-wait "$job"
+srun python "${TUNING_SCRIPT:-examples/xgboost_digits.py}" "$TUNING_STORAGE"
