@@ -17,7 +17,9 @@ PEERS = ("optuna", "smac", "syne-tune", "keras-tuner", "neps")
 def rows(page: str) -> list[list[str]]:
     """Return the rows of all tables of a page of results."""
     text = (RESULTS / f"{page}.md").read_text(encoding="utf-8")
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
 
 
 def regret_of_best_peer() -> str:
