@@ -84,17 +84,13 @@ def test_notebook_runs_from_top_to_bottom_and_tuning_helps(tmp_path):
 @pytest.mark.process
 def test_jobs_of_a_slurm_array_share_the_search(tmp_path):
     """``srun`` starts what follows it; here a script does, as there is no cluster."""
-    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
-    (tmp_path / "srun").chmod(0o755)
-    (tmp_path / "python").symlink_to(sys.executable)
+    for name, line in (("srun", 'exec "$@"'), ("python", f'exec "{sys.executable}" "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
     page = (ROOT / "docs" / "guides" / "slurm.md").read_text()
     script = tmp_path / "train.py"
     script.write_text(re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1])
-    environment = ENVIRONMENT | {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "TUNING_SCRIPT": str(script),
-    }
+    environment = ENVIRONMENT | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TUNING_SCRIPT": str(script)}
     command = ["bash", ROOT / "examples" / "slurm_array.sh"]
     jobs = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(2)]
     assert [job.wait() for job in jobs] == [0, 0]
