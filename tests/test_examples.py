@@ -65,7 +65,7 @@ def test_tuned_example_keeps_its_script(script):
     lost = [line for line in plain[plain.index("def main() -> None:") :] if line.strip() not in kept]
     assert len(lost) <= 12, lost
     page = (ROOT / "docs" / "examples.md").read_text()
-    assert f"../examples/{script.name}\n:diff: ../examples/plain/{script.name}\n" in page
+    assert f"_build/{script.stem}.diff\n" in page
 
 
 @pytest.mark.full
