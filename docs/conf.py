@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.metadata
 import inspect
 import os
@@ -41,6 +42,8 @@ html_theme = "furo"
 html_title = f"hpo-plugins {release}"
 html_theme_options = {"source_repository": "https://github.com/hpo-plugins/hpo-plugins/", "source_branch": "main",
                       "source_directory": "docs/"}  # fmt: skip
+html_static_path = ["static"]
+html_css_files = ["front.css"]
 copybutton_exclude = ".linenos, .gp"
 
 
@@ -130,6 +133,14 @@ def write_references(_: Sphinx) -> None:
     (Path(__file__).parent / "_build" / "integrations.md").write_text(text, encoding="utf-8")
 
 
+def write_differences(_: Sphinx) -> None:
+    """Write how each example differs from its script without tuning."""
+    for plain in (ROOT / "examples" / "plain").glob("*.py"):
+        before, after = (path.read_text(encoding="utf-8") for path in (plain, ROOT / "examples" / plain.name))
+        lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True))
+        (Path(__file__).parent / "_build" / f"{plain.stem}.diff").write_text("".join([*lines][2:]), encoding="utf-8")
+
+
 def has_callback(path: Path) -> bool:
     """Return whether a module of an integration has a callback for training runs, and is no tracker."""
     return '"TrialCallback"' in path.read_text(encoding="utf-8")
@@ -140,4 +151,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_error_guide)
     app.connect("builder-inited", write_benchmarks)
     app.connect("builder-inited", write_references)
+    app.connect("builder-inited", write_differences)
     return {"parallel_read_safe": True}

@@ -71,15 +71,55 @@ def of_start_pages() -> None:
         page.write_text(text, encoding="utf-8")
 
 
+PLOTS = ("history", "parallel", "importance", "slice", "contour", "timeline")
+
+
+def of_gallery(tuner: hpo.Tuner) -> None:
+    """Draw each kind of plot of a study."""
+    for kind in PLOTS:
+        getattr(tuner.plot, kind)().savefig(PICTURES / f"plot_{kind}.png", dpi=80)
+
+
+def of_goals() -> None:
+    """Draw the Pareto front of a small study with two goals and a limit."""
+    tuner = hpo.Tuner(
+        {"width": hpo.Continuous(0, 1), "decay": hpo.Continuous(0, 1)},
+        [hpo.Minimize("val_loss"), hpo.Minimize("latency_ms")],
+        constraints=[hpo.AtMost("latency_ms", 40)],
+        max_trials=30,
+        seed=0,
+        progress="off",
+    )
+    for trial in tuner:
+        loss = (1 - trial["width"]) ** 2 + 0.3 * (trial["decay"] - 0.4) ** 2
+        trial.report(1, {"val_loss": loss, "latency_ms": 10 + 40 * trial["width"] ** 2})
+    tuner.plot.pareto().savefig(PICTURES / "plot_pareto.png", dpi=80)
+
+
+def of_notebook() -> None:
+    """Run the notebook, keep what it prints in it, and draw its learning curves."""
+    notebook = EXAMPLE.parent / "lightgbm_tabular.ipynb"
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(notebook, place)
+        command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", notebook.name]
+        subprocess.run(command, cwd=place, check=True, capture_output=True)
+        shutil.copy(Path(place) / notebook.name, notebook)
+        tuner = hpo.Tuner.load(Path(place) / "diabetes.db")
+        tuner.plot.curves().savefig(PICTURES / "example_lightgbm_tabular.png", dpi=100)
+
+
 def main() -> None:
     """Draw all pictures."""
     of_start_pages()
+    of_notebook()
+    of_goals()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         subprocess.run([sys.executable, str(EXAMPLE)], cwd=folder, check=True, capture_output=True)
         tuner = hpo.Tuner.load(folder / "tuning.db")
         tuner.plot.curves().savefig(PICTURES / "hyperband.png", dpi=200)
         tuner.plot.rungs().savefig(PICTURES / "rungs.png", dpi=120)
+        of_gallery(tuner)
         strategies = [hpo.Random(), hpo.Hyperband(max_resource=81), hpo.Hyperband(min_resource=9, max_resource=81)]
         hpo.simulate(tuner, strategies, workers=[1, 4]).plot().savefig(PICTURES / "simulation.png", dpi=110)
 

@@ -18,8 +18,9 @@ def main() -> None:
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x, y, random_state=0, stratify=y, train_size=500)
     classifier = HistGradientBoostingClassifier(random_state=0, max_leaf_nodes=8, max_bins=32)
+    pipeline = Pipeline([("scale", StandardScaler()), ("clf", classifier)])
     search = TunedSearchCV(
-        Pipeline([("scale", StandardScaler()), ("clf", classifier)]),
+        pipeline,
         {
             "clf__learning_rate": hpo.Continuous(0.01, 1.0, scale="log"),
             "clf__min_samples_leaf": hpo.Integer(2, 50, scale="log"),

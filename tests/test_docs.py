@@ -1,5 +1,6 @@
 """The documentation: every snippet runs, every link leads somewhere, and the site builds without a warning."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,13 @@ ALL.append(ROOT / "benchmarks" / "results" / "README.md")
 ENVIRONMENT = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HPO_PLUGINS_PROGRESS": "off"}
 FRAMEWORKS = {path.stem for path in (ROOT / "integrations").glob("[!_]*.py")} | {"keras_tuner", "optuna", "torch"}
 NEEDS = re.compile(rf"^\s*(?:import|from) ({'|'.join(sorted(FRAMEWORKS))})\b", re.MULTILINE)
+SEARCHED = {
+    "prune": "coming_from/optuna",
+    "TPE": "glossary",
+    "resume": "guides/pausing",
+    "cross-validation": "guides/folds_and_phases",
+    "SLURM": "guides/slurm",
+}
 FETCHED = re.compile(
     r"""<(?:script|img|iframe)[^>]+src=["'](https?:[^"']+)|<link[^>]+rel=["']stylesheet["'][^>]+href=["'](https?:[^"']+)"""
 )
@@ -107,7 +115,21 @@ def test_files_that_a_framework_needs_are_there_for_every_framework():
 
 
 def test_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+
+
+def found_by_search(site, word):
+    """Return the pages that the site's search finds for a word: those with all of its stems."""
+    from sphinx.search.en import SearchEnglish
+
+    index = json.loads(re.search(r"Search\.setIndex\((.*)\)", (site / "searchindex.js").read_text(), re.DOTALL)[1])
+    language = SearchEnglish({})
+    hits = []
+    for part in language.split(word.lower()):
+        stem = language.stem(part)
+        numbers = [index[kind].get(stem, []) for kind in ("terms", "titleterms")]
+        hits.append({index["docnames"][n] for some in numbers for n in (some if isinstance(some, list) else [some])})
+    return set.intersection(*hits)
 
 
 @pytest.mark.full
@@ -120,6 +142,9 @@ def test_site_builds_without_a_warning(tmp_path):
     assert ended.returncode == 0, ended.stderr[-3000:]
     for page in site.rglob("*.html"):
         assert FETCHED.findall(page.read_text()) == [], page  # nothing is fetched when a page is read
+    for word, page in SEARCHED.items():
+        assert page in found_by_search(site, word), word
+    assert found_by_search(site, "zzyzx") == set()
     errors = (site / "guides" / "errors.html").read_text()
     assert "must be" in errors
     for name in ("MetricNotFound", "CheckpointError", "StudyMismatch"):
