@@ -238,8 +238,8 @@ class History(Sequence[TrialHistory]):
 
     def outcome(self, number: int) -> Outcome:
         """Return what a trial has reached of all goals; there must be several."""
-        assert self.goals is not None  # noqa: S101
-        goals = self.goals
+        if (goals := self.goals) is None:
+            raise ValueError("A study with one objective has no outcomes.")
         return self.derived("outcomes", lambda: Outcomes(goals, self._trials)).of(number)
 
     def counts(self, number: int) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from hpo_plugins.integrations.lightning import TrialCallback
-from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 import hpo_plugins as hpo
@@ -61,8 +60,9 @@ class Classifier(pl.LightningModule):
 
 def main():
     strategy, storage, result = sys.argv[1:4]
-    x, y = load_digits(return_X_y=True)
-    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y))
+    torch.manual_seed(0)
+    x = torch.rand(512, 64)
+    data = TensorDataset(x, (x @ torch.rand(64, 10)).argmax(dim=1))
     train, val = torch.utils.data.Subset(data, range(256)), torch.utils.data.Subset(data, range(256, 512))
     tuner = hpo.Tuner(
         {"lr": hpo.Categorical([0.5, 1e-6, 0.1, 1e-7])},
