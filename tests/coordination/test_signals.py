@@ -62,7 +62,7 @@ PLACES = ["in_destructor", "in_gc_callback", "in_weakref_callback", "in_ctypes_c
 
 def run(script, *arguments, **options):
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **options)
 
 
 @pytest.mark.parametrize("in_epoch", ["", "long"])
@@ -210,7 +210,7 @@ def test_workers_release_their_trials(who, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
     command = [sys.executable, script, tmp_path / "a.db", who]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, start_new_session=True)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, start_new_session=True)
     tuner = hpo.Tuner.load(tmp_path / "a.db")
     if who == "one worker":
         assert ended.returncode == 0, ended.stderr

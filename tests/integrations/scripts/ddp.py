@@ -61,8 +61,8 @@ class Classifier(pl.LightningModule):
 def main():
     strategy, storage, result = sys.argv[1:4]
     torch.manual_seed(0)
-    x = torch.rand(512, 64)
-    data = TensorDataset(x, (x @ torch.rand(64, 10)).argmax(dim=1))
+    x = torch.randn(512, 64) / 4
+    data = TensorDataset(x, (x @ torch.randn(64, 10)).argmax(dim=1))
     train, val = torch.utils.data.Subset(data, range(256)), torch.utils.data.Subset(data, range(256, 512))
     tuner = hpo.Tuner(
         {"lr": hpo.Categorical([0.5, 1e-6, 0.1, 1e-7])},
