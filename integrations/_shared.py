@@ -189,8 +189,10 @@ def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, 
 
 def seems_own(trial: TrainingHandle, path: Path) -> bool:
     """Return whether no other trial seems to write to a path: it has the trial's number, or there is one trial."""
-    only = trial.plugin.visit().session.config.trial_limit == 1
-    return only or re.search(rf"(?<!\d){trial.trial_number}(?!\d)", str(path.absolute())) is not None
+    here, place = Path.cwd(), path.absolute()
+    chosen = place.relative_to(here) if place.is_relative_to(here) else place
+    is_named = re.search(rf"(?<!\d){trial.trial_number}(?!\d)", str(chosen)) is not None
+    return is_named or trial.plugin.visit().session.config.trial_limit == 1
 
 
 def cure(number: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from hpo_plugins.integrations.lightning import TrialCallback
+from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 import hpo_plugins as hpo
@@ -60,9 +61,8 @@ class Classifier(pl.LightningModule):
 
 def main():
     strategy, storage, result = sys.argv[1:4]
-    torch.manual_seed(0)
-    x = torch.randn(512, 64) / 4
-    data = TensorDataset(x, (x @ torch.randn(64, 10)).argmax(dim=1))
+    x, y = load_digits(return_X_y=True)
+    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y))
     train, val = torch.utils.data.Subset(data, range(256)), torch.utils.data.Subset(data, range(256, 512))
     tuner = hpo.Tuner(
         {"lr": hpo.Categorical([0.5, 1e-6, 0.1, 1e-7])},
