@@ -152,9 +152,9 @@ class History(Sequence[TrialHistory]):
         for row in sorted(changes.trials, key=lambda row: row.number):
             self._check_trial(row)
             self.put_trial(row)
-        for row in changes.points:
-            if row.number >= len(self.enqueued) - self._n_first:
-                self.enqueued.append(self.space.checked_part(row.params))
+        for given in changes.points:
+            if given.number >= len(self.enqueued) - self._n_first:
+                self.enqueued.append(self.space.checked_part(given.params))
         self.put_reports(changes.reports)
         self.revision = max(self.revision, changes.revision)
         self.acquisitions = max(self.acquisitions, changes.acquisitions)

@@ -80,12 +80,14 @@ class SobolPoints:
         steps = np.arange(max(first, 1), first + count)
         numbers = np.bitwise_xor.accumulate(np.vstack([self._last, self._directions[_lowest_zero(steps - 1)]]))
         self._last = numbers[-1]
-        return numbers[-count:] * 2.0**-BITS
+        drawn: FloatArray = numbers[-count:] * 2.0**-BITS
+        return drawn
 
 
 def _lowest_zero(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the place of the least significant binary digit that is 0, from 0."""
-    return np.log2(~numbers & (numbers + 1)).astype(np.int64)
+    places: NDArray[np.int64] = np.log2(~numbers & (numbers + 1)).astype(np.int64)
+    return places
 
 
 def _direction_numbers(dimension: int) -> list[int]:
