@@ -265,7 +265,8 @@ class Posterior:
     def _variance(self, z: FloatArray, half: FloatArray) -> FloatArray:
         """Return the predicted variances at warped points (RW eq. 2.26), shape ``(q,)``."""
         left = variance(self.layout, self.hyperparameters, z) - (half * half).sum(axis=0)
-        return np.maximum(left, _MIN_VARIANCE)
+        above: FloatArray = np.maximum(left, _MIN_VARIANCE)
+        return above
 
     def _half(self, cross: FloatArray) -> FloatArray:
         """Return ``L^-1 k*`` for every point, shape ``(n, q)``."""
