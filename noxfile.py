@@ -111,7 +111,7 @@ def package(session: nox.Session) -> None:
         "tests/strategies/test_contract.py",
         "tests/tuner/test_tuner.py",
         "tests/space/test_conditions.py",
-        "tests/coordination/test_points.py",
+        "tests/coordination/test_enqueued.py",
     ]
     session.run("pytest", "-q", "-k", "not postgres", "tests/integrations/test_xgboost.py", *tests)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -161,7 +162,7 @@ _writers: weakref.WeakKeyDictionary[object, dict[str, int]] = weakref.WeakKeyDic
 
 
 def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, is_apart: bool = False) -> None:
-    """Warn if trials of which one is trained while another is not over write to the same path.
+    """Warn if trials of which one is trained while another is not over write to the same path, or seem to.
 
     Args:
         trial: The trial that begins.
@@ -171,16 +172,27 @@ def warn_of_shared_path(trial: TrainingHandle, callback: object, path: Path, *, 
     """
     session, number = trial.plugin.visit().session, trial.trial_number
     first = _writers.setdefault(session, {}).setdefault(str(path.absolute()), number)
+    name, trials = type(callback).__name__, f"trial {first} and in trial {number}"
     if first == number:
-        return
-    at_once = any(other.state is TrialState.RUNNING and other.row.number != number for other in session.history)
+        at_once, trials = False, f"trial {number}, and in others if they have the same path"
+        if seems_own(trial, path):
+            return
+    else:
+        at_once = any(other.state is TrialState.RUNNING and other.row.number != number for other in session.history)
     if at_once or (trial.plugin.can_pause and not is_apart):
-        name = type(callback).__name__
         trial.plugin.warn_once(
             f"files of {name}",
-            f"{name} writes to {path} in trial {first} and in trial {number}: after a pause, or with several workers, "
-            "a trial finds the files of another there. Put trial.number into the path.",
+            f"{name} writes to {path} in {trials}: after a pause, or with several workers, a trial finds the files of "
+            "another there. Put trial.number into the path.",
         )
+
+
+def seems_own(trial: TrainingHandle, path: Path) -> bool:
+    """Return whether no other trial seems to write to a path: it has the trial's number, or there is one trial."""
+    here, place = Path.cwd(), path.absolute()
+    chosen = place.relative_to(here) if place.is_relative_to(here) else place
+    is_named = re.search(rf"(?<!\d){trial.trial_number}(?!\d)", str(chosen)) is not None
+    return is_named or trial.plugin.visit().session.config.trial_limit == 1
 
 
 def cure(number: int) -> str:

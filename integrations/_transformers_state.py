@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from hpo_plugins.integrations import _transformers_weights as weights
-from hpo_plugins.integrations._shared import damaged, of_another_model
+from hpo_plugins.integrations._shared import damaged, of_another_model, seems_own
 from transformers.trainer_callback import ExportableState
 
 from hpo_plugins.trial import TrainingHandle
@@ -148,7 +148,7 @@ def _stateful(trainer: Any) -> list[Any]:
 
 
 def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool:
-    """Return whether the Trainer's own savers write to where another trial, or another run, has written.
+    """Return whether the Trainer's own savers write to where another trial, or another run, has written or may write.
 
     Args:
         trial: The trial.
@@ -160,7 +160,7 @@ def shares_output_dir(trial: TrainingHandle, args: Any, *, is_new: bool) -> bool
     folder, number = Path(args.output_dir).absolute(), trial.trial_number
     before = _output_dirs.get(folder, number)
     _output_dirs[folder] = number
-    return before != number or (is_new and any(folder.glob("checkpoint-*")))
+    return before != number or (is_new and (any(folder.glob("checkpoint-*")) or not seems_own(trial, folder)))
 
 
 # Resuming.

@@ -204,9 +204,9 @@ class TrialCallback(transformers.TrainerCallback):
         if checkpoints.shares_output_dir(self._trial, args, is_new=is_new):
             plugin.warn_once(
                 "transformers output_dir",
-                f"The Trainers of several training runs save to output_dir={args.output_dir!r}, where they overwrite "
-                "and delete each other's checkpoints. Put trial.number into output_dir, or use save_strategy='no'. The "
-                "checkpoints of the study are not affected.",
+                f"Training runs that save to the same output_dir={args.output_dir!r} overwrite and delete each "
+                "other's checkpoints. Put trial.number into output_dir, or use save_strategy='no'. The checkpoints of "
+                "the study are not affected.",
             )
 
     def _follow(self) -> None:

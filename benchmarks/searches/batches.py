@@ -38,7 +38,7 @@ from benchmarks.harness.interfaces import Curve, Problem
 from benchmarks.harness.simulator import N_MARKS, Simulation
 from benchmarks.methods import ours
 from benchmarks.problems.black_box_tasks import DEV, known, task
-from hpo_plugins.modeling import suggestion
+from hpo_plugins.modeling import proposals
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.surrogate.gp import Posterior
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
@@ -199,7 +199,7 @@ def run(method: str, name: str, workers: int, rounds: int, seed: int) -> Run:
 
     problem = _problem(name, seed)
     strategy = hpo.Random() if variant is None else hpo.Bayesian()
-    with mock.patch.object(suggestion, "propose", propose):
+    with mock.patch.object(proposals, "propose", propose):
         search = Simulation(
             problem,
             ours.ours(lambda _: strategy),

@@ -9,8 +9,8 @@ from hpo_plugins._text import printable
 from hpo_plugins.view import StudyView
 
 STORAGE = click.argument("storage", metavar="STORAGE")
-FORCE = click.option("--force", is_flag=True, help="Even if trials are being trained.")
-NAME = click.option("--name", "-n", help="The study, if the storage holds several.")
+FORCE = click.option("--force", is_flag=True, help="Proceed even if workers train trials of the study.")
+NAME = click.option("--name", "-n", help="The study's name; needed if the storage has several.")
 
 
 def say(text: object, *, err: bool = False) -> None:

@@ -13,13 +13,13 @@ from hpo_plugins.storage.redact import redacted
 @click.command("import", epilog="Example: hpo-plugins import optuna.db --to tuning.db")
 @click.argument("source")
 @click.option("--to", "target", required=True, help="The storage: a path or a URL, as in Tuner(storage=...).")
-@click.option("--kind", type=click.Choice(KINDS), help="What SOURCE is; found out by default.")
-@click.option("--minimize", "minimized", metavar="METRIC", help="The objective of a table or of MLflow.")
-@click.option("--maximize", "maximized", metavar="METRIC", help="The same, if larger is better.")
-@click.option("--metric", help="The name of the objective, if SOURCE tells its direction.")
-@click.option("--study", help="The only study or experiment of SOURCE to import; all by default.")
-@click.option("--name", "-n", help="The name of the imported study; its own by default.")
-@click.option("--param", "params", multiple=True, help="A column with a parameter. Repeat it for each.")
+@click.option("--kind", type=click.Choice(KINDS), help="The kind of SOURCE; detected by default.")
+@click.option("--minimize", "minimized", metavar="METRIC", help="The metric to minimize, for a table or MLflow.")
+@click.option("--maximize", "maximized", metavar="METRIC", help="The metric to maximize, for a table or MLflow.")
+@click.option("--metric", help="The objective's name, if SOURCE has its direction.")
+@click.option("--study", help="Import only this study or experiment; all by default.")
+@click.option("--name", "-n", help="The name of the imported study; that in SOURCE by default.")
+@click.option("--param", "params", multiple=True, help="A column with a parameter; repeat the option for each.")
 def import_(
     source: str,
     target: str,

@@ -61,7 +61,7 @@ def _table(rows: list[list[object]], head: list[str]) -> str:
 @STORAGE
 @NAME
 def show(storage: str, name: str | None) -> None:
-    """Show what a study has found, how sure that is, and what would be worth changing."""
+    """Show a study's results, how certain they are, and what to change."""
     tuner = hpo.Tuner.load(storage, name)
     say(summary := tuner.summary())
     for text in insights.advice(tuner._view()):  # noqa: SLF001 - the read model of this package
@@ -74,10 +74,10 @@ def show(storage: str, name: str | None) -> None:
 @NAME
 @click.option("--format", "form", type=click.Choice(["text", "json", "python"]), default="text", show_default=True)
 @click.option(
-    "--weights", metavar="METRIC=NUMBER,...", help="With several objectives, how much each counts; the knee by default."
+    "--weights", metavar="METRIC=NUMBER,...", help="The weight of each of several objectives; the knee by default."
 )
 def best(storage: str, name: str | None, form: str, weights: str | None) -> None:
-    """Print the best configuration; with several objectives, the one of the Pareto front that weights prefer."""
+    """Print the best configuration. With several objectives, --weights choose it from the Pareto front."""
     record = hpo.Tuner.load(storage, name).best(None if weights is None else _weights(weights))
     if form == "json":
         say(_json(record.params))
@@ -119,12 +119,12 @@ def _weights(text: str) -> dict[str, float]:
 @main.command(epilog="Example: hpo-plugins trials tuning.db --top 10")
 @STORAGE
 @NAME
-@click.option("--top", type=click.IntRange(1), help="Only the best trials, the best first.")
+@click.option("--top", type=click.IntRange(1), help="List only this many trials, the best first.")
 @click.option(
-    "--state", type=click.Choice([state.value for state in hpo.TrialState]), help="Only trials in this state."
+    "--state", type=click.Choice([state.value for state in hpo.TrialState]), help="List only trials in this state."
 )
 def trials(storage: str, name: str | None, top: int | None, state: str | None) -> None:
-    """List trials, with their configurations and why they ended."""
+    """List trials with their configurations and the reasons why they ended."""
     view = view_of(storage, name)
     chosen = view.ranked[:top] if top else list(view.trials)
     further = [] if view.goals is None else [metric for metric in view.goals.metrics if metric != view.objective.metric]
@@ -155,12 +155,16 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
     default="csv",
     show_default=True,
 )
-@click.option("--curves", is_flag=True, help="One row per epoch instead of one per trial.")
+@click.option("--curves", is_flag=True, help="Write one row per epoch instead of one per trial.")
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), default="-", help="A file; standard output by default."
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    default="-",
+    help="The file to write; standard output by default.",
 )
 def export(storage: str, name: str | None, form: str, output: str, *, curves: bool) -> None:
-    """Export trials or curves as a table, the study as a SageMaker request, or both as a study of Optuna."""
+    """Export trials or curves as a table, the study as a SageMaker request, or both as an Optuna study."""
     tuner = hpo.Tuner.load(storage, name)
     view = tuner._view()  # noqa: SLF001 - as above
     rows = curve_rows(view) if curves else trial_rows(view)
@@ -235,11 +239,17 @@ def _save(figure: Any, output: str) -> None:
 )
 @STORAGE
 @NAME
-@click.option("--workers", type=click.IntRange(1), multiple=True, default=(1,), help="Repeat it to compare several.")
-@click.option("--max-trials", type=click.IntRange(1), help="Trials of each search; by default as many as the study's.")
-@click.option("--budget", type=float, help="Seconds of each search; epochs if the study's were too fast to time.")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="On how many drawn tasks.")
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Also draw a .png, .pdf or .svg file.")
+@click.option(
+    "--workers", type=click.IntRange(1), multiple=True, default=(1,), help="Repeat the option to compare several."
+)
+@click.option("--max-trials", type=click.IntRange(1), help="Trials per search; the study's number by default.")
+@click.option("--budget", type=float, help="Seconds per search; epochs if those are too short to time.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="The number of sampled tasks to search on."
+)
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), help="Also draw the result to a .png, .pdf or .svg file."
+)
 def simulate(
     storage: str,
     name: str | None,
@@ -249,7 +259,7 @@ def simulate(
     repeats: int,
     output: str | None,
 ) -> None:
-    """Tell what new searches on a study's task would find, by strategy, before they are paid for."""
+    """Predict what new searches on a study's task would find, for each strategy, before you pay for them."""
     simulation = hpo.simulate(
         storage, name=name, workers=workers, max_trials=max_trials, budget=budget, repeats=repeats
     )
@@ -262,7 +272,7 @@ def simulate(
 @STORAGE
 @NAME
 def watch(storage: str, name: str | None) -> None:
-    """Watch a study live, until it is over; Ctrl-C ends the watching only."""
+    """Watch a study until it is over. Ctrl-C ends this command only."""
     from hpo_plugins.view.plain import plain_line
     from hpo_plugins.view.progress import Progress, check_mode
 

@@ -48,10 +48,10 @@ def _study(storage: str, name: str | None) -> Study:
 @STORAGE
 @click.argument("target", metavar="TARGET")
 @NAME
-@click.option("--as", "new_name", help="The name of the copy, if it is another one.")
+@click.option("--as", "new_name", help="The name of the copy; the study's own by default.")
 @FORCE
 def copy(storage: str, target: str, name: str | None, new_name: str | None, *, force: bool) -> None:
-    """Copy a study with its checkpoints to another storage, or within one to another name."""
+    """Copy a study with its checkpoints, to another storage or to another name in the same one."""
     study = _study(storage, name)
     copied = study.copy(target, name=new_name, force=force)
     say(f"Copied {study.name!r} to {copied.name!r} in {redacted(target)}.")
@@ -63,7 +63,7 @@ def copy(storage: str, target: str, name: str | None, new_name: str | None, *, f
 @click.argument("new_name")
 @FORCE
 def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
-    """Give a study another name."""
+    """Rename a study."""
     _study(storage, name).rename(new_name, force=force)
     say(f"Renamed {name!r} to {new_name!r}.")
 
@@ -71,7 +71,7 @@ def rename(storage: str, name: str, new_name: str, *, force: bool) -> None:
 @click.command(epilog="Example: hpo-plugins delete tuning.db --name churn")
 @STORAGE
 @click.option("--name", "-n", required=True, help="The study.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @FORCE
 def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
     """Delete a study with its trials, its reports and the checkpoints beside the storage."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hpo_plugins._validation import is_text, refusal, whole_number
-from hpo_plugins.coordination import points
+from hpo_plugins.coordination import enqueued
 from hpo_plugins.coordination.completion import fields_of_end
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
@@ -77,7 +77,7 @@ def restart_trial(session: StudySession, number: int) -> None:
 
 def enqueue(session: StudySession, params: Mapping[str, Any]) -> None:
     """Enqueue a configuration as ``Tuner.enqueue`` does, and log it."""
-    points.enqueue(session, params)
+    enqueued.enqueue(session, params)
     session.store.log("enqueue", None, {"params": dict(params)})
 
 

@@ -7,8 +7,9 @@ SIGTERM releases trials, as Ctrl-C does. Slurm, Kubernetes and spot machines sen
 terminal sends SIGHUP when it closes. By default Python ends at once and skips its exit handlers. Unless something else
 handles these signals, this module makes them raise SystemExit in the main thread. The loop that this exception leaves
 releases its trial, and the exit handlers release all others. Python drops an exception that is raised in a destructor
-or in a callback of the garbage collector, of a weak reference or of ctypes. The handler then raises it again. In other
-threads, training runs stop at their next report, and their trials are released.
+or in a callback of the garbage collector, of a weak reference or of ctypes. The handler then raises it again. If a
+library replaces the exception by an error of its own, the process still ends with the signal's code. In other threads,
+training runs stop at their next report, and their trials are released.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 import weakref
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 from hpo_plugins.errors import StorageError
@@ -181,6 +182,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
             atexit.register(_exit_late)
             return
         _watch_dropped()
+        _watch_uncaught()
     elif _end.number != number:  # a service manager may send both
         return
     elif _end.is_told_again:
@@ -222,6 +224,18 @@ def _watch_dropped() -> None:
             before(dropped)
 
     sys.unraisablehook = on_unraisable
+
+
+def _watch_uncaught() -> None:
+    """Exit with the signal's code if a library raises an error of its own where the signal interrupts it."""
+    before = sys.excepthook
+
+    def on_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        before(kind, error, trace)
+        if _end.number is not None:
+            raise SystemExit(128 + _end.number)  # Python exits as with any SystemExit: exit handlers run
+
+    sys.excepthook = on_uncaught
 
 
 def _raise_again() -> None:

@@ -1,9 +1,11 @@
-"""Rename a study, with its checkpoints and the studies that confirm it."""
+"""Rename a study, with its checkpoints and the studies that confirm it; write one that appears as a whole."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hpo_plugins._validation import non_empty_string
@@ -35,3 +37,23 @@ def rename_study(storage: ManagedStorage, name: str, new_name: str) -> None:
     shutil.rmtree(source, ignore_errors=True)
     for other in confirmations_of(name, names):
         rename_study(storage, other, new_name + other.removeprefix(name))
+
+
+@contextmanager
+def appears_whole(storage: ManagedStorage, name: str) -> Iterator[str]:
+    """Write a study under another name, which the context is, and rename the study at its end.
+
+    What a process has left there that was killed while it wrote is deleted first.
+
+    Args:
+        storage: The storage.
+        name: The name of the study once it is complete.
+
+    Raises:
+        StorageError: There is a study of that name.
+    """
+    unfinished = f"{name} (in progress)"
+    if unfinished in storage.names():
+        storage.delete(unfinished)
+    yield unfinished
+    rename_study(storage, unfinished, name)

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 
 from hpo_plugins.coordination.completion import finish
-from hpo_plugins.coordination.points import next_point
+from hpo_plugins.coordination.enqueued import next_enqueued
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
@@ -75,8 +75,8 @@ def _suggested(session: StudySession) -> Assignment | None:
     config, history = session.config, session.history
     if session.termination_reason() is None:
         may_start = session.limit_reason() is None
-        if may_start and (point := next_point(session)) is not None:
-            return _new_trial(session, point.params, point.number)
+        if may_start and (enqueued := next_enqueued(session)) is not None:
+            return _new_trial(session, enqueued.params, enqueued.number)
         match config.strategy.next_action(_as_seen(session), config.seed, may_start=may_start):
             case Start(params):
                 if not config.space.accepts(params):

@@ -102,7 +102,7 @@ class StudySession:
 
     Attributes:
         leases: The attempts that are held or deferred here, by trial number.
-        passed_over: Numbers of enqueued configurations that were skipped because a trial already has them.
+        skipped: Numbers of the enqueued configurations that are not tried because a trial already has them.
         is_shared: Whether this process has seen a write of another process to the study.
         lock: Held while a thread decides.
         answered: Notified after each answered report, ended fold and ended attempt.
@@ -135,7 +135,7 @@ class StudySession:
         self.is_shared = False
         self._is_stopped = False
         self._given_worker = worker
-        self.passed_over: set[int] = set()
+        self.skipped: set[int] = set()
         self._warned: set[str] = set()
         self._acquired = threading.local()
         self.must_free_memory = False

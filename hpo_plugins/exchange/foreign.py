@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpo_plugins.coordination.adding import FinishedTrial, add
-from hpo_plugins.errors import HpoError, InvalidArgument, StorageError
+from hpo_plugins.coordination.renaming import appears_whole
+from hpo_plugins.errors import InvalidArgument, StorageError
 from hpo_plugins.objective import Limit, Objective
 from hpo_plugins.space import Parameter, Params, Space
 from hpo_plugins.storage import Storage, open_storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.strategies import Bayesian, Strategy
 from hpo_plugins.tuner import Tuner
-from hpo_plugins.tuner.studies import studies
-
-_UNFINISHED = " (being imported)"
-"""The end of a study's name until its import is complete."""
+from hpo_plugins.tuner.studies import managed
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,9 @@ def write(study: ForeignStudy, to: str | os.PathLike[str] | Storage, strategy: S
 
     Raises:
         StorageError: The storage has a study of that name, or cannot be written.
-        InvalidArgument: The study has no trials, or no trial fits its space.
+        InvalidArgument: The study has no trials, no trial fits its space, or the storage is no ManagedStorage.
     """
-    storage = open_storage(to)
+    storage = managed(open_storage(to), to)
     if study.name in storage.names():
         raise StorageError(
             f"{redacted(to)} has a study {study.name!r} already. Import it under another name, with name= or --name."
@@ -89,23 +86,20 @@ def write(study: ForeignStudy, to: str | os.PathLike[str] | Storage, strategy: S
         )
     if not fitting:
         raise InvalidArgument(f"{study.name!r} has no trial to import. {' '.join(remarks)}".strip())
-    name = study.name + _UNFINISHED
-    with contextlib.suppress(HpoError, KeyError):
-        studies(storage)[name].delete(force=True)  # an import that was killed
-    tuner = Tuner(
-        space, [study.objective, *study.further_objectives], constraints=study.constraints,
-        strategy=Bayesian() if strategy is None else strategy, seed=0, storage=storage, name=name,
-        notes={"imported": dict(study.notes)}, progress="off",
-    )  # fmt: skip
-    session = tuner._loop.session  # noqa: SLF001 - tuners and their importers are one package's
-    for trial in fitting:
-        add(session, trial)
-    for params in study.waiting:
-        try:
-            tuner.enqueue(params)
-        except InvalidArgument as error:
-            remarks.append(f"A waiting configuration was left out: {error}")
-    studies(storage)[name].rename(study.name)
+    with appears_whole(storage, study.name) as name:
+        tuner = Tuner(
+            space, [study.objective, *study.further_objectives], constraints=study.constraints,
+            strategy=Bayesian() if strategy is None else strategy, seed=0, storage=storage, name=name,
+            notes={"imported": dict(study.notes)}, progress="off",
+        )  # fmt: skip
+        session = tuner._loop.session  # noqa: SLF001 - tuners and their importers are one package's
+        for trial in fitting:
+            add(session, trial)
+        for params in study.waiting:
+            try:
+                tuner.enqueue(params)
+            except InvalidArgument as error:
+                remarks.append(f"A waiting configuration was left out: {error}")
     return Imported(Tuner.load(storage, study.name), tuple(remarks))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from hpo_plugins.coordination.acquisition import Acquisition
+from hpo_plugins.coordination.enqueued import enqueue
 from hpo_plugins.coordination.out_of_memory import is_out_of_memory, release_frames
-from hpo_plugins.coordination.points import enqueue
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.silence import SilenceWatch
 from hpo_plugins.coordination.trial_lease import TrialLease

@@ -34,12 +34,12 @@ class History(Sequence[TrialHistory]):
     """All trials of a study by number.
 
     Args:
-        space: Encodes configurations as points.
+        space: Encodes configurations as points of the unit cube.
         objective: Converts values to losses.
         max_trials: The maximum number of trials, None for no limit.
         checkpoint_root: The folder that stored checkpoint paths are relative to.
         parents: The trials of earlier studies (``warm_start``).
-        points: The configurations to try first (``points_to_evaluate``).
+        enqueued: The configurations to try first (``points_to_evaluate``).
         last_fold: Makes it a view of the first folds only, up to this one; see ``up_to_fold``.
         goals: All objectives and limits; None for one objective without limits. With several objectives, losses and
             curves here are those of the first one; strategies see ``weighted.seen_by``.
@@ -49,8 +49,8 @@ class History(Sequence[TrialHistory]):
         acquisitions: Number of acquisitions by workers.
         now: The storage's clock when the storage was last read, in seconds since 1970.
         runtime: The study's runtime in seconds, up to ``now``.
-        given_points: The user's own configurations, complete or partial: those to be tried first, then enqueued ones.
-        evaluated_points: Numbers of those that a trial has.
+        enqueued: The user's own configurations, complete or partial: those to be tried first, then enqueued ones.
+        evaluated: Numbers of these that a trial has.
         unfinished: Numbers of the trials that are running or paused.
         with_checkpoint: Numbers of the trials that have a checkpoint.
         last_fold: The last fold that counts, None for all.
@@ -68,7 +68,7 @@ class History(Sequence[TrialHistory]):
         max_trials: int | None = None,
         checkpoint_root: Path | None = None,
         parents: tuple[ParentTrials, ...] = (),
-        points: Sequence[Params] = (),
+        enqueued: Sequence[Params] = (),
         *,
         last_fold: int | None = None,
         goals: Goals | None = None,
@@ -83,9 +83,9 @@ class History(Sequence[TrialHistory]):
         self.acquisitions = 0
         self.now = 0.0
         self.runtime = 0.0
-        self.given_points: list[Params] = list(points)
-        self._n_given = len(points)
-        self.evaluated_points: set[int] = set()
+        self.enqueued: list[Params] = list(enqueued)
+        self._n_first = len(enqueued)
+        self.evaluated: set[int] = set()
         self.unfinished: set[int] = set()
         self.with_checkpoint: set[int] = set()
         self.n_folds: int | None = None
@@ -152,9 +152,9 @@ class History(Sequence[TrialHistory]):
         for row in sorted(changes.trials, key=lambda row: row.number):
             self._check_trial(row)
             self.put_trial(row)
-        for point in changes.points:
-            if point.number >= len(self.given_points) - self._n_given:
-                self.given_points.append(self.space.checked_part(point.params))
+        for given in changes.points:
+            if given.number >= len(self.enqueued) - self._n_first:
+                self.enqueued.append(self.space.checked_part(given.params))
         self.put_reports(changes.reports)
         self.revision = max(self.revision, changes.revision)
         self.acquisitions = max(self.acquisitions, changes.acquisitions)
@@ -191,7 +191,7 @@ class History(Sequence[TrialHistory]):
             insort(self._ended, (row.ended_at or 0.0, number))
         trial.row = row
         if row.point is not None:
-            self.evaluated_points.add(row.point)
+            self.evaluated.add(row.point)
         self.n_folds = row.folds if self.n_folds is None else self.n_folds
         self._derived.mark_changed(number)
         (self.unfinished.discard if row.state.is_final else self.unfinished.add)(number)
@@ -238,8 +238,8 @@ class History(Sequence[TrialHistory]):
 
     def outcome(self, number: int) -> Outcome:
         """Return what a trial has reached of all goals; there must be several."""
-        assert self.goals is not None  # noqa: S101
-        goals = self.goals
+        if (goals := self.goals) is None:
+            raise ValueError("A study with one objective has no outcomes.")
         return self.derived("outcomes", lambda: Outcomes(goals, self._trials)).of(number)
 
     def counts(self, number: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from hpo_plugins.history.curve import Curve
 from hpo_plugins.history.history import History
 from hpo_plugins.history.parents import ParentTrials
@@ -73,9 +75,7 @@ class WeightedHistory(History):
     def show(self, trial: TrialHistory, curve: Curve) -> None:
         """Show a trial with these losses."""
         self.follow(trial)
-        shown = self[trial.row.number]
-        assert isinstance(shown, _ShownTrial)  # noqa: S101 - this class makes its trials
-        shown.shown = curve
+        cast("_ShownTrial", self[trial.row.number]).shown = curve  # this class makes its trials
 
     def show_parents(self, parents: tuple[ParentTrials, ...]) -> None:
         """Show the parents' trials with other losses."""

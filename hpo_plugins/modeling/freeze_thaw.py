@@ -29,7 +29,7 @@ from hpo_plugins.modeling.epoch_cost import Cost
 from hpo_plugins.modeling.feasibility import feasibility, probably_feasible
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
-from hpo_plugins.modeling.suggestion import propose
+from hpo_plugins.modeling.proposals import propose
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import (
     knowledge_gradient,

@@ -19,7 +19,6 @@ import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy.special import ndtri
 
 from hpo_plugins.space import FloatArray
 
@@ -108,6 +107,8 @@ class NormalScores:
 
     def __init__(self, loss: FloatArray) -> None:
         """Rank them."""
+        from scipy.special import ndtri
+
         self._losses, counts = np.unique(loss[np.isfinite(loss)], return_counts=True)
         self._scores = ndtri((np.cumsum(counts) - counts / 2) / counts.sum())
 
@@ -122,6 +123,8 @@ class NormalScores:
         Below the best one observed, the best tenth is extrapolated with a slope that halves every 0.7: a straight line
         promises accuracies above 100 % (docs/decisions/0021).
         """
+        from scipy.special import ndtri
+
         beyond = self._scores[0] - value
         if beyond > 0 and len(self._losses) > 1:
             tenth = max(1, int(np.searchsorted(self._scores, ndtri(0.1))))

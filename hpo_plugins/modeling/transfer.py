@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from cachetools import LRUCache, cached
@@ -14,7 +14,9 @@ from hpo_plugins.modeling.scale import LogScale
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.encoding import InputEncoder
-from hpo_plugins.surrogate.gp import Posterior, fit
+
+if TYPE_CHECKING:
+    from hpo_plugins.surrogate.gp import Posterior
 
 MAX_PARENT_TRIALS = 100
 """Maximum number of a parent's trials to learn from, the best ones."""
@@ -83,6 +85,8 @@ def _key(history: History, parent: int, encoder: InputEncoder) -> Hashable:  # n
 @cached(LRUCache(maxsize=16), key=_key, lock=threading.Lock())
 def parent_process(history: History, parent: int, encoder: InputEncoder) -> Posterior:
     """Return a parent's own process, fitted to its best trials; it is fitted once, since parents never change."""
+    from hpo_plugins.surrogate.gp import Posterior, fit
+
     points, losses = _best_trials(history, history.parents[parent])
     layout = encoder.layout(curves=False)
     x, y = encoder.inputs(encoder.snap(points)), LogScale.of(losses)(losses)

@@ -14,7 +14,6 @@ from hpo_plugins.simulation.search import Run
 from hpo_plugins.space import FloatArray
 from hpo_plugins.strategies import Strategy, argument_names
 from hpo_plugins.view import words
-from hpo_plugins.view.plots.style import MUTED, PALETTE, figure, plain, use_log_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,6 +181,8 @@ _LINES = ("-", "--", ":", "-.")
 def _drawn(simulation: Simulation) -> Any:
     """Return a figure: a line for each way to search, the mean over tasks, and a band of one standard error."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    from hpo_plugins.view.plots.style import MUTED, PALETTE, figure, plain, use_log_scale
 
     strategies = list(dict.fromkeys(scenario.name for scenario in simulation.scenarios))
     counts = sorted({scenario.workers for scenario in simulation.scenarios})

@@ -16,6 +16,7 @@ import threading
 import numpy as np
 
 from hpo_plugins.errors import InvalidArgument
+from hpo_plugins.space.sobol_points import SobolPoints
 from hpo_plugins.space.space import Space
 from hpo_plugins.space.values import FloatArray, Params
 
@@ -49,13 +50,9 @@ class _Draws:
     """The distinct configurations of one sequence of Sobol points, in order; threads may share it."""
 
     def __init__(self, space: Space, seed: int) -> None:
-        # Imported here: scipy.stats is slow to import, which `import hpo_plugins` must not.
-        from scipy.stats import qmc
-
         self._space = space
         self._seed = seed
-        dimensions = len(space) + bool(space.belief)
-        self._points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+        self._points = SobolPoints(len(space) + bool(space.belief), seed)
         self._configurations: list[Params] = []
         self._keys: set[str] = set()
         self._lock = threading.Lock()
@@ -88,7 +85,7 @@ class _Draws:
 
     def _next_points(self) -> FloatArray:
         first, belief = self._points.num_generated, self._space.belief
-        points: FloatArray = self._points.random(_BLOCK_SIZE)
+        points = self._points.random(_BLOCK_SIZE)
         if not belief:
             return points
         points, coin = points[:, :-1], points[:, -1]

@@ -8,11 +8,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
-
 from hpo_plugins._fields import evolve
 from hpo_plugins._validation import whole_number
 from hpo_plugins.space import Continuous, Integer, Ordinal, Parameter, Params, Space
+from hpo_plugins.space.sobol_points import SobolPoints
 
 SpaceDict: TypeAlias = dict[str, Parameter]
 P = TypeVar("P", Continuous, Integer)
@@ -68,7 +67,5 @@ def or_portfolio(space: SpaceDict, count: int | None, first: Sequence[Params] = 
 
 def _draws(space: Space, count: int) -> list[Params]:
     """Return the mode, and evenly spread draws that follow the belief."""
-    from scipy.stats import qmc  # imported here: `import hpo_plugins` loads no scipy
-
-    points = qmc.Sobol(len(space), rng=np.random.default_rng(0)).random(1 << (4 * count).bit_length())
+    points = SobolPoints(len(space), seed=0).random(1 << (4 * count).bit_length())
     return [dict(space.mode), *map(space.decode, space.belief.quantile(points))]

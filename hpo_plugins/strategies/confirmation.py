@@ -25,6 +25,7 @@ import numpy as np
 
 from hpo_plugins._fields import checked, frozen
 from hpo_plugins._validation import whole_number
+from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.history import History
 from hpo_plugins.records import Decision, TrialState
 from hpo_plugins.space import FloatArray, Params
@@ -73,7 +74,8 @@ class Confirmation(Strategy):
 
 
 def _space(history: History) -> FinalistSpace:
-    assert isinstance(history.space, FinalistSpace)  # noqa: S101 - Tuner.confirm makes both
+    if not isinstance(history.space, FinalistSpace):
+        raise InvalidArgument(f"{Confirmation.__name__} must search finalists: use Tuner.confirm, which makes both.")
     return history.space
 
 

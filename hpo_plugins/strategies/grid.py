@@ -48,7 +48,7 @@ class Grid(Strategy):
 
     def suggest(self, history: History, seed: int) -> Params:  # noqa: ARG002
         """Return the first untried combination."""
-        index = len(history) - len(history.evaluated_points)  # number of its own trials; the user may add more
+        index = len(history) - len(history.evaluated)  # number of its own trials; the user may add more
         while history.has_configuration(params := history.space.at_index(index)):
             index += 1
         return params

@@ -188,8 +188,7 @@ class Posterior:
         z = warp(layout, h, x)
         cross = covariance(layout, h, z, self.z)
         half = self._half(cross)
-        left = variance(layout, h, z) - (half * half).sum(axis=0)  # RW eq. 2.26
-        return Prediction(self._mean(x, cross), np.sqrt(np.maximum(left, _MIN_VARIANCE)))
+        return Prediction(self._mean(x, cross), np.sqrt(self._variance(z, half)))
 
     def predict_mean(self, x: FloatArray) -> FloatArray:
         """Return the predicted means at points of shape ``(q, m)``; this is much cheaper than deviations."""
@@ -207,9 +206,8 @@ class Posterior:
         z, w = warp(layout, h, x), warp(layout, h, others)
         cross, other_cross = covariance(layout, h, z, self.z), covariance(layout, h, w, self.z)
         half, other_half = self._half(cross), self._half(other_cross)
-        left = variance(layout, h, z) - (half * half).sum(axis=0)
         between = covariance(layout, h, z, w) - half.T @ other_half  # k(x, x') - k*^T K^-1 k*'
-        deviation = np.sqrt(np.maximum(left, _MIN_VARIANCE))
+        deviation = np.sqrt(self._variance(z, half))
         return JointPrediction(self._mean(x, cross), deviation, self._mean(others, other_cross), between)
 
     def predict_with_gradient(self, x: FloatArray) -> PredictionWithGradient:
@@ -222,7 +220,7 @@ class Posterior:
         z = warp(layout, h, x)
         cross = covariance(layout, h, z, self.z)
         half = self._half(cross)
-        left = np.maximum(variance(layout, h, z) - (half * half).sum(axis=0), _MIN_VARIANCE)
+        left = self._variance(z, half)
         deviation = np.sqrt(left)
         weights, _ = lapack.dtrtrs(self.factor, half, lower=1, trans=1)  # K^-1 k*
         mean_gradient = covariance_gradient(layout, h, z, self.z, self._alpha)
@@ -262,6 +260,12 @@ class Posterior:
         """Return m at points of shape ``(q, m)``, shape ``(q,)``."""
         mean = curve_mean(self.layout, x)
         return mean if self.mean is None else mean + self.mean(x)
+
+    def _variance(self, z: FloatArray, half: FloatArray) -> FloatArray:
+        """Return the predicted variances at warped points (RW eq. 2.26), shape ``(q,)``."""
+        left = variance(self.layout, self.hyperparameters, z) - (half * half).sum(axis=0)
+        above: FloatArray = np.maximum(left, _MIN_VARIANCE)
+        return above
 
     def _half(self, cross: FloatArray) -> FloatArray:
         """Return ``L^-1 k*`` for every point, shape ``(n, q)``."""

@@ -9,15 +9,13 @@ from hpo_plugins._fields import evolve
 from hpo_plugins._validation import refusal
 from hpo_plugins.coordination.adding import FinishedTrial, add
 from hpo_plugins.coordination.opening import open_study
+from hpo_plugins.coordination.renaming import appears_whole
 from hpo_plugins.coordination.session import LeaseTerms
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.records import WHOLE_TRIAL, TrialRecord, TrialState
 from hpo_plugins.space import DefinitionSpace, Parameter, Space
 from hpo_plugins.storage import ManagedStorage
 from hpo_plugins.study.config import StudyConfig
-
-UNFINISHED = " (copy in progress)"
-"""The suffix of a copy's name until it is complete."""
 
 
 def copy_into(
@@ -54,15 +52,12 @@ def copy_into(
     if not fitting:
         first = next(iter(reasons.values()), "it has none")
         raise InvalidArgument(f"space must fit at least one trial of the study, but: {first}")
-    unfinished = name + UNFINISHED
-    if unfinished in storage.names():  # of a copy that was killed
-        storage.delete(unfinished)
-    session = open_study(
-        made, unfinished, storage, keeps_seed=False, checkpoint_dir=None, policy="auto", terms=LeaseTerms()
-    )
-    for trial in fitting:
-        add(session, trial)
-    storage.rename(unfinished, name)
+    with appears_whole(storage, name) as unfinished:
+        session = open_study(
+            made, unfinished, storage, keeps_seed=False, checkpoint_dir=None, policy="auto", terms=LeaseTerms()
+        )
+        for trial in fitting:
+            add(session, trial)
     return tuple(f"Trial {number} was left out: {reason}" for number, reason in reasons.items())
 
 

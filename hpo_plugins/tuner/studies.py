@@ -38,10 +38,10 @@ def studies(storage: Target) -> Studies:
         StorageError: It cannot be opened.
     """
     found = existing_storage(storage)
-    return Studies(_managed(found, storage))
+    return Studies(managed(found, storage))
 
 
-def _managed(storage: Storage, target: object) -> ManagedStorage:
+def managed(storage: Storage, target: object) -> ManagedStorage:
     """Return a storage whose studies can be managed.
 
     Raises:
@@ -187,7 +187,7 @@ class Study:
         """
         self._check_idle("copied", force)
         new_name = self.name if name is None else non_empty_string("name", name)
-        target = _managed(open_storage(storage), storage)
+        target = managed(open_storage(storage), storage)
         if new_name in target.names():
             raise StorageError(f"{redacted(storage)} has a study {new_name!r} already. Give the copy another name.")
         if space is not None:

@@ -282,7 +282,7 @@ class Tuner(StudyResults, StudyActions):
             params: Name to value; the strategy chooses the others.
 
         Raises:
-            InvalidArgument: The space has no such configuration, or it was tried or given before.
+            InvalidArgument: The space has no such configuration, or it was tried or is enqueued.
             StorageError: The storage cannot be reached.
         """
         self._loop.enqueue(params)

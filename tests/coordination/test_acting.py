@@ -73,7 +73,7 @@ trial.end()
         worker.stdin.write("\n")
         worker.stdin.flush()
         assert worker.stdout.readline() == "True\n"
-        assert worker.wait(timeout=60) == 0
+        assert worker.wait(timeout=600) == 0
     assert hpo.Tuner.load(path).trials[0].stop_reason == "stopped by a person: enough"
 
 
@@ -85,7 +85,7 @@ import os, signal, hpo_plugins as hpo
 hpo.Tuner.load({str(path)!r}).ask().report(1, {{"loss": 1.0}})
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode < 0
+    assert subprocess.run([sys.executable, "-c", script], timeout=600, check=False).returncode < 0
     tuner = hpo.Tuner.load(path)
     tuner.stop_trial(0)
     assert (tuner.trials[0].state, tuner.trials[0].stop_reason) == (TrialState.STOPPED, STOPPED)
@@ -129,7 +129,7 @@ for n in range(40):
     for trial in tuner:
         for epoch in (1, 2, 3):
             trial.report(epoch, {"loss": 1.0})
-    assert [actor.wait(timeout=120) for actor in actors] == [0, 0]
+    assert [actor.wait(timeout=600) for actor in actors] == [0, 0]
     assert [row.number for row in tuner.actions] == list(range(80))
     assert [record.epochs for record in tuner.trials] == [3] * 40
 

@@ -62,7 +62,7 @@ PLACES = ["in_destructor", "in_gc_callback", "in_weakref_callback", "in_ctypes_c
 
 def run(script, *arguments, **options):
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **options)
 
 
 @pytest.mark.parametrize("in_epoch", ["", "long"])
@@ -81,7 +81,7 @@ def test_sigterm_ends_a_search_in_memory():
 
 
 REPLACED = """
-import os, signal, sys, hpo_plugins as hpo
+import atexit, os, signal, sys, hpo_plugins as hpo
 tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=3, storage=sys.argv[1], seed=0)
 for trial in tuner:
     trial.report(1, {"loss": 1.0})
@@ -90,6 +90,7 @@ for trial in tuner:
         while True:
             pass
     except SystemExit:
+        atexit.register(print, "exit handlers run")
         raise RuntimeError("the data were closed")  # as a library does that is interrupted between two steps
 """
 
@@ -97,6 +98,7 @@ for trial in tuner:
 def test_error_that_a_library_raises_instead_of_the_exit_fails_no_trial(tmp_path):
     ended = run(REPLACED, tmp_path / "a.db")
     assert "the data were closed" in ended.stderr
+    assert (ended.returncode, ended.stdout) == (143, "exit handlers run\n")
     tuner = hpo.Tuner.load(tmp_path / "a.db")
     assert [trial.state.value for trial in tuner.trials] == ["running"]
     assert history_of(tuner)[0].row.lease_until is None
@@ -208,7 +210,7 @@ def test_workers_release_their_trials(who, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
     command = [sys.executable, script, tmp_path / "a.db", who]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, start_new_session=True)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, start_new_session=True)
     tuner = hpo.Tuner.load(tmp_path / "a.db")
     if who == "one worker":
         assert ended.returncode == 0, ended.stderr

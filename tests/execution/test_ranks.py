@@ -48,7 +48,7 @@ def start_ranks(script, *, world=2, **variables):
         )
         for rank in range(world)
     ]  # fmt: skip
-    return [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    return [(*process.communicate(timeout=600), process.returncode) for process in processes]
 
 
 @pytest.mark.parametrize("folds", [False, True])
@@ -113,7 +113,7 @@ def test_forked_tuners_are_workers_of_one_search(storage, tmp_path):
         child.start()
     search(tuner, trained)
     for child in children:
-        child.join(60)
+        child.join(600)
         assert child.exitcode == 0
     assert sorted(map(int, trained.read_text().split())) == list(range(12))
     assert [t.state for t in tuner.trials] == [hpo.TrialState.COMPLETED] * 12
@@ -144,7 +144,7 @@ def test_fork_within_a_training_holds_nothing(storage, tmp_path):
     """As the workers of a DataLoader do: the child's end must not touch the parent's trial."""
     place = None if storage is None else str(tmp_path / storage)
     script = textwrap.dedent(FORK).replace("STORAGE", repr(place))
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=600)
 
 
 def report_rest(trial):
@@ -159,7 +159,7 @@ def test_forked_child_may_train_the_trial_for_its_parent(storage):
         trial.report(1, {"loss": 1.0})
         child = get_context("fork").Process(target=report_rest, args=(trial,))
         child.start()
-        child.join(60)
+        child.join(600)
         assert child.exitcode == 0
     (record,) = tuner.trials
     assert list(record.curve) == [1, 2, 3]
@@ -210,7 +210,7 @@ def test_program_that_a_script_starts_is_no_rank_of_it(tmp_path):
 
         publish_address()
         os.environ["LOCAL_RANK"] = "1"
-        sys.exit(subprocess.run([sys.executable, "-c", {launcher!r}], timeout=60).returncode)
+        sys.exit(subprocess.run([sys.executable, "-c", {launcher!r}], timeout=600).returncode)
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr

@@ -55,7 +55,7 @@ def run(tmp_path):
 
     def ended(*arguments, **options):
         process = start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
     ended.start = start
@@ -250,7 +250,7 @@ def test_workers_end_with_the_process_that_started_them(kill, run, tmp_path):
     started = {process.stdout.readline().strip() for _ in range(2)}
     assert started == {"0", "1"}
     process.send_signal(kill)
-    process.communicate(timeout=60)  # the workers hold its output: all of them have ended
+    process.communicate(timeout=600)  # the workers hold its output: all of them have ended
     assert process.returncode == -kill or kill == signal.SIGINT
     code, out, err = run(body, "study.db", env=os.environ | {"AGAIN": "1"})
     assert (code, out) == (0, f"{[('completed', 2)] * 2}\n"), err

@@ -15,9 +15,9 @@ SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
 @pytest.mark.parametrize(
     ("strategy", "storage"),
     [
-        ("ddp", "sqlite"),
-        ("ddp_fork", "memory"),
+        ("ddp_fork", "memory"),  # imports Lightning once; the others are the second command's
         pytest.param("ddp", "memory", marks=pytest.mark.full),
+        pytest.param("ddp", "sqlite", marks=pytest.mark.full),
         pytest.param("ddp_fork", "sqlite", marks=pytest.mark.full),
         pytest.param("ddp_spawn", "memory", marks=pytest.mark.full),
         pytest.param("ddp_spawn", "sqlite", marks=pytest.mark.full),
@@ -27,7 +27,7 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
     result = tmp_path / "result.json"
     place = "memory" if storage == "memory" else tmp_path / "study.db"
     ended = subprocess.run(
-        [sys.executable, SCRIPT, strategy, place, result], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, SCRIPT, strategy, place, result], capture_output=True, text=True, timeout=600, check=False
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     trials = json.loads(result.read_text())
@@ -63,7 +63,7 @@ def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
     place = "memory" if storage == "memory" else tmp_path / "study.db"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ended = subprocess.run(
-        [*torchrun, SCRIPT, "ddp", place, result], capture_output=True, text=True, timeout=300, check=False
+        [*torchrun, SCRIPT, "ddp", place, result], capture_output=True, text=True, timeout=600, check=False
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     trials = json.loads(result.read_text())
@@ -99,7 +99,7 @@ def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(RANKS.format(place=str(tmp_path / "a.db"), result=str(tmp_path / "result")))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ended = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run([*torchrun, script], capture_output=True, text=True, timeout=600, check=False)
     assert ended.returncode != 0
     assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
 
@@ -109,7 +109,7 @@ def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
     ended = subprocess.run(
         [sys.executable, SCRIPT, strategy, tmp_path / "study.db", result, "val_loss", "pause"],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
     trials = json.loads(result.read_text())
@@ -126,7 +126,7 @@ def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""
     ended = subprocess.run(
         [sys.executable, SCRIPT, strategy, "memory", tmp_path / "result.json", "val_los"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ended.returncode != 0
     assert "The objective's metric 'val_los' was not reported after the first epoch." in ended.stderr

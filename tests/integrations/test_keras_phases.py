@@ -1,6 +1,7 @@
 """Keras training runs in several calls of ``fit``, in folds, and with state in more places than the model."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -626,13 +627,16 @@ def test_data_with_a_state_is_restored_or_said(data, name, caplog):
 
 @pytest.mark.parametrize("pause", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-def test_file_of_several_trials_is_said_once(data, tmp_path, shared, pause, caplog):
+def test_file_of_several_trials_is_said_once(data, tmp_path_factory, monkeypatch, shared, pause, caplog):
+    monkeypatch.chdir(tmp_path_factory.mktemp("study"))
+    folder = Path("models")
     strategy = hpo.Hyperband(max_resource=3, pause=pause)
     for trial in hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=3, seed=0):
-        place = tmp_path if shared else tmp_path / str(trial.number)
+        place = folder if shared else folder / str(trial.number)
         saving = keras.callbacks.ModelCheckpoint(str(place / "best.keras"), save_best_only=True)
         fit(build(0, trial["lr"]), data, TrialCallback(trial), saving, epochs=3)
-    text = f"ModelCheckpoint writes to {tmp_path / 'best.keras'} in trial 0 and in trial 1"
+        assert ("Put trial.number into the path" in caplog.text) is (shared and pause)  # from the first start on
+    text = f"ModelCheckpoint writes to {place / 'best.keras'} in trial 0"
     assert caplog.text.count(text) == caplog.text.count("Put trial.number into the path") == (shared and pause)
 
 

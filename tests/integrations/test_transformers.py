@@ -311,7 +311,7 @@ def test_ranks_of_torchrun_share_trials_and_stop_together(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ended = subprocess.run(
         [*torchrun, SCRIPT, tmp_path / "study.db", tmp_path / "result"],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
     ranks = [

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 import hpo_plugins as hpo
-from hpo_plugins.modeling.guides import MIN_JUDGES, believed_space, trust_in_belief
+from hpo_plugins.modeling.guides import MIN_JUDGES, average_ranks, believed_space, trust_in_belief
 from hpo_plugins.space import Space
 from hpo_plugins.space.sobol import draw
 
@@ -152,3 +153,8 @@ def test_a_study_whose_trials_all_fail_or_are_equal_goes_on():
         for trial in tuner:
             trial.report(1, {"loss": value})
         assert len(tuner.trials) == 20
+
+
+@pytest.mark.parametrize("values", [[3.0], [2.0, 2.0, 2.0], [0.5, -1.0, 0.5, 7.0, -1.0, 0.5]])
+def test_ranks_are_scipys(values):
+    np.testing.assert_array_equal(average_ranks(np.array(values)), rankdata(values))

@@ -202,7 +202,7 @@ def test_configuration_like_a_trial_s_is_enqueued_by_keyboard(browser, tmp_path)
         until(
             tab, "document.getElementById('message').textContent.includes('is enqueued, but no trial will be started')"
         )
-    point = hpo.Tuner.load(tmp_path / "a.db").history.given_points[0]
+    point = hpo.Tuner.load(tmp_path / "a.db").history.enqueued[0]
     assert point == wanted | {"depth": 11 if wanted["depth"] != 11 else 10}
 
 

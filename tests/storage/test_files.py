@@ -277,7 +277,7 @@ def test_forks_share_a_study_in_memory_wherever_temporary_files_are(folder, tmp_
         place.mkdir()
     environment = os.environ | {"TMPDIR": str(place)}
     ended = subprocess.run(
-        [sys.executable, "-c", FORKS], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", FORKS], env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert (ended.stdout.strip(), ended.stderr) == ("[0, 1, 2, 3, 4, 5] 6", "")
 

@@ -54,7 +54,7 @@ def tuner_for(url, tmp_path, **arguments):
 def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
     """100 configurations, 100 trials: each number once, each configuration once, and no error on any screen."""
     command = [sys.executable, "-c", WORKERS, postgres_url, tmp_path]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (ended.stderr, ended.stdout.strip()) == ("", str([0] * 32))
     trials = hpo.Tuner.load(postgres_url).trials
     assert [t.number for t in trials] == list(range(100))

@@ -108,7 +108,7 @@ def faults(path: Path, logs: list[Path]) -> list[str]:
         if what == "reported" and more[2] not in tuner.trials[number].metrics and more[1] > restarted.get(number, 0.0):
             found.append(f"epoch {more[2]} of trial {number} was acknowledged, and is not there")
     tried = Counter(trial["x"] for trial in (record.params for record in tuner.trials))
-    waiting = [point["x"] for point in tuner.history.given_points]
+    waiting = [point["x"] for point in tuner.history.enqueued]
     for what, x, *_ in lines:
         if what == "enqueued" and (tried[x] > 1 or x not in waiting):
             found.append(f"the enqueued configuration {x} was tried {tried[x]} times")

@@ -23,7 +23,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -90,8 +89,11 @@ def forked(work: Callable[[], None]) -> int:
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
-        except Exception:  # noqa: BLE001 - shown, as the interpreter would
-            traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - shown, as the interpreter would
+            try:
+                sys.excepthook(type(error), error, error.__traceback__)
+            except SystemExit as told:
+                code = told.code if isinstance(told.code, int) else 1
         atexit._run_exitfuncs()  # what the interpreter does
     finally:
         sys.stderr.flush()

@@ -99,7 +99,7 @@ def test_workers_trials_are_passed_on_by_the_process_that_started_them(tmp_path)
                 tuner.run(train, workers=2)
             """)
     )
-    done = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, timeout=600)
     assert sorted(map(int, done.stdout.split())) == list(range(6))
 
 

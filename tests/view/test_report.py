@@ -27,7 +27,7 @@ def browse(url, *arguments, script=None):
     """Open a page in headless Chromium; return its document afterwards, and what it wrote to the console."""
     ended = subprocess.run(
         [*FLAGS, *arguments, url],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     drivers = ("WebGL", "GPU stall", "GL Driver")  # what a machine without a graphics card says of itself
     lines = [line for line in ended.stderr.splitlines() if "CONSOLE" in line]

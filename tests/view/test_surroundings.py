@@ -58,7 +58,7 @@ def in_tmux(script, folder, columns):
     new = [*tmux, "new-session", "-d", "-x", str(columns), "-y", "40", run]
     subprocess.run(new, cwd=folder, env=environment, check=True)
     try:
-        subprocess.run([*tmux, "wait-for", "over"], check=True, timeout=300)
+        subprocess.run([*tmux, "wait-for", "over"], check=True, timeout=600)
         shown = subprocess.run([*tmux, "capture-pane", "-p", "-S", "-"], check=True, capture_output=True, text=True)
     finally:
         subprocess.run([*tmux, "kill-server"], check=False)
@@ -102,7 +102,7 @@ def test_notebook_shows_one_output_that_is_updated(tmp_path):
             """)
     )
     notebook = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell("tuner.plot.history()")])
-    preprocessors.ExecutePreprocessor(timeout=300, kernel_name="python3").preprocess(
+    preprocessors.ExecutePreprocessor(timeout=600, kernel_name="python3").preprocess(
         notebook, {"metadata": {"path": str(tmp_path)}}
     )
     (view,) = notebook.cells[0].outputs

@@ -171,7 +171,7 @@ def test_own_configuration_need_not_wait_for_others(strategy):
     assert tuner.trials[1].epochs < 5
 
 
-def test_points_continue_after_a_restart(tmp_path):
+def test_enqueued_configurations_continue_after_a_restart(tmp_path):
     points = [MINE, {"layers": 1}, {"layers": 3}]
     first = tuner_of(storage=tmp_path / "a.db", points_to_evaluate=points)
     train(trial := first.ask())
@@ -191,7 +191,7 @@ def test_paused_trial_of_a_point_keeps_its_mark(tmp_path):
     assert len(tuner.trials) == 8
 
 
-def test_point_whose_configuration_was_tried_meanwhile_is_passed_over(caplog):
+def test_point_whose_configuration_was_tried_meanwhile_is_skipped(caplog):
     tuner = tuner_of(FINITE, max_trials=None, strategy=hpo.Grid())
     session = tuner._loop.session
     train(trial := tuner.ask())
@@ -201,7 +201,7 @@ def test_point_whose_configuration_was_tried_meanwhile_is_passed_over(caplog):
     tuner.run(train)
     assert len(tuner.trials) == 6
     assert tuner.trials[1].params == {"a": 1, "b": False}
-    assert "passed over" in caplog.text
+    assert "is skipped: it has been tried" in caplog.text
 
 
 def test_enqueueing_after_the_last_trial_warns(caplog):
@@ -254,7 +254,7 @@ def test_wrong_points_are_refused_when_the_tuner_is_made(points, message):
     [
         (None, "params must map"),
         ({"rat": 1}, "params: 'rat' is not in the space"),
-        (MINE, "was given before"),
+        (MINE, "is enqueued already"),
         ({"layers": 9}, "params: layers must be a whole number between 1 and 4"),
     ],
 )
@@ -262,7 +262,7 @@ def test_wrong_configurations_are_not_enqueued(given, message):
     tuner = tuner_of(points_to_evaluate=[MINE])
     with pytest.raises(hpo.InvalidArgument, match=message):
         tuner.enqueue(given)
-    assert len(tuner._loop.history().given_points) == 1
+    assert len(tuner._loop.history().enqueued) == 1
 
 
 def test_values_of_different_types_are_different_points():

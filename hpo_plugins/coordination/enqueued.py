@@ -1,7 +1,7 @@
 """Enqueued configurations, complete or partial; they are tried before those of the strategy.
 
 They are numbered: first those of the study's definition, then those of ``Tuner.enqueue``. A trial stores the number of
-its point. Acquisitions are serialized, so that each point is assigned once over all processes.
+its own. Acquisitions are serialized, so that each configuration is assigned once over all processes.
 """
 
 from __future__ import annotations
@@ -24,43 +24,41 @@ _MAX_DRAWS = 1_000
 """Number of random completions of a partial configuration to check before it counts as fully tried."""
 
 
-class Point(NamedTuple):
-    """A configuration to try next, and the number of its point."""
+class Enqueued(NamedTuple):
+    """A complete configuration to try next, and the number of the enqueued one that it completes."""
 
     params: Params
     number: int
 
 
-def next_point(session: StudySession) -> Point | None:
-    """Return the first point that no trial has tried, None if there is none.
+def next_enqueued(session: StudySession) -> Enqueued | None:
+    """Return the first enqueued configuration that no trial has, None if there is none.
 
-    Points whose configurations have all been tried in the meantime are skipped with a warning.
+    One whose completions have all been tried in the meantime is skipped with a warning.
     """
     history = session.history
-    for index, given in enumerate(history.given_points):
-        if index in history.evaluated_points or index in session.passed_over:
+    for index, given in enumerate(history.enqueued):
+        if index in history.evaluated or index in session.skipped:
             continue
         params = _untried(session, given, index)
         if params is not None:
-            return Point(params, index)
-        session.passed_over.add(index)
-        session.warn_once(f"point {index}", f"The point {given} is passed over: its configuration has been tried.")
+            return Enqueued(params, index)
+        session.skipped.add(index)
+        session.warn_once(f"skipped {index}", f"The configuration {given} is skipped: it has been tried.")
     return None
 
 
 def enqueue(session: StudySession, given: Mapping[str, Any]) -> None:
-    """Add a point to a study; see ``Tuner.enqueue``."""
+    """Enqueue a configuration; see ``Tuner.enqueue``."""
     with session.lock:
         history = session.refresh()
-        point = checked_configuration(session.config.space, given, "params")
-        given_before = [Space.key(other) for other in history.given_points]
-        if (key := Space.key(point)) in given_before:
-            raise InvalidArgument(
-                f"params must be new, but {point} was given before, as point {given_before.index(key)}."
-            )
-        if history.space.is_complete(point) and history.has_configuration(point | history.space.fixed):
-            raise InvalidArgument(f"params must be new, but a trial has tried {point}.")
-        session.store.enqueue(point)
+        params = checked_configuration(session.config.space, given, "params")
+        given_before = [Space.key(other) for other in history.enqueued]
+        if Space.key(params) in given_before:
+            raise InvalidArgument(f"params must be new, but {params} is enqueued already.")
+        if history.space.is_complete(params) and history.has_configuration(params | history.space.fixed):
+            raise InvalidArgument(f"params must be new, but a trial has tried {params}.")
+        session.store.enqueue(params)
         session.refresh()
         if (reason := session.completion_reason()) is not None:
             session.warn_once(
@@ -75,7 +73,7 @@ def _untried(session: StudySession, given: Params, index: int) -> Params | None:
     if space.is_complete(given):
         return None if history.has_configuration(given | space.fixed) else given | space.fixed
     suggestion = config.strategy.suggest(seen_by(history.up_to_fold(0), config.seed, len(history)), config.seed)
-    others = {Space.key(point | space.fixed) for point in history.given_points if space.is_complete(point)}
+    others = {Space.key(other | space.fixed) for other in history.enqueued if space.is_complete(other)}
     for params in _completions(space, given, suggestion, [config.seed, index]):
         if Space.key(params) not in others and not history.has_configuration(params) and space.accepts(params):
             return params
