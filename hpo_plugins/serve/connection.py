@@ -12,7 +12,7 @@ import time
 import weakref
 from typing import Any, NoReturn
 
-from hpo_plugins import __version__, errors
+from hpo_plugins import __version__
 from hpo_plugins.errors import MissingDependency, StorageError
 from hpo_plugins.serve.tokens import FILE_VARIABLE, VARIABLE, default_file, find_token
 from hpo_plugins.serve.wire import (
@@ -21,6 +21,7 @@ from hpo_plugins.serve.wire import (
     UPTIME_HEADER,
     VERSION_HEADER,
     encode,
+    error_class,
     failure_of,
     result_of,
 )
@@ -182,7 +183,7 @@ class Connection:
             self._started = max(self._started, time.monotonic() - float(uptime) - 1.0)
         if response.status_code != 200:
             failure = failure_of(content)
-            raise _error_class(failure.kind)(failure.message)
+            raise error_class(failure.kind)(failure.message)
 
     def _refuse_stranger(self, response: httpx.Response, content: bytes) -> NoReturn:
         """Raise the error that an answer without our version stands for: the guard's, or another program's."""
@@ -201,12 +202,6 @@ def _close(transport: httpx.HTTPTransport, pid: int) -> None:
     """Close the connections, unless they are a parent's: in a forked child, that would end them there, too."""
     if pid == os.getpid():
         transport.close()
-
-
-def _error_class(kind: str) -> type[errors.HpoError]:
-    found = getattr(errors, kind, StorageError)
-    is_ours = isinstance(found, type) and issubclass(found, errors.HpoError)
-    return found if is_ours and found is not errors.MetricNotFound else StorageError
 
 
 def _checked_url(url: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from hpo_plugins import errors
 from hpo_plugins.errors import StorageError
 from hpo_plugins.records import ActionRow, Changes, TrialRow
 from hpo_plugins.storage.protocol import Definition, ManagedStorage, StudyStore
@@ -221,6 +222,13 @@ def failure_of(message: bytes) -> Failure:
         StorageError: It is something else.
     """
     return _decoded(_FAILURE.decode, message)
+
+
+def error_class(kind: str) -> type[errors.HpoError]:
+    """Return the class of an error that another process has raised: ours, by its name."""
+    found = getattr(errors, kind, StorageError)
+    is_ours = isinstance(found, type) and issubclass(found, errors.HpoError)
+    return found if is_ours and found is not errors.MetricNotFound else StorageError  # which takes other arguments
 
 
 def _decoded(decode: Callable[[Any], T], message: bytes | msgspec.Raw) -> T:
