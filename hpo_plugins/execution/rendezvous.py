@@ -34,7 +34,7 @@ JOB_VARIABLES = (
 """Environment variables that all ranks of one job share and that differ between jobs."""
 _POLL_SECONDS = 0.25
 _STORE_SECONDS = 60.0
-"""Seconds within which torch's store must answer rank 0."""
+"""Seconds within which torch's store must answer."""
 
 
 def job_digest() -> str:
@@ -139,12 +139,15 @@ class TorchRendezvous(Rendezvous):
 
     def look(self) -> Place | None:
         """Wait for the place."""
-        second = dt.timedelta(seconds=1)
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         try:
-            self._open(1.0, serves=False)
-            self._store.wait([self._key], second)
+            if self._store is None:
+                socket.create_connection(place, 1.0).close()  # torch prints pages about a store that is not there yet
+            self._open(_STORE_SECONDS, serves=False)
+            self._store.wait([self._key], dt.timedelta(seconds=1))
             return msgspec.msgpack.decode(self._store.get(self._key), type=Place)
-        except RuntimeError:  # nobody serves the store yet, or it has no place
+        except (OSError, RuntimeError):  # nobody serves the store yet, or it has no place
+            time.sleep(_POLL_SECONDS)
             return None
 
     def _open(self, seconds: float, *, serves: bool) -> None:
