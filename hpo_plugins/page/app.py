@@ -20,8 +20,8 @@ from hpo_plugins._text import printable
 from hpo_plugins.coordination.opening import Target
 from hpo_plugins.errors import HpoError, StorageError, StudyNotFound
 from hpo_plugins.page.answers import Answers
-from hpo_plugins.page.entry import Prefixed, TokenInAddress
 from hpo_plugins.page.library import Library
+from hpo_plugins.serve.entry import Prefixed, TokenInAddress
 from hpo_plugins.serve.guard import Guard
 from hpo_plugins.view.words import shortened
 

@@ -20,11 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from hpo_plugins import __version__
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError, StudyNotFound
 from hpo_plugins.serve import uploads, wire
+from hpo_plugins.serve.entry import Prefixed
 from hpo_plugins.serve.guard import Guard
 from hpo_plugins.serve.registry import Registry, Served
 from hpo_plugins.serve.writer import checked
@@ -66,29 +67,7 @@ def create_app(
         root_path: The path under which a proxy shows the server, such as /tuning.
     """
     api = _Api(storage, storage if reader is None else reader)
-    return Prefix(Guard(Starlette(routes=[*api.routes(), *routes]), token, hosts=hosts, max_body=MAX_BODY), root_path)
-
-
-class Prefix:
-    """An ASGI application under a path, whether or not the proxy in front of it removes the path from requests.
-
-    Args:
-        app: The application.
-        root_path: The path.
-    """
-
-    def __init__(self, app: ASGIApp, root_path: str) -> None:
-        """Wrap it."""
-        self._app = app
-        self._root = "/" + root_path.strip("/") if root_path.strip("/") else ""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if self._root and scope["type"] == "http":
-            path = scope["path"]
-            is_whole = path == self._root or path.startswith(f"{self._root}/")
-            scope = {**scope, "root_path": self._root, "path": path if is_whole else self._root + path}
-        await self._app(scope, receive, send)
+    return Prefixed(Guard(Starlette(routes=[*api.routes(), *routes]), token, hosts=hosts, max_body=MAX_BODY), root_path)
 
 
 class _Api:

@@ -12,6 +12,7 @@ import os
 import select
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -44,8 +45,13 @@ class Transport:
         """Open no connection yet."""
         self._place, self._is_secure, self._connect_seconds = (host, port), is_secure, connect_seconds
         self._context: ssl.SSLContext | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Have no connection, as at first and in a forked child: the parent goes on to use its own."""
         self._idle: deque[tuple[http.client.HTTPConnection, float]] = deque()
         self._pid = os.getpid()
+        weakref.finalize(self, _close_all, self._idle)
 
     def request(self, verb: str, path: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Response:
         """Return the answer to a request.
@@ -83,8 +89,8 @@ class Transport:
 
     def _take(self) -> http.client.HTTPConnection:
         """Return an open connection that is idle, or a new one that connects when it is used."""
-        if self._pid != os.getpid():  # the parent's, which it goes on to use
-            self._idle, self._pid = deque(), os.getpid()
+        if self._pid != os.getpid():
+            self._forget()
         while True:
             try:
                 connection, since = self._idle.pop()
@@ -104,6 +110,12 @@ class Transport:
     def _close_oldest(self) -> None:
         with contextlib.suppress(IndexError):  # another thread was faster
             self._idle.popleft()[0].close()
+
+
+def _close_all(connections: deque[tuple[http.client.HTTPConnection, float]]) -> None:
+    """Close this process's ends; those of a parent stay open."""
+    while connections:
+        connections.pop()[0].close()
 
 
 def _is_readable(connection: http.client.HTTPConnection) -> bool:

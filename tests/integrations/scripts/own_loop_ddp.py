@@ -1,4 +1,4 @@
-"""A loop of one's own on ranks that reduce their losses with torch, paused and resumed: own_loop_ddp.py STORAGE RESULT."""
+"""A loop of one's own on ranks that add up their states, paused and resumed: own_loop_ddp.py STORAGE RESULT."""
 
 import json
 import os
