@@ -30,8 +30,8 @@ WRITES = ("acquire", "claim", "define", "drop_checkpoint", "enqueue", "log", "re
 """The methods of a study that write. All of them go through the route ``write``."""
 NOTABLE = ("acquire", "drop_checkpoint", "enqueue", "log", "update")
 """Writes that may bring work to a worker that waits for some; reports and renewals are many."""
-STORAGE_METHODS = ("names", "counts", "rename", "delete")
-"""The methods of a storage that are called as they are; ``open`` and ``copy`` have messages of their own."""
+STORAGE_METHODS = ("names", "counts")
+"""The methods of a storage that are called as they are; the others have messages of their own."""
 MAX_CALLS = 16
 """Maximum number of calls in a request."""
 
@@ -161,7 +161,10 @@ _SIGNATURES = {
     **{method: _signature(StudyStore, method) for method in WRITES},
     **{method: _signature(ManagedStorage, method) for method in STORAGE_METHODS},
     "open": (tuple[str, Definition | None], Opened),
-    "copy": (tuple[str, str], None),
+    "identify": (tuple[str], str),
+    "rename": (tuple[str, str, str], None),  # the study's identity, its name, the new name
+    "delete": (tuple[str, str], None),  # the study's identity, its name
+    "copy": (tuple[str, str, str], None),  # a random name of the request, the study's name, the new name
     "changes": (ChangesRequest, _CHANGES),
     "wait": (ChangesRequest, None),
     "actions": (ChangesRequest, list[ActionRow]),
