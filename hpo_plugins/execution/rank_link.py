@@ -20,6 +20,7 @@ import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -150,15 +151,16 @@ class Link:
             HpoError: Rank 0 has raised it.
         """
         if getattr(self._of, "pid", None) != os.getpid():  # a forked child opens connections of its own
-            self._of.connection, self._of.pid = _connected(self._place), os.getpid()
+            self._of.held, self._of.pid = _Held(_connected(self._place)), os.getpid()
+        connection = self._of.held.connection
         try:
-            _send(self._of.connection, (method, arguments))
-            reply = _REPLY.decode(_receive(self._of.connection))
+            _send(connection, (method, arguments))
+            reply = _REPLY.decode(_receive(connection))
         except msgspec.MsgspecError as error:
             raise OSError(f"rank 0 has sent something else: {error}") from error
         except BaseException:  # an interrupt, too: its answer must not be taken for that of the next call
             self._of.pid = None
-            self._of.connection.close()
+            connection.close()
             raise
         if reply.kind:
             raise error_class(reply.kind)(reply.content.decode(errors="replace"))
@@ -167,6 +169,14 @@ class Link:
     def __reduce__(self) -> tuple[Any, ...]:
         """Connect to the same rank 0 in a child process of this machine."""
         return Link, (self._place,)
+
+
+class _Held:
+    """A connection that is closed with the thread that uses it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        weakref.finalize(self, connection.close)
 
 
 def _connected(place: Place) -> socket.socket:

@@ -11,12 +11,11 @@ import textwrap
 
 import msgspec
 import pytest
+from rank_script import PLAIN
 
 import hpo_plugins as hpo
 from hpo_plugins.execution import rank_link
 from hpo_plugins.execution.rank_link import Link, Place, listen
-
-from .test_ranks import PLAIN
 
 
 def answer(method, arguments):
@@ -77,7 +76,7 @@ def test_silent_strangers_keep_no_rank_out(place, monkeypatch):
 def test_frame_that_is_too_large_ends_the_connection(place):
     link = Link(place)
     link.call("x")
-    link._of.connection.sendall(struct.pack("!I", rank_link.MAX_FRAME + 1))
+    link._of.held.connection.sendall(struct.pack("!I", rank_link.MAX_FRAME + 1))
     with pytest.raises((OSError, EOFError)):
         link.call("x")
     assert link.call("x")  # by a new one

@@ -10,31 +10,13 @@ import textwrap
 from multiprocessing import get_context
 
 import pytest
+from rank_script import PLAIN
 
 import hpo_plugins as hpo
 
 SPACE = {"x": hpo.Continuous(0, 1)}
 LOSS = hpo.Minimize("loss")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-
-PLAIN = """
-    import json, sys
-    import hpo_plugins as hpo
-
-    tuner = hpo.Tuner(
-        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0, storage=STORAGE, max_trials=6,
-        strategy=hpo.Hyperband(max_resource=9),
-    )
-    trained = []
-    for trial in tuner:
-        handles = trial.folds(2) if FOLDS else [trial]
-        for handle in handles:
-            for epoch in range(1, 12):
-                trained.append([trial.number, trial["x"], handle.number, epoch])
-                if handle.report(epoch, {"loss": trial["x"] + 1 / epoch}):
-                    break
-    print(json.dumps([trained, tuner.best_trial.number, len(tuner.trials)]))
-"""
 
 
 def start_ranks(script, *, world=2, **variables):
