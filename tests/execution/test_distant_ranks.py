@@ -58,10 +58,10 @@ def test_other_key_is_refused_on_both_sides(place):
 @pytest.mark.parametrize("said", [b"", b"x" * 64, pickle.dumps([1]) * 10, b"GET / HTTP/1.1\r\n\r\n" * 10])
 def test_strangers_get_a_nonce_and_nothing_else(said, place):
     with socket.create_connection(("127.0.0.1", place.port)) as stranger:
-        stranger.sendall(said)
-        stranger.shutdown(socket.SHUT_WR)
         got = b""
-        with contextlib.suppress(ConnectionResetError):  # rank 0 has not read all of it
+        with contextlib.suppress(OSError):  # rank 0 has closed it before it has read all
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
             while part := stranger.recv(1024):
                 got += part
     assert len(got) <= 32
@@ -123,7 +123,7 @@ def test_ranks_meet_on_a_server_without_torch(folds, tmp_path):
             )
             for rank in range(2)
         ]  # fmt: skip
-        said = [rank.communicate(timeout=200) for rank in ranks]
+        said = [rank.communicate() for rank in ranks]
     finally:
         server.kill()
         server.communicate()
