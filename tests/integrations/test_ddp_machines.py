@@ -42,7 +42,7 @@ def torchrun(hosts, own, script, *arguments, ranks=1):
         for index in range(2)
     ]  # fmt: skip
     try:
-        said = [process.communicate(timeout=400)[0] for process in started]
+        said = [process.communicate()[0] for process in started]
     finally:
         for process in started:
             process.kill()
