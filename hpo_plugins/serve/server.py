@@ -102,7 +102,8 @@ class Protocol(H11Protocol):
 
     def _end(self) -> None:
         self._timer = None
-        if self.timeout_keep_alive_task is None:  # otherwise no head has begun, and uvicorn's own timer runs
+        has_begun = self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0])
+        if has_begun:  # otherwise the connection is idle, and uvicorn's own timer runs
             self.transport.close()
 
 
