@@ -22,8 +22,8 @@ def check_ranks(trainer: Any, trial: TrainingHandle) -> None:
         raise WorkerError(
             f"The ranks of one training must train one trial, but this is rank {trainer.global_rank} with trial "
             f"{trial.trial_number}, and another rank has another one. Start them with torchrun or "
-            "accelerate launch on one machine, or let Lightning start them (strategy='ddp'): then all ranks follow "
-            "rank 0. Ranks on several machines cannot be tuned."
+            "accelerate launch, or on one machine let Lightning start them (strategy='ddp'): then all ranks follow "
+            "rank 0."
         )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import gather_object
 from hpo_plugins.integrations import _transformers_weights as weights
 from hpo_plugins.integrations._shared import damaged, of_another_model, seems_own
 from transformers.trainer_callback import ExportableState
@@ -22,6 +26,8 @@ _BEST = "best"
 """The folder of the best model's weights within a checkpoint, if ``load_best_model_at_end`` needs them."""
 _output_dirs: dict[Path, int] = {}
 """The folders that the Trainers of this process save to, with the number of the last trial."""
+_OF_A_RANK = ("rng_state_", "hpo_plugins_data_")
+"""How the files begin that each rank writes."""
 _NOT_WEIGHTS = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "hpo_plugins*", _STATE, _BEST)
 
 
@@ -52,12 +58,38 @@ def save(
         trial.save(lambda path: write(trainer, note(path), data))
         return kept[0] if kept else None
     name = f"part-{trainer.state.global_step:06d}.{trial.attempt}-trainer"
-    folder = Path(from_rank_zero(lambda: str(trial.checkpoint_dir / name)))
-    write_into(trainer, folder, data)
-    trainer.accelerator.wait_for_everyone()  # each rank writes its own random generators
+    place = Path(from_rank_zero(lambda: str(trial.checkpoint_dir / name)))
+    with _reachable(place) as folder:
+        write_into(trainer, folder, data)
+        trainer.accelerator.wait_for_everyone()  # each rank writes its own random generators
+        _gather(trainer, folder)
+    folder = place
     from_rank_zero(lambda: trial.save(lambda path: take(trainer, folder, note(path))))
     path = from_rank_zero(lambda: str(kept[0]) if kept else None)
     return None if path is None else Path(path)
+
+
+@contextlib.contextmanager
+def _reachable(place: Path) -> Iterator[Path]:
+    """Yield rank 0's folder or, on a machine that does not see it, one that is removed afterwards."""
+    if place.parent.is_dir():
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="hpo-plugins-") as own:
+        yield Path(own) / place.name
+
+
+def _gather(trainer: Any, folder: Path) -> None:
+    """Give rank 0 the files that ranks on other machines have written: their random generators and data."""
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "0")) in (0, trainer.args.world_size):
+        return
+    written = _written(trainer, folder)
+    own = {file.name: file.read_bytes() for file in written.iterdir() if file.name.startswith(_OF_A_RANK)}
+    for files in gather_object([own]):
+        if trainer.args.process_index == 0:
+            for name, content in files.items():
+                (written / name).write_bytes(content)
+    trainer.accelerator.wait_for_everyone()
 
 
 def write(trainer: Any, path: Path, data: Mapping[str, Any]) -> None:

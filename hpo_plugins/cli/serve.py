@@ -14,6 +14,7 @@ from hpo_plugins.errors import MissingDependency
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from hpo_plugins.serve.app import Acted
     from hpo_plugins.storage import Storage
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -28,6 +29,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="The file that keeps the token.")
 @click.option("--root-path", default="", help="The path under which a proxy shows the server, such as /tuning.")
 @click.option("--allowed-host", "hosts", multiple=True, help="Another name of this server. Repeat it for each.")
+@click.option(
+    "--max-rate", type=click.FloatRange(1), default=1_000.0, show_default=True, help="Requests a second of an address."
+)
 @click.option("--allow-actions", is_flag=True, help="Let people who open the page change studies.")
 def serve(
     storage: str,
@@ -38,6 +42,7 @@ def serve(
     token_file: Path | None,
     root_path: str,
     hosts: tuple[str, ...],
+    max_rate: float,
     *,
     allow_actions: bool,
 ) -> None:
@@ -55,10 +60,16 @@ def serve(
     except ModuleNotFoundError as error:
         raise MissingDependency.of(error, (error.name or "").partition(".")[0], "serve") from error
 
-    def page(served: Storage, token: str, is_ending: Callable[[], bool]) -> list[BaseRoute]:
+    def page(served: Storage, token: str, is_ending: Callable[[], bool], acted: Acted) -> list[BaseRoute]:
         app = create_app(
-            served, token=token, allow_actions=allow_actions, root_path=root_path, hosts=hosts, is_ending=is_ending
+            served,
+            token=token,
+            allow_actions=allow_actions,
+            root_path=root_path,
+            hosts=hosts,
+            is_ending=is_ending,
+            acted=acted,
         )
         return [Mount("/", app)]
 
-    main(storage, Options(host, port, certfile, keyfile, token_file, root_path, hosts), say, page)
+    main(storage, Options(host, port, certfile, keyfile, token_file, root_path, hosts, max_rate), say, page)

@@ -151,8 +151,10 @@ class Training:
             raise InvalidReport(self._begins_anew())
 
     def follow_phase(self, phase: Phase) -> None:
-        """Register a phase of another rank; see ``Trial.follow_phase``."""
+        """Register a phase of another rank, which finds its checkpoint here; see ``Trial.follow_phase``."""
         self._phases.begins.append(phase.begin)
+        if phase.checkpoint is not None and self.lease.resume_from is not None:
+            phase.checkpoint = self.lease.resume_from  # on another machine than rank 0's, this rank's own copy
 
     def end_phase(self, *, is_complete: bool) -> None:
         """Register the end of a phase; see ``Trial.end_phase``."""

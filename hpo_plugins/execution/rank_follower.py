@@ -17,7 +17,8 @@ from hpo_plugins.coordination.training import Training
 from hpo_plugins.coordination.trial_folds import FoldTrainings
 from hpo_plugins.errors import InvalidArgument, InvalidReport, StorageError
 from hpo_plugins.execution.base import Executor, Train
-from hpo_plugins.execution.ranks import find_rank_zero
+from hpo_plugins.execution.ranks import find_distant_rank_zero, find_rank_zero
+from hpo_plugins.execution.remote_ranks import RemoteRankZero
 from hpo_plugins.history import History
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints
 from hpo_plugins.study.config import StudyConfig
@@ -210,7 +211,9 @@ class _RankZeroFolds(FoldTrainings):
             self._attempt.journal.must_stop = True
 
 
-def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms) -> RankFollower | None:
+def follow_rank_zero(
+    config: StudyConfig, key: str, policy: CheckpointPolicy, terms: LeaseTerms, storage: object, name: str
+) -> RankFollower | None:
     """Return the loop of a further rank, None in any other process.
 
     Args:
@@ -218,8 +221,15 @@ def follow_rank_zero(config: StudyConfig, key: str, policy: CheckpointPolicy, te
         key: Identifies the study among those of the user's script.
         policy: Which checkpoints are written and kept.
         terms: How leases are handled.
+        storage: The storage, as the user has given it.
+        name: The study.
+
+    Raises:
+        WorkerError: Rank 0 does not search, or cannot be found.
+        StudyMismatch: Rank 0, on another machine, defines the study otherwise.
     """
-    rank_zero = find_rank_zero()
+    link = find_distant_rank_zero(storage, name)
+    rank_zero = find_rank_zero() if link is None else RemoteRankZero(link, config, policy, terms)
     if rank_zero is None:
         return None
     store, first = rank_zero.join(key)

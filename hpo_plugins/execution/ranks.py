@@ -6,13 +6,15 @@ Distributed training starts processes in four ways, and each must reach the same
 * A framework runs the user's whole script again with ``LOCAL_RANK`` set. That process finds the address of rank 0 in
   its environment, and trains the trials that rank 0 has acquired, in the same order.
 * A launcher (torchrun, ``accelerate launch``) starts all ranks at the same time, with ``RANK`` and ``WORLD_SIZE`` set.
-  They find rank 0's address in a file, whose name they derive from the environment that they share.
+  On one machine they find rank 0's address in a file, whose name they derive from the environment that they share. On
+  several machines they find it as ``rendezvous`` says, and talk to rank 0 by ``rank_link``.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
+import contextlib
+import functools
 import json
 import os
 import tempfile
@@ -24,17 +26,15 @@ from typing import Any, NamedTuple
 
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import WorkerError
+from hpo_plugins.execution.rank_link import Link, Place, listen
+from hpo_plugins.execution.remote_ranks import Desk
+from hpo_plugins.execution.rendezvous import Rendezvous, job_digest, own_address, rendezvous_for
 from hpo_plugins.storage import StudyStore
 from hpo_plugins.storage.proxy import Address, connect, serve
 from hpo_plugins.trial import Trial
 
 _ADDRESS_VARIABLE = "HPO_PLUGINS_RANK_ZERO"
 _ANNOUNCED_VARIABLE = "HPO_PLUGINS_ANNOUNCED"
-_JOB_VARIABLES = (
-    "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID",
-    "SLURM_STEP_ID",
-)  # fmt: skip
-"""Environment variables that all ranks of one job share and that differ between jobs."""
 _WAIT_SECONDS = 300.0
 _JOIN_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -74,7 +74,7 @@ class RankZero:
     def open(self, study: str, store: StudyStore) -> PublishedTrials:
         """Publish a study for as long as the caller keeps the returned object."""
         if is_launched() and os.environ["RANK"] == "0":
-            _announce()
+            _announce(store)
         with self._changed:
             published = self._studies[study] = PublishedTrials(store)
             self._changed.notify_all()
@@ -122,6 +122,16 @@ class RankZero:
             self._changed.notify_all()
             return published.store, published.n_dropped
 
+    def store(self, study: str) -> StudyStore:
+        """Return the store of a study.
+
+        Raises:
+            WorkerError: Its tuner was deleted.
+        """
+        if (published := self._studies.get(study)) is None:
+            raise WorkerError(f"Rank 0 has no tuner for {study!r} any more.")
+        return published.store
+
     def trial(self, study: str, index: int) -> Trial | None:
         """Return the trial at this index, once it was acquired; None if the loop or its tuner has ended."""
         with self._changed:
@@ -163,15 +173,20 @@ def publish_address() -> None:
     os.environ[_ADDRESS_VARIABLE] = json.dumps([os.getpid(), socket, key.hex(), index])
 
 
+def spans_machines() -> bool:
+    """Return whether a launcher has started ranks on several machines."""
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    return 0 < local < world or (not local and int(os.environ.get("SLURM_NNODES", "1")) > 1)
+
+
 def find_rank_zero() -> Any | None:
-    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of the same script, otherwise None.
+    """Return a proxy of rank 0's ``RankZero`` if this process is a further rank of a script on one machine, or None.
 
     Raises:
-        WorkerError: The ranks run on several machines, or rank 0 does not search.
+        WorkerError: Rank 0 does not search.
     """
     if is_launched():
-        _check_one_machine()
-        return None if os.environ["RANK"] == "0" else _meet()
+        return None if os.environ["RANK"] == "0" or spans_machines() else _meet()
     if os.environ.get("LOCAL_RANK", "0") == "0" or _ADDRESS_VARIABLE not in os.environ:
         return None
     pid, socket, key, index = json.loads(os.environ[_ADDRESS_VARIABLE])
@@ -180,33 +195,58 @@ def find_rank_zero() -> Any | None:
     return connect(Address(socket, bytes.fromhex(key), index)) if pid == os.getppid() else None
 
 
-def _check_one_machine() -> None:
-    """Raise WorkerError on every rank if a launcher has started ranks on several machines."""
-    world, local = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
-    nodes = int(os.environ.get("SLURM_NNODES", "1"))
-    if 0 < local < world or nodes > 1:
-        raise WorkerError(
-            f"This is rank {os.environ['RANK']} of {world} ranks on several machines. They would have to train rank "
-            "0's trials together, which works on one machine only. Start the ranks of one training on one machine, "
-            "and give each machine the same storage= to share the search; or, if each rank is to search by itself, "
-            "unset RANK and WORLD_SIZE."
-        )
+_rendezvous: Rendezvous | None = None
+"""Where rank 0 of several machines leaves its place."""
+
+
+def find_distant_rank_zero(storage: object, name: str) -> Link | None:
+    """Return a link to rank 0 if this process is a further rank of a job on several machines, None if it is not.
+
+    Rank 0 itself learns where it has to announce its study.
+
+    Args:
+        storage: The storage, as the user has given it.
+        name: The study.
+
+    Raises:
+        WorkerError: The ranks cannot meet, or rank 0 does not search.
+    """
+    global _rendezvous  # noqa: PLW0603 - one job per process, by nature
+    if not is_launched() or not spans_machines():
+        return None
+    rendezvous = rendezvous_for(storage, name)
+    if os.environ["RANK"] == "0":
+        _rendezvous = rendezvous
+        return None
+    until = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < until:
+        if (place := rendezvous.look()) is not None:
+            link = Link(place)
+            with contextlib.suppress(OSError, EOFError):  # left by an earlier job that was killed
+                link.call("hello")
+                return link
+            time.sleep(_POLL_SECONDS)
+    raise _no_rank_zero()
 
 
 def _meeting_point() -> Path:
     """Return the file in which rank 0 writes its address; only this user can read the folder."""
-    job = json.dumps([os.environ.get(name) for name in _JOB_VARIABLES])
     folder = Path(tempfile.gettempdir()) / f"hpo-plugins-ranks-{os.getuid() if hasattr(os, 'getuid') else 0}"
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder.lstat()
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o077 or folder.is_symlink()):
         raise WorkerError(f"The folder {folder} must belong to this user alone. Delete it, or set TMPDIR to another.")
-    return folder / hashlib.sha256(job.encode()).hexdigest()[:24]
+    return folder / job_digest()
 
 
-def _announce() -> None:
-    """Write the address of this process, rank 0, for the other ranks; processes that it starts do not."""
+def _announce(store: StudyStore) -> None:
+    """Tell the other ranks the address of this process, rank 0; processes that it starts do not."""
     if os.environ.setdefault(_ANNOUNCED_VARIABLE, str(os.getpid())) != str(os.getpid()):
+        return
+    if spans_machines():
+        if _rendezvous is not None:  # otherwise the study was only loaded
+            port, key = _listening()
+            _rendezvous.put(Place(_rendezvous.hosts(), port, key), store)
         return
     socket, key, index = serve(RANK_ZERO)
     path = _meeting_point()
@@ -214,6 +254,12 @@ def _announce() -> None:
     part.write_text(json.dumps([os.getpid(), socket, key.hex(), index]))
     part.replace(path)
     atexit.register(_withdraw, path, os.getpid())
+
+
+@functools.cache
+def _listening() -> tuple[int, bytes]:
+    """Return the port at which this process, rank 0, answers ranks on other machines, and the key."""
+    return listen(Desk(RANK_ZERO), own_address())
 
 
 def _withdraw(path: Path, pid: int) -> None:
@@ -232,8 +278,12 @@ def _meet() -> Any:
         except (OSError, EOFError, ValueError):  # not there yet, or left by an earlier job that was killed
             pass
         time.sleep(_POLL_SECONDS)
-    raise WorkerError(
+    raise _no_rank_zero()
+
+
+def _no_rank_zero() -> WorkerError:
+    return WorkerError(
         f"This is rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}, but rank 0 has not created a Tuner within "
-        f"{_WAIT_SECONDS:.0f} s. Create the same tuner on every rank; or, if each rank is to search by itself, unset "
-        "RANK and WORLD_SIZE."
+        f"{_WAIT_SECONDS:.0f} s, or cannot be reached. Create the same tuner on every rank, and open the ports between "
+        "the machines; or, if each rank is to search by itself, unset RANK and WORLD_SIZE."
     )

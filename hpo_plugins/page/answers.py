@@ -11,7 +11,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -52,6 +52,7 @@ class Answers:
         study: The study that is shown first.
         in_frame: Whether other pages may show it in a frame.
         is_ending: Whether the server ends.
+        acted: Called after each action.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Answers:
         study: str | None,
         in_frame: bool,
         is_ending: Callable[[], bool],
+        acted: Callable[[], Awaitable[None]] | None,
     ) -> None:
         """Answer nothing yet."""
         self._library = library
@@ -70,6 +72,7 @@ class Answers:
         self._first = study
         self._in_frame = in_frame
         self._is_ending = is_ending
+        self._acted = acted
 
     def warm(self) -> None:
         """Make what is asked for first."""
@@ -221,6 +224,8 @@ class Answers:
         """Carry out an action."""
         self._check_act(request)
         message = await run_in_threadpool(act, self._library, _name(request), await request.body())
+        if self._acted is not None:
+            await self._acted()
         return _json(json.dumps({"message": printable(message)}))
 
     def _check_act(self, request: Request) -> None:

@@ -7,7 +7,7 @@ key in a header that no other site can read or send.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,8 +20,8 @@ from hpo_plugins._text import printable
 from hpo_plugins.coordination.opening import Target
 from hpo_plugins.errors import HpoError, StorageError, StudyNotFound
 from hpo_plugins.page.answers import Answers
-from hpo_plugins.page.entry import Prefixed, TokenInAddress
 from hpo_plugins.page.library import Library
+from hpo_plugins.serve.entry import Prefixed, TokenInAddress
 from hpo_plugins.serve.guard import Guard
 from hpo_plugins.view.words import shortened
 
@@ -41,6 +41,7 @@ def create_app(
     hosts: Iterable[str] = (),
     in_frame: bool = False,
     is_ending: Callable[[], bool] = lambda: False,
+    acted: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
     """Return the page of a storage as an ASGI application.
 
@@ -54,12 +55,13 @@ def create_app(
         in_frame: Whether pages of other addresses, such as a notebook, may show it in a frame. The token then stays in
             the address, since browsers send no cookies into such frames.
         is_ending: Whether the server ends, and streams must end with it.
+        acted: Called after each action.
 
     Raises:
         StudyNotFound: There is no such file.
         StorageError: It cannot be opened.
     """
-    page = Answers(Library(storage), token, allow_actions, study, in_frame, is_ending)
+    page = Answers(Library(storage), token, allow_actions, study, in_frame, is_ending, acted)
     reads = {"studies": page.studies, "study": page.study, "insights": page.insights, "trial": page.trial}
     reads |= {"curves": page.curves, "compare": page.compare, "download": page.download, "plotly.js": page.plotly}
     routes = [

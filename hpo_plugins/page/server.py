@@ -1,38 +1,21 @@
-"""The server of the page: uvicorn, with a limit of connections and a time for each request to arrive.
-
-A client can stay silent or send its request slowly. uvicorn waits for it as long as it lives; here, its connection is
-closed. The guard limits what is sent (``serve/guard.py``).
-"""
+"""The server of the page, in this thread or in one of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import socket
 import threading
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import quote
-
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hpo_plugins.coordination.opening import Target
 from hpo_plugins.page.answers import plotly_packed
 from hpo_plugins.page.app import create_app
-from hpo_plugins.serve.server import bound
+from hpo_plugins.serve.server import bound, new_server
 
-REQUEST_SECONDS = 20.0
-"""Seconds in which the head of a request must arrive, or a connection must begin one."""
-MAX_CONNECTIONS = 64
-"""Maximum number of connections at a time; further ones are asked to come again."""
 START_SECONDS = 30.0
 """Seconds to wait for the thread of a server."""
 BACKLOG = 128
 """Clients that may connect before the server runs."""
-END_SECONDS = 2
-"""Seconds that answers may take after Ctrl-C."""
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class PageServer:
@@ -87,19 +70,8 @@ class PageServer:
         )
         app.state.page.warm()  # and a study that cannot be read
         self._socket = bound(host, port, backlog=BACKLOG)
-        config = uvicorn.Config(
-            app,
-            http=TimedProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # addresses contain the token
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=END_SECONDS,
-        )
-        self._server = _Server(config)
+        self._is_up = threading.Event()
+        self._server = new_server(app, listening=self._is_up.set)
         host_and_port = self._socket.getsockname()[:2]
         self.address = str(host_and_port[0]), int(host_and_port[1])
         self._thread: threading.Thread | None = None
@@ -124,7 +96,7 @@ class PageServer:
         """Serve in a thread; return once it answers."""
         self._thread = threading.Thread(target=self.run, name="hpo-plugins-page", daemon=True)
         self._thread.start()
-        self._server.is_up.wait(START_SECONDS)
+        self._is_up.wait(START_SECONDS)
 
     def end(self) -> None:
         """End the server and its thread."""
@@ -133,55 +105,3 @@ class PageServer:
             self._thread.join()
         else:
             self._socket.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it has started."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_up = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets=sockets)
-        self.is_up.set()
-
-
-class TimedProtocol(H11Protocol):
-    """A connection that is closed if a request does not arrive in time, or if there are too many others."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Start no timer yet."""
-        super().__init__(*arguments, **options)
-        self._arrival: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request, unless there are too many connections."""
-        super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.write(_BUSY)
-            transport.close()
-        else:
-            self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def handle_events(self) -> None:
-        """Read requests; the head of the next one has its own time."""
-        super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-        elif self._arrival is None and not self.transport.is_closing():
-            self._wait()
-
-    def _wait(self) -> None:
-        self._arrival = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
-
-    def _stop_waiting(self) -> None:
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None

@@ -20,14 +20,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from hpo_plugins import __version__
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError, StudyNotFound
 from hpo_plugins.serve import uploads, wire
-from hpo_plugins.serve.guard import Guard
+from hpo_plugins.serve.entry import Prefixed
+from hpo_plugins.serve.guard import MAX_RATE, Guard
 from hpo_plugins.serve.registry import Registry, Served
-from hpo_plugins.serve.writer import checked
+from hpo_plugins.serve.writer import checked, revision_of
 from hpo_plugins.storage import ManagedStorage, Storage
 from hpo_plugins.storage.checkpoints import Checkpoints
 from hpo_plugins.storage.protocol import Definition, StudyStore
@@ -44,6 +45,8 @@ _OF_FILES = {"list": "names", "remove": "remove", "keep": "keep"}
 """Routes of checkpoints, and the methods that they call."""
 
 Handler = Callable[[Any], Awaitable[bytes]]
+Acted = Callable[[], Awaitable[None]]
+"""Called after studies were changed by other ways than a client's write."""
 
 
 def create_app(
@@ -51,9 +54,10 @@ def create_app(
     token: str,
     *,
     reader: Storage | None = None,
-    routes: Sequence[BaseRoute] = (),
+    routes: Callable[[Acted], Sequence[BaseRoute]] = lambda _: (),
     hosts: Iterable[str] = (),
     root_path: str = "",
+    max_rate: float = MAX_RATE,
 ) -> ASGIApp:
     """Return the application that serves a storage.
 
@@ -61,34 +65,15 @@ def create_app(
         storage: The storage.
         token: What every request must carry.
         reader: The same storage by connections of its own, so that a long read delays no write.
-        routes: Further routes, such as those of a page.
+        routes: Called with what wakes the clients that wait after it has changed studies; returns further routes, such
+            as those of a page.
         hosts: Further names of this server.
         root_path: The path under which a proxy shows the server, such as /tuning.
+        max_rate: Requests a second that an address may send.
     """
     api = _Api(storage, storage if reader is None else reader)
-    return Prefix(Guard(Starlette(routes=[*api.routes(), *routes]), token, hosts=hosts, max_body=MAX_BODY), root_path)
-
-
-class Prefix:
-    """An ASGI application under a path, whether or not the proxy in front of it removes the path from requests.
-
-    Args:
-        app: The application.
-        root_path: The path.
-    """
-
-    def __init__(self, app: ASGIApp, root_path: str) -> None:
-        """Wrap it."""
-        self._app = app
-        self._root = "/" + root_path.strip("/") if root_path.strip("/") else ""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if self._root and scope["type"] == "http":
-            path = scope["path"]
-            is_whole = path == self._root or path.startswith(f"{self._root}/")
-            scope = {**scope, "root_path": self._root, "path": path if is_whole else self._root + path}
-        await self._app(scope, receive, send)
+    whole = Starlette(routes=[*api.routes(), *routes(api.acted)])
+    return Prefixed(Guard(whole, token, hosts=hosts, max_body=MAX_BODY, max_rate=max_rate), root_path)
 
 
 class _Api:
@@ -111,6 +96,7 @@ class _Api:
             "storage/delete": self._in_thread("delete", self._delete),
             "storage/names": self._in_thread("names", self._storage.names),
             "storage/counts": self._in_thread("counts", self._managed("counts")),
+            "storage/identify": self._in_thread("identify", lambda name: self._registry.open(name, None)[0]),
             "storage/rename": self._in_thread("rename", self._rename),
             "checkpoints/upload": self._in_thread("upload", self._upload),
             "checkpoints/download": self._in_thread("download", self._download),
@@ -138,6 +124,12 @@ class _Api:
             wire.VERSION_HEADER: __version__,
             wire.UPTIME_HEADER: str(int(time.monotonic() - self._started)),
         }
+
+    async def acted(self) -> None:
+        """Wake clients that wait for changes of a study, since a person has changed one on the page."""
+        for served in self._registry.every():
+            if served.writer.is_awaited:
+                served.writer.wake(await to_thread.run_sync(revision_of, served.reader))
 
     # The routes.
 
@@ -193,19 +185,39 @@ class _Api:
     def _root(self, name: str) -> Path:
         return Path(self._storage.checkpoint_root(name))
 
-    def _rename(self, name: str, new_name: str) -> None:
-        self._managed("rename")(name, new_name)
+    # A repeated request, whose first answer was lost, finds that it was done, also after a restart of the server.
+
+    def _rename(self, identity: str, name: str, new_name: str) -> None:
+        now = self._registry.name_of(identity, name)
+        if now not in (name, new_name):
+            raise StudyNotFound(f"Study {name!r} was deleted or renamed meanwhile.")
+        if now != new_name:
+            self._managed("rename")(name, new_name)
         uploads.move(self._root(name), self._root(new_name))
         self._registry.open(new_name, None)
 
-    def _copy(self, name: str, new_name: str) -> None:
-        self._managed("copy")(name, self._storage, new_name)
-        uploads.copy(self._root(name), self._root(new_name))
+    def _copy(self, request: str, name: str, new_name: str) -> None:
+        key = f"http copy {request}"  # a copy has the claims of its study, and with them this one
+        names = self._storage.names()
+        is_done = new_name in names and self._storage.open(new_name, None).claim(key, "", "") == new_name
+        if not is_done:
+            source = self._storage.open(name, None)
+            source.claim(key, new_name, "")
+            try:
+                self._managed("copy")(name, self._storage, new_name)
+            finally:
+                source.claim(key, "", new_name)
+        if not (is_done and self._root(new_name).exists()):
+            uploads.copy(self._root(name), self._root(new_name))
 
-    def _delete(self, name: str) -> None:
-        self._registry.forget(name)
-        self._managed("delete")(name)
-        shutil.rmtree(self._root(name), ignore_errors=True)
+    def _delete(self, identity: str, name: str) -> None:
+        now = self._registry.name_of(identity, name)
+        if now not in (name, None):
+            raise StudyNotFound(f"Study {name!r} was renamed to {now!r} meanwhile.")
+        if now is not None:
+            self._registry.forget(identity)
+            self._managed("delete")(name)
+            shutil.rmtree(self._root(name), ignore_errors=True)
 
     def _files(self, study: str, name: str) -> uploads.Uploads:
         served = self._registry.known(study) or self._registry.find(study, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -201,11 +202,12 @@ class HttpStorage(ManagedStorage):
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a study another name."""
-        self._connection.call("rename", name, new_name)
+        identity = self._connection.call("identify", name)  # by which a repeated request is known to be done
+        self._connection.call("rename", identity, name, new_name)
 
     def delete(self, name: str) -> None:
         """Delete a study with its trials and reports."""
-        self._connection.call("delete", name)
+        self._connection.call("delete", self._connection.call("identify", name), name)
 
     def copy(self, name: str, target: Storage, new_name: str) -> None:
         """Copy a study to another name on the same server.
@@ -219,7 +221,7 @@ class HttpStorage(ManagedStorage):
                 f"{self} copies studies to other names only, but the target is {target}. To copy them to another "
                 "storage, run hpo-plugins copy on the server's machine, with the path that it serves."
             )
-        self._connection.call("copy", name, new_name)
+        self._connection.call("copy", secrets.token_hex(8), name, new_name)
 
     def checkpoint_root(self, name: str) -> str:
         """Return the folder of this machine's copies of checkpoints, in the working directory."""

@@ -1,37 +1,30 @@
-"""A client's connection to a server: requests with the token, waits while the server is away, errors as ours.
-
-httpx's transport is used without its client: a request takes half the time (docs/decisions/0031), and neither redirects
-nor the environment's proxies lead the token elsewhere.
-"""
+"""A client's connection to a server: requests with the token, waits while the server is away, errors as ours."""
 
 from __future__ import annotations
 
+import http.client
 import math
-import os
 import time
-import weakref
 from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
 
-from hpo_plugins import __version__, errors
-from hpo_plugins.errors import MissingDependency, StorageError
+from hpo_plugins import __version__
+from hpo_plugins.errors import StorageError
 from hpo_plugins.serve.tokens import FILE_VARIABLE, VARIABLE, default_file, find_token
+from hpo_plugins.serve.transport import Response, Transport
 from hpo_plugins.serve.wire import (
     PROTOCOL,
     PROTOCOL_HEADER,
     UPTIME_HEADER,
     VERSION_HEADER,
     encode,
+    error_class,
     failure_of,
     result_of,
 )
 from hpo_plugins.storage import retry
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
-
-try:
-    import httpx
-except ModuleNotFoundError as error:
-    raise MissingDependency.of(error, "httpx", "serve") from error
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
@@ -67,19 +60,20 @@ class Connection:
                 f"{self.url} needs the token of its server: set {VARIABLE}, or copy the server's file {default_file()} "
                 f"to the same place here (another place: {FILE_VARIABLE})."
             )
-        place = httpx.URL(self.url)
-        self._is_secure = place.scheme == "https"  # otherwise no certificates are loaded, which takes long
-        self._headers = [
-            (b"host", place.netloc),
-            (b"authorization", f"Bearer {token}".encode()),
-            (b"user-agent", f"hpo-plugins/{__version__}".encode()),
-            (PROTOCOL_HEADER.encode(), str(PROTOCOL).encode()),
-            (VERSION_HEADER.encode(), __version__.encode()),
-        ]
+        place = urlsplit(self.url)
+        is_secure, name = place.scheme == "https", place.hostname or ""
+        self._path = f"{place.path}/api/"
+        self._headers = {
+            "host": place.netloc.encode("idna" if not place.netloc.isascii() else "ascii").decode(),
+            "authorization": f"Bearer {token}",
+            "user-agent": f"hpo-plugins/{__version__}",
+            PROTOCOL_HEADER: str(PROTOCOL),
+            VERSION_HEADER: __version__,
+        }
+        port = place.port or (443 if is_secure else 80)
+        self._transport = Transport(name, port, is_secure=is_secure, connect_seconds=CONNECT_SECONDS)
         self.outage = Outage(self.url)
         self._started = -math.inf  # when the server was started, by this process's monotonic clock
-        self._pid = -1
-        self._transport: httpx.HTTPTransport | None = None
 
     @property
     def reachable_since(self) -> float:
@@ -111,7 +105,7 @@ class Connection:
         patience = retry.MAX_OUTAGE_SECONDS if patience is None else min(patience, retry.MAX_OUTAGE_SECONDS)
         while True:
             try:
-                answer = self.exchange("POST", path, body, wait + min(ANSWER_SECONDS, max(patience, 1.0)))
+                answer = self.exchange(path, body, wait + min(ANSWER_SECONDS, max(patience, 1.0)))
             except Unreachable as error:
                 if not self.outage.wait(error, began, patience):
                     raise
@@ -119,34 +113,19 @@ class Connection:
                 self.outage.end()
                 return answer
 
-    def exchange(self, verb: str, path: str, body: Any = b"", seconds: float = ANSWER_SECONDS) -> bytes:
+    def exchange(self, path: str, body: bytes, seconds: float = ANSWER_SECONDS) -> bytes:
         """Return the answer to a request that is sent once.
 
         Raises:
             Unreachable: The server is away.
             StorageError: It refused the request, or its storage raised an error.
         """
-        timeout = {"connect": CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}
-        request = httpx.Request(
-            verb, f"{self.url}/api/{path}", headers=self._headers, content=body, extensions={"timeout": timeout}
-        )
         try:
-            response = self._opened().handle_request(request)
-            try:
-                content = response.read()
-            finally:
-                response.close()
-        except (httpx.TransportError, OSError) as error:
+            response = self._transport.request("POST", self._path + path, self._headers, body, seconds)
+        except (http.client.HTTPException, OSError) as error:
             raise self._unreachable(error) from error
-        self._check(response, content)
-        return content
-
-    def _opened(self) -> httpx.HTTPTransport:
-        if self._transport is None or self._pid != os.getpid():
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=30.0)
-            self._transport, self._pid = httpx.HTTPTransport(self._is_secure, limits=limits), os.getpid()
-            weakref.finalize(self, _close, self._transport, self._pid)
-        return self._transport
+        self._check(response)
+        return response.content
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Connect to the same server in the process that unpickles it, which finds the token where this one has."""
@@ -165,13 +144,13 @@ class Connection:
         kind = StorageError if any(words in cause.casefold() for words in _LASTING) else Unreachable
         return kind(f"{self.url} cannot be reached: {cause}. Check the address, and that hpo-plugins serve runs there.")
 
-    def _check(self, response: httpx.Response, content: bytes) -> None:
+    def _check(self, response: Response) -> None:
         """Raise the error that an answer stands for."""
-        if response.status_code in _AWAY:
-            raise Unreachable(f"{self.url} is away or busy: it answers {response.status_code}.")
+        if response.status in _AWAY:
+            raise Unreachable(f"{self.url} is away or busy: it answers {response.status}.")
         protocol = response.headers.get(PROTOCOL_HEADER)
         if protocol is None:
-            self._refuse_stranger(response, content)
+            self._refuse_stranger(response)
         if protocol != str(PROTOCOL):
             raise StorageError(
                 f"{self.url} runs hpo-plugins {response.headers.get(VERSION_HEADER)} (protocol {protocol}), and this "
@@ -180,13 +159,13 @@ class Connection:
         uptime = response.headers.get(UPTIME_HEADER, "")
         if uptime.isdecimal():
             self._started = max(self._started, time.monotonic() - float(uptime) - 1.0)
-        if response.status_code != 200:
-            failure = failure_of(content)
-            raise _error_class(failure.kind)(failure.message)
+        if response.status != 200:
+            failure = failure_of(response.content)
+            raise error_class(failure.kind)(failure.message)
 
-    def _refuse_stranger(self, response: httpx.Response, content: bytes) -> NoReturn:
+    def _refuse_stranger(self, response: Response) -> NoReturn:
         """Raise the error that an answer without our version stands for: the guard's, or another program's."""
-        status, text = response.status_code, content.decode(errors="replace").strip().splitlines()
+        status, text = response.status, response.content.decode(errors="replace").strip().splitlines()
         if status == 401:
             raise StorageError(
                 f"{self.url} refused the token. Set {VARIABLE} to the token of that server, or copy its file."
@@ -197,18 +176,6 @@ class Connection:
         )
 
 
-def _close(transport: httpx.HTTPTransport, pid: int) -> None:
-    """Close the connections, unless they are a parent's: in a forked child, that would end them there, too."""
-    if pid == os.getpid():
-        transport.close()
-
-
-def _error_class(kind: str) -> type[errors.HpoError]:
-    found = getattr(errors, kind, StorageError)
-    is_ours = isinstance(found, type) and issubclass(found, errors.HpoError)
-    return found if is_ours and found is not errors.MetricNotFound else StorageError
-
-
 def _checked_url(url: str) -> str:
     """Return a URL without a slash at its end.
 
@@ -216,14 +183,17 @@ def _checked_url(url: str) -> str:
         StorageError: It contains more than an address and a path.
     """
     try:
-        place = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError) as error:
+        place = urlsplit(url)
+        is_place = bool(place.hostname) and place.port != 0
+        place.netloc.encode("idna" if not place.netloc.isascii() else "ascii")
+    except (UnicodeError, ValueError) as error:
         raise StorageError(
             f"storage must be a URL like http://host:7777, but got {redacted(url)!r}: {error}."
         ) from error
-    if place.userinfo or place.query or place.fragment or not place.host:
+    is_plain = url.isprintable() and " " not in url
+    if not is_place or not is_plain or place.username is not None or place.query or place.fragment:
         raise StorageError(
             f"storage must be a URL like http://host:7777, but got {redacted(url)!r}. The token is not part of it: set "
             f"{VARIABLE}."
         )
-    return str(place).rstrip("/")
+    return place._replace(scheme=place.scheme.lower(), path=quote(place.path, safe="/%")).geturl().rstrip("/")

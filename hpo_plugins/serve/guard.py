@@ -38,6 +38,10 @@ SEND_SECONDS = 20.0
 MAX_FAILURES = 20
 """Requests without the token that an address may send in ``FAILURE_SECONDS``."""
 FAILURE_SECONDS = 60.0
+MAX_RATE = 1_000.0
+"""Requests a second that an address may send with the token; more than workers on one machine need."""
+BURST_SECONDS = 2.0
+"""Seconds' worth of requests that an address may send at once."""
 _MAX_ADDRESSES = 10_000
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
@@ -52,6 +56,7 @@ class Guard:
         max_body: Maximum bytes of a request's body.
         body_seconds: Seconds within which a request's body must have arrived.
         send_seconds: Seconds within which a client must take a part of an answer.
+        max_rate: Requests a second that an address may send with the token.
     """
 
     def __init__(
@@ -63,13 +68,14 @@ class Guard:
         max_body: int = MAX_BODY,
         body_seconds: float = BODY_SECONDS,
         send_seconds: float = SEND_SECONDS,
+        max_rate: float = MAX_RATE,
     ) -> None:
         """Let nothing through yet."""
         self._app = app
         self._token = token
         self._hosts = {"localhost", socket.gethostname().casefold(), *(host.casefold() for host in hosts)}
         self._max_body, self._body_seconds, self._send_seconds = max_body, body_seconds, send_seconds
-        self._failures = _Failures()
+        self._failures, self._rates = _Failures(), _Rates(max_rate)
         self._cookie = hmac.new(token.encode(), b"the cookie of a browser", "sha256").hexdigest()
         self._cookie_name = "hpo_plugins_" + hmac.new(token.encode(), b"its name", "sha256").hexdigest()[:8]
 
@@ -115,18 +121,20 @@ class Guard:
         if not self._is_own_origin(headers):
             return _answer(403, "Requests of another site's pages are refused.")
         if has_token:
-            return self._too_large(headers)
+            return self._too_much(headers, address)
         if self._failures.are_too_many(address):
             return _answer(429, "Too many requests without the right token. Wait a minute.")
         if hmac.compare_digest(self._cookie_of(headers), self._cookie.encode()):
-            return self._too_large(headers)
+            return self._too_much(headers, address)
         if scope["method"] == "GET" and self._is_token(_query_token(scope)):
             return self._signed_in(scope)
         self._failures.add(address)
         sentence = "This server needs its token. Services send it as Authorization: Bearer TOKEN; in a browser, open "
         return _answer(401, sentence + "the address that was printed.", {"WWW-Authenticate": "Bearer"})
 
-    def _too_large(self, headers: Headers) -> Response | None:
+    def _too_much(self, headers: Headers, address: str) -> Response | None:
+        if not self._rates.allows(address):
+            return _answer(429, "This address sends too many requests. Wait a second.", {"Retry-After": "1"})
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) <= self._max_body:
             return None
@@ -183,6 +191,23 @@ class _Failures:
         now = time.monotonic()
         count, since = self._of.get(address, (0, now))
         return (count, since) if now - since < FAILURE_SECONDS else (0, now)
+
+
+class _Rates:
+    """Limits the requests of each address: a bucket that fills at a rate, and from which each request takes one."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._size = rate, max(rate * BURST_SECONDS, 1.0)
+        self._of: dict[str, tuple[float, float]] = {}
+
+    def allows(self, address: str) -> bool:
+        now = time.monotonic()
+        left, since = self._of.get(address, (self._size, now))
+        left = min(left + (now - since) * self._rate, self._size)
+        if len(self._of) >= _MAX_ADDRESSES:
+            self._of.clear()
+        self._of[address] = (left - 1.0 if left >= 1.0 else left), now
+        return left >= 1.0
 
 
 class _Body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import sys
@@ -13,7 +14,8 @@ from typing import NamedTuple
 from starlette.routing import BaseRoute
 
 from hpo_plugins.errors import InvalidArgument
-from hpo_plugins.serve.app import create_app
+from hpo_plugins.serve.app import Acted, create_app
+from hpo_plugins.serve.guard import MAX_RATE
 from hpo_plugins.serve.server import address_of, bound, only_server, run
 from hpo_plugins.serve.tokens import VARIABLE, default_file, find_token, make_token
 from hpo_plugins.storage import open_storage
@@ -30,13 +32,14 @@ class Options(NamedTuple):
     token_file: Path | None = None
     root_path: str = ""
     hosts: tuple[str, ...] = ()
+    max_rate: float = MAX_RATE
 
 
 def main(
     target: str,
     options: Options,
     say: Callable[[str], object],
-    routes: Callable[[SqlStorage, str, Callable[[], bool]], Sequence[BaseRoute]] = lambda *_: (),
+    routes: Callable[[SqlStorage, str, Callable[[], bool], Acted], Sequence[BaseRoute]] = lambda *_: (),
 ) -> None:
     """Serve a storage until it is told to end.
 
@@ -44,8 +47,8 @@ def main(
         target: The path or URL of the storage; a file is created if it does not exist.
         options: How to serve.
         say: Called with what to print.
-        routes: Called with the storage, the token, and a function that says whether the server ends; returns further
-            routes, such as those of a page.
+        routes: Called with the storage, the token, a function that says whether the server ends, and one to call after
+            studies were changed; returns further routes, such as those of a page.
 
     Raises:
         InvalidArgument: The address or the certificate cannot be used, or the storage is no database.
@@ -62,9 +65,10 @@ def main(
             storage,
             token,
             reader=reader,
-            routes=routes(reader, token, ending.is_set),
+            routes=functools.partial(routes, reader, token, ending.is_set),
             hosts=options.hosts,
             root_path=options.root_path,
+            max_rate=options.max_rate,
         )
         run(
             app,

@@ -84,9 +84,24 @@ class Registry:
                 return served
         raise StudyNotFound(f"Study {name!r} was deleted from {self._storage} meanwhile.")
 
-    def forget(self, name: str) -> None:
+    def every(self) -> list[Served]:
+        """Return the studies that this process has opened."""
+        return list(self._served.values())
+
+    def name_of(self, identity: str, name: str) -> str | None:
+        """Return the name that a study has now, None if it was deleted.
+
+        Args:
+            identity: Its identity.
+            name: Its name as the client knows it.
+        """
+        try:
+            return self.find(identity, name).name
+        except StudyNotFound:
+            return None
+
+    def forget(self, identity: str) -> None:
         """Forget a study that is about to be deleted: a new one of its name is another study."""
-        identity, _ = self.open(name, None)
         self._served.pop(identity, None)
 
     def _identity(self, store: StudyStore, name: str) -> str:

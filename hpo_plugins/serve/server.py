@@ -29,7 +29,8 @@ HEAD_SECONDS = 10.0
 MAX_HEAD = 16 << 10
 """Maximum bytes of a request's head."""
 MAX_CONNECTIONS = 1_000
-"""Maximum number of connections; further ones are asked to retry."""
+"""Maximum number of connections; further ones are asked to come again."""
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _IDLE_SECONDS = 75
 """Seconds for which an idle connection stays open, longer than our clients keep theirs."""
 _DATABASE_LOCK = 0x68706F5E
@@ -62,37 +63,47 @@ class _Corked:
 
 
 class Protocol(H11Protocol):
-    """uvicorn's protocol with fewer system calls, and a time limit.
+    """uvicorn's protocol with fewer system calls, a limit of connections, and a time for each head to arrive.
 
-    uvicorn itself waits without an end for the rest of a request's head (slowloris).
+    uvicorn itself waits without an end for the rest of a request's head (slowloris). The guard limits the rest.
     """
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Wait for the first request."""
+        """Wait for the first request, unless there are too many connections."""
         super().connection_made(_Corked(transport, self.loop))  # type: ignore[arg-type]  # it has what uvicorn uses
-        self._start()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait for the rest of a head."""
-        super().data_received(data)
-        if self._is_between_requests():
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.transport.write(_BUSY)
+            self.transport.close()
+        else:
             self._start()
-        elif self._timer is not None:
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """Read requests; the head of the next one has its own time."""
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._timer is None and not self.transport.is_closing():
+            self._start()
+
+    def _start(self) -> None:
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._end)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _is_between_requests(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._end)
-
     def _end(self) -> None:
         self._timer = None
-        if self._is_between_requests() and self.timeout_keep_alive_task is None:
+        has_begun = self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0])
+        if has_begun:  # otherwise the connection is idle, and uvicorn's own timer runs
             self.transport.close()
 
 
@@ -193,10 +204,9 @@ def new_server(
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",
+        log_level="critical",  # addresses contain the token
         access_log=False,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=MAX_HEAD,

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from hpo_plugins import errors
 from hpo_plugins.errors import StorageError
 from hpo_plugins.records import ActionRow, Changes, TrialRow
 from hpo_plugins.storage.protocol import Definition, ManagedStorage, StudyStore
@@ -29,8 +30,8 @@ WRITES = ("acquire", "claim", "define", "drop_checkpoint", "enqueue", "log", "re
 """The methods of a study that write. All of them go through the route ``write``."""
 NOTABLE = ("acquire", "drop_checkpoint", "enqueue", "log", "update")
 """Writes that may bring work to a worker that waits for some; reports and renewals are many."""
-STORAGE_METHODS = ("names", "counts", "rename", "delete")
-"""The methods of a storage that are called as they are; ``open`` and ``copy`` have messages of their own."""
+STORAGE_METHODS = ("names", "counts")
+"""The methods of a storage that are called as they are; the others have messages of their own."""
 MAX_CALLS = 16
 """Maximum number of calls in a request."""
 
@@ -160,7 +161,10 @@ _SIGNATURES = {
     **{method: _signature(StudyStore, method) for method in WRITES},
     **{method: _signature(ManagedStorage, method) for method in STORAGE_METHODS},
     "open": (tuple[str, Definition | None], Opened),
-    "copy": (tuple[str, str], None),
+    "identify": (tuple[str], str),
+    "rename": (tuple[str, str, str], None),  # the study's identity, its name, the new name
+    "delete": (tuple[str, str], None),  # the study's identity, its name
+    "copy": (tuple[str, str, str], None),  # a random name of the request, the study's name, the new name
     "changes": (ChangesRequest, _CHANGES),
     "wait": (ChangesRequest, None),
     "actions": (ChangesRequest, list[ActionRow]),
@@ -221,6 +225,13 @@ def failure_of(message: bytes) -> Failure:
         StorageError: It is something else.
     """
     return _decoded(_FAILURE.decode, message)
+
+
+def error_class(kind: str) -> type[errors.HpoError]:
+    """Return the class of an error that another process has raised: ours, by its name."""
+    found = getattr(errors, kind, StorageError)
+    is_ours = isinstance(found, type) and issubclass(found, errors.HpoError)
+    return found if is_ours and found is not errors.MetricNotFound else StorageError  # which takes other arguments
 
 
 def _decoded(decode: Callable[[Any], T], message: bytes | msgspec.Raw) -> T:

@@ -82,7 +82,7 @@ class Writer:
         self._waiting: list[tuple[Request, asyncio.Future[bytes]]] = []
         self._running: asyncio.Task[None] | None = None
         self._done: OrderedDict[str, _Done] = OrderedDict()
-        self._notable, self._written = 0, asyncio.Event()
+        self._notable, self._written, self._n_waiting = 0, asyncio.Event(), 0
 
     async def write(self, request: Request) -> bytes:
         """Return the encoded results of a request, once it is committed.
@@ -98,10 +98,26 @@ class Writer:
 
     async def wait(self, since: int, seconds: float) -> None:
         """Return as soon as a notable write has a revision after ``since``, or after some seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._notable <= since:
-                    await self._written.wait()
+        self._n_waiting += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while self._notable <= since:
+                        await self._written.wait()
+        finally:
+            self._n_waiting -= 1
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits."""
+        return self._n_waiting > 0
+
+    def wake(self, revision: int) -> None:
+        """Wake who waits for a revision up to this one."""
+        if revision > self._notable:
+            self._notable = revision
+            self._written.set()
+            self._written = asyncio.Event()
 
     async def _run(self) -> None:
         try:
@@ -110,7 +126,7 @@ class Writer:
                 outcomes = await to_thread.run_sync(self._write_group, [request for request, _ in group])
                 for (request, future), outcome in zip(group, outcomes, strict=True):
                     self._answer(request, future, outcome)
-                self._wake(outcomes)
+                self.wake(max((done.notable for done in outcomes if isinstance(done, _Done)), default=0))
         finally:
             self._running = None
 
@@ -126,14 +142,6 @@ class Writer:
             future.set_result(outcome.answer)
         else:
             future.set_exception(outcome)
-
-    def _wake(self, outcomes: Sequence[_Done | Exception]) -> None:
-        """Wake who waits for the writes."""
-        notable = max((outcome.notable for outcome in outcomes if isinstance(outcome, _Done)), default=0)
-        if notable > self._notable:
-            self._notable = notable
-            self._written.set()
-            self._written = asyncio.Event()
 
     # In a thread.
 
@@ -160,7 +168,7 @@ class Writer:
         if self._store.claim(_key(request), new, record) != new:
             raise StorageError("Two programs write under one client's name. Start the client again.")
         is_notable = any(method in NOTABLE for method, _ in request.calls)
-        notable = self._store.changes(_LATEST).revision if is_notable else 0
+        notable = revision_of(self._store) if is_notable else 0
         return _Done(request.number, new, encode((results, self._news(request, results))), notable)
 
     def _news(self, request: Request, results: Sequence[Any]) -> Changes | None:
@@ -203,6 +211,11 @@ class Writer:
         number = arguments[0].number if method == "acquire" else arguments[0]
         rows = [row for row in self._store.changes(0).trials if row.number == number]
         return Written(int(entry), rows[0])
+
+
+def revision_of(store: StudyStore) -> int:
+    """Return a study's current revision."""
+    return store.changes(_LATEST).revision
 
 
 def _key(request: Request) -> str:

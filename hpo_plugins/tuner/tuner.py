@@ -168,7 +168,7 @@ class Tuner(StudyResults, StudyActions):
         self._mode = mode
         terms = LeaseTerms(whole_number("retries", retries, at_least=0), retry_on)
         key = f"{name} in {redacted(storage)}"
-        follower = follow_rank_zero(config, key, checkpoints, terms)
+        follower = follow_rank_zero(config, key, checkpoints, terms, storage, name)
         if follower is not None:
             self._bind(follower)
             return

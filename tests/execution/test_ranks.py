@@ -10,31 +10,13 @@ import textwrap
 from multiprocessing import get_context
 
 import pytest
+from rank_script import PLAIN
 
 import hpo_plugins as hpo
 
 SPACE = {"x": hpo.Continuous(0, 1)}
 LOSS = hpo.Minimize("loss")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-
-PLAIN = """
-    import json, sys
-    import hpo_plugins as hpo
-
-    tuner = hpo.Tuner(
-        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0, storage=STORAGE, max_trials=6,
-        strategy=hpo.Hyperband(max_resource=9),
-    )
-    trained = []
-    for trial in tuner:
-        handles = trial.folds(2) if FOLDS else [trial]
-        for handle in handles:
-            for epoch in range(1, 12):
-                trained.append([trial.number, trial["x"], handle.number, epoch])
-                if handle.report(epoch, {"loss": trial["x"] + 1 / epoch}):
-                    break
-    print(json.dumps([trained, tuner.best_trial.number, len(tuner.trials)]))
-"""
 
 
 def start_ranks(script, *, world=2, **variables):
@@ -65,15 +47,13 @@ def test_launched_ranks_train_the_trials_of_rank_0(storage, folds, tmp_path):
     assert any(epoch == 9 for *_, epoch in trained)
 
 
-def test_ranks_on_several_machines_all_end_with_one_sentence():
+def test_ranks_on_several_machines_that_share_nothing_all_end_with_one_sentence():
     ended = start_ranks(PLAIN.replace("STORAGE", "None").replace("FOLDS", "False"), LOCAL_WORLD_SIZE="1")
     assert [code for _, _, code in ended] == [1, 1]
     for rank, (_, err, _) in enumerate(ended):
-        assert (
-            err.strip()
-            .splitlines()[-1]
-            .startswith(f"hpo_plugins.errors.WorkerError: This is rank {rank} of 2 ranks on several machines.")
-        )
+        last = err.strip().splitlines()[-1]
+        assert last.startswith(f"hpo_plugins.errors.WorkerError: This is rank {rank} of 2 ranks on several machines,")
+        assert "import torch before the Tuner is made" in last
 
 
 def test_address_left_by_a_killed_job_is_not_used(tmp_path):

@@ -19,8 +19,9 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("plotly")
 import httpx
 
-from hpo_plugins.page import answers, page_server, server
+from hpo_plugins.page import answers, page_server
 from hpo_plugins.page.server import PageServer
+from hpo_plugins.serve import server
 
 
 def new_tuner(folder):
@@ -193,14 +194,14 @@ def test_server_ends_with_its_streams(tmp_path):
 
 
 def test_silent_client_is_dropped(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
     with serving(tmp_path) as served:
         assert raw(served, b"") == b""  # returns only once the server has closed the connection
         assert raw(served, b"GET / HTTP/1.1\r\nHost: a") == b""
 
 
 def test_slow_second_request_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
     with serving(tmp_path) as served, socket.create_connection(served.address, timeout=60) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHo")
         assert answer_of(client).count(b"HTTP/1.1 401") == 1

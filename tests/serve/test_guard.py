@@ -149,3 +149,13 @@ def test_answers_say_what_browsers_must_not_do():
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_requests_of_an_address_are_limited_and_those_of_others_are_not(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("hpo_plugins.serve.guard.time.monotonic", lambda: now[0])
+    guard = Guard(APP, TOKEN, max_rate=10)
+    assert [ask(app=guard, headers=BEARER).status_code for _ in range(21)] == [200] * 20 + [429]
+    now[0] += 0.25
+    assert [ask(app=guard, headers=BEARER).status_code for _ in range(3)] == [200, 200, 429]
+    assert ask(app=guard, headers=BEARER, client=("10.0.0.2", 1)).status_code == 200

@@ -199,11 +199,11 @@ def test_upload_goes_on_where_it_was_interrupted(remote, tmp_path, monkeypatch):
     (tmp_path / "model").write_bytes(np.random.default_rng(0).bytes(10_000))
     pack(tmp_path / "model", package)
 
-    def failing(self, verb, path, body, *arguments):
+    def failing(self, path, body, *arguments):
         sent.append(path)
         if len(sent) == 5:
             raise StorageErrorForTests("the cable was pulled out")
-        return exchange(self, verb, path, body, *arguments)
+        return exchange(self, path, body, *arguments)
 
     class StorageErrorForTests(hpo.StorageError):
         pass

@@ -25,6 +25,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from hosts import Hosts, why_impossible
+
 import hpo_plugins as hpo
 
 TOKEN, PORT, EPOCHS = "a-token-for-the-stress-test", 7777, 8
@@ -73,44 +76,12 @@ def train(trial: hpo.Trial, say: object, epoch_seconds: float) -> None:
             return
 
 
-class Hosts:
-    """Network namespaces that are connected by a bridge."""
-
-    def __init__(self, count: int) -> None:
-        """Make them."""
-        self.names = [f"hpo{os.getpid()}-{index}" for index in range(count)]
-        self._bridge = f"hb{os.getpid()}"
-        self._run("link", "add", self._bridge, "type", "bridge")
-        self._run("addr", "add", f"{SERVER}/16", "dev", self._bridge)
-        self._run("link", "set", self._bridge, "up")
-        for index, name in enumerate(self.names):
-            outer, inner = f"hv{os.getpid()}-{index}"[:15], f"hw{os.getpid()}-{index}"[:15]
-            self._run("netns", "add", name)
-            self._run("link", "add", outer, "type", "veth", "peer", "name", inner)
-            self._run("link", "set", outer, "master", self._bridge, "up")
-            self._run("link", "set", inner, "netns", name)
-            self._run("-n", name, "addr", "add", f"10.77.1.{index + 1}/16", "dev", inner)
-            self._run("-n", name, "link", "set", inner, "up")
-
-    def start(self, host: str, folder: Path, *command: object) -> subprocess.Popen[bytes]:
-        """Start a command on a host, in a folder of its own."""
-        (folder / host).mkdir(exist_ok=True)
-        inside = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        shell = ["sh", "-c", f'hostname {host}; exec "$@"', "sh", *map(str, command)]
-        with (folder / f"{host}.err").open("ab") as errors:
-            return subprocess.Popen(
-                ["ip", "netns", "exec", host, *inside, *shell], cwd=folder / host, stdout=errors, stderr=errors
-            )
-
-    def close(self) -> None:
-        """Remove them."""
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False)
-        subprocess.run(["ip", "link", "del", self._bridge], check=False)
-
-    @staticmethod
-    def _run(*arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+def start_on(hosts: Hosts, index: int, folder: Path, *command: object) -> subprocess.Popen[bytes]:
+    """Start a command on a host, in a folder of its own."""
+    name = hosts.names[index]
+    (folder / name).mkdir(exist_ok=True)
+    with (folder / f"{name}.err").open("ab") as errors:
+        return hosts.start(index, *command, cwd=folder / name, stdout=errors, stderr=errors)
 
 
 def start_server(folder: Path) -> subprocess.Popen[str]:
@@ -133,7 +104,7 @@ def run(given: argparse.Namespace, folder: Path) -> None:
     def start_worker(place: int) -> subprocess.Popen[bytes]:
         log = folder / f"log-{next(numbers):04d}"
         command = (sys.executable, __file__, "--worker", log, "--epoch-seconds", given.epoch_seconds)
-        return hosts.start(hosts.names[place % given.hosts], folder, *command)
+        return start_on(hosts, place % given.hosts, folder, *command)
 
     try:
         workers = [start_worker(index) for index in range(given.workers)]
@@ -213,15 +184,11 @@ def main() -> int:
     if given.worker is not None:
         work(given.worker, given.epoch_seconds)
         return 0
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        print("Hosts are network namespaces, which need root and iproute2's ip.")
+    if reason := why_impossible():
+        print(reason)
         return 77
     folder = Path(tempfile.mkdtemp(prefix="hpo-cluster-"))
-    try:
-        run(given, folder)
-    except subprocess.CalledProcessError as error:
-        print(f"Network namespaces cannot be made here: {error.stderr}")
-        return 77
+    run(given, folder)
     wrong = check(folder)
     print(*wrong[:20], sep="\n")
     print("Nothing was lost and nothing counted twice." if not wrong else f"{len(wrong)} checks failed, in {folder}")

@@ -1,4 +1,4 @@
-"""Tune two trials of a small classifier with two processes: ddp.py STRATEGY STORAGE RESULT [METRIC [pause]]."""
+"""Tune trials of a small classifier with two processes: ddp.py STRATEGY STORAGE RESULT [METRIC [pause]]."""
 
 import atexit
 import json
@@ -77,7 +77,8 @@ def main():
         trainer = pl.Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",
-            devices=2,
+            devices=int(os.environ.get("LOCAL_WORLD_SIZE", "2")),
+            num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),  # machines, as torchrun says
             strategy=strategy,
             callbacks=[TrialCallback(trial)],
             logger=False,
@@ -87,7 +88,7 @@ def main():
         )
         loaders = DataLoader(train, batch_size=32), DataLoader(val, batch_size=32)
         trainer.fit(Classifier(trial["lr"]), *loaders, ckpt_path=trial.resume_from)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
         trials = [
             {
                 "params": t.params,

@@ -1,4 +1,4 @@
-"""How requests reach the page: through a proxy that shows it under a path, or from a frame in a notebook."""
+"""How requests reach a server: through a proxy that shows it under a path, or from a frame in a notebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PREFIX = re.compile(r"(/[\w.~%@:+-]+)+", re.ASCII)
 
 
 class Prefixed:
-    """Accepts requests both with and without the path under which a proxy shows the page.
+    """Accepts requests both with and without the path under which a proxy shows the server.
 
     Args:
         app: The application.
