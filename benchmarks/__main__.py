@@ -27,9 +27,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "What searches find": {
         "headline": Benchmark(
-            "searches.black_box",
-            "black-box tasks that need no data folder, against the other libraries",
-            ("--tasks", "tables"),
+            "searches.headline", "the comparison that needs no data folder, with the other libraries"
         ),
         "real": Benchmark("searches.multi_fidelity", "regret against time on real training runs", ("real",)),
         "lcbench": Benchmark("searches.multi_fidelity", "regret against epochs on LCBench's surrogates", ("lcbench",)),

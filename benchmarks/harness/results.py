@@ -116,7 +116,7 @@ class Results:
     def row(self, method: str) -> str:
         """Return a method's line of the table of regrets."""
         by_problem = self.at(self.by_problem(method).values())
-        errors = self.at([_error(list(self.of(method).values()))])[0]
+        errors = self.at([standard_error(list(self.of(method).values()))])[0]
         own = [run for run in self.runs if run.method == method]
         means = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(by_problem.mean(axis=0), errors, strict=True)]
         medians = " ".join(f"{value:.3f}" for value in np.median(by_problem, axis=0))
@@ -197,7 +197,7 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _error(regrets: Sequence[Array]) -> Array:
+def standard_error(regrets: Sequence[Array]) -> Array:
     """Return the standard error of the mean over problems, from arrays of shape ``(seeds, marks)``."""
     variances = [r.var(axis=0, ddof=1) / len(r) if len(r) > 1 else np.full(r.shape[1], np.nan) for r in regrets]
     error: Array = np.sqrt(np.sum(variances, axis=0)) / len(regrets)
