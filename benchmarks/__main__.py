@@ -65,6 +65,9 @@ BENCHMARKS = {
         "suggestion-cost": Benchmark("costs.suggestion_cost", "a suggestion and a decision of the surrogate"),
         "save-cost": Benchmark("costs.save_cost", "a checkpoint, and resuming from it"),
         "view-cost": Benchmark("costs.view_cost", "the live view in a terminal"),
+        "wall-time": Benchmark(
+            "costs.wall_time", "real time to the same loss, overhead and lines, beside other libraries"
+        ),
         "page-cost": Benchmark("costs.page_cost", "the page in headless Chromium"),
         "memory": Benchmark("costs.memory", "what each trial of a long run leaves in memory"),
         "contention": Benchmark("costs.contention", "many processes on one study"),

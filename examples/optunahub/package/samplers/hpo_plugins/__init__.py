@@ -7,17 +7,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import hpo_plugins as hpo
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+import hpo_plugins as hpo
 
 __all__ = ["HpoPluginsSampler"]
 METRIC = "value"
@@ -49,6 +45,7 @@ class HpoPluginsSampler(BaseSampler):
         seed: int | None = None,
         independent_sampler: BaseSampler | None = None,
     ) -> None:
+        """Begin without any results."""
         self._strategy = hpo.Bayesian() if strategy is None else strategy
         if self._strategy.stops_trainings:
             raise ValueError(
@@ -72,7 +69,7 @@ class HpoPluginsSampler(BaseSampler):
         """Reseed the independent sampler; the strategy's draws depend on the trial's number alone."""
         self._independent.reseed_rng()
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
         """Return the parameters that are chosen together."""
         if self._space is not None:
             return {name: _distribution(parameter) for name, parameter in self._space.items()}

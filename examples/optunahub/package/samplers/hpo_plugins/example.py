@@ -5,6 +5,7 @@ import optunahub
 
 
 def objective(trial: optuna.Trial) -> float:
+    """Return the loss of a trial."""
     x = trial.suggest_float("x", -5, 5)
     y = trial.suggest_float("y", 1e-3, 10, log=True)
     return (x - 1) ** 2 + (y - 0.1) ** 2
