@@ -2,9 +2,9 @@
 
 Usage: python -m benchmarks wall-time [--seconds 600] [--frameworks xgboost keras lightning] [--tools ours optuna ...]
 
-Each script of ``wall_time_scripts/`` is one that a person would write: ``xgboost_plain.py`` trains once, the others tune
-the same training run with one library, its own callback and one worker. A script runs until the time is over, and is
-ended then. Columns:
+Each script of ``wall_time_scripts/`` is one that a person would write: ``xgboost_plain.py`` trains once, the others
+tune the same training run with one library, its own callback and one worker. A script runs until the time is over, and
+is ended then. Columns:
 
     best             the lowest validation loss
     time to LOSS     seconds until the loss that all tools reach, from the start of the script, imports included

@@ -159,9 +159,8 @@ def body(searches: list[Kept]) -> str:
         f"{len(searches)} searches with up to {seeds} seeds took {cpu:.0f} CPU minutes. Regret: 0 is the best known, "
         "1 the median of random configurations, at most 2 counts; the mean over seeds, then over problems, ± its "
         "standard error over seeds. One worker. Training runs: the time of 20 full ones, in seconds of a cost model "
-        "(real) or in epochs (small). Tables: 50 evaluations. *Worst problem*: the highest regret at the end. *CPU ms*: "
-        "the search's own CPU time for each trial that it starts. No rule of this library was chosen on the *tables "
-        "apart*."
+        "(real) or in epochs (small). Tables: 50 evaluations. *Worst problem*: the highest regret at the end. *CPU ms*: the "
+        "search's own CPU time for each trial that it starts. No rule of this library was chosen on *tables apart*."
     )
     first = ["| family | part of the budget | best other library | best of this library |", "|---" * 4 + "|", *lost]
     used = {each.search.method: each.library for each in searches}
