@@ -44,6 +44,12 @@ FORMS = {
     "neps priorband, centre": "`priorband`; the middle of each range is the prior, of medium confidence",
 }
 """How each method is called; everything else is its library's default. R is the epochs of a full training run."""
+LEGEND = """\
+Regret: 0 is the best known, 1 the median of random configurations, at most 2 counts; the mean over seeds, then over
+problems, ± its standard error over seeds. One worker. Training runs: the time of 20 full ones, in seconds of a cost
+model (real) or in epochs (small). Tables: 50 evaluations. *Worst problem*: the one with the highest regret at the end.
+*CPU ms*: the search's own CPU time for each trial that it starts. No rule of this library was chosen on *tables apart*.
+"""
 
 
 class Cell(NamedTuple):
@@ -155,13 +161,7 @@ def body(searches: list[Kept]) -> str:
     lost = behind(table)
     cpu = sum(each.cpu for each in searches) / 60
     seeds = len({each.search.seed for each in searches})
-    intro = (
-        f"{len(searches)} searches with up to {seeds} seeds took {cpu:.0f} CPU minutes. Regret: 0 is the best known, "
-        "1 the median of random configurations, at most 2 counts; the mean over seeds, then over problems, ± its "
-        "standard error over seeds. One worker. Training runs: the time of 20 full ones, in seconds of a cost model "
-        "(real) or in epochs (small). Tables: 50 evaluations. *Worst problem*: the highest regret at the end. *CPU ms*: the "
-        "search's own CPU time for each trial that it starts. No rule of this library was chosen on *tables apart*."
-    )
+    intro = f"{len(searches)} searches with up to {seeds} seeds took {cpu:.0f} CPU minutes. {LEGEND}"
     first = ["| family | part of the budget | best other library | best of this library |", "|---" * 4 + "|", *lost]
     used = {each.search.method: each.library for each in searches}
     settings = ["| method | library | called as |", "|---|---|---|"]

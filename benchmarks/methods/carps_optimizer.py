@@ -1,7 +1,7 @@
 """This library as an optimiser of carps (Benjamins et al. 2025), with its interface of ask and tell.
 
-Where a task has fidelities, a trial is evaluated at ``max_fidelity / 3**k`` as long as the strategy lets it go on. carps
-gives no checkpoints: each evaluation begins anew and is charged in full, as those of other optimisers are.
+Where a task has fidelities, a trial is evaluated at ``max_fidelity / 3**k`` as long as the strategy lets it go on.
+carps gives no checkpoints: each evaluation begins anew and is charged in full, as those of other optimisers are.
 
     level   3**k, what the strategy knows as the epoch: 1 for the lowest fidelity, ``levels(...)[-1]`` for the highest
 """
@@ -82,8 +82,8 @@ class HpoPluginsOptimizer(Optimizer):
         task: Any,
         seed: int = 0,
         loggers: list[Any] | None = None,
-        expects_multiple_objectives: bool = False,  # noqa: FBT001, FBT002 - carps names them so
-        expects_fidelities: bool = False,  # noqa: FBT001, FBT002
+        expects_multiple_objectives: bool = False,
+        expects_fidelities: bool = False,
     ) -> None:
         """Prepare the search."""
         super().__init__(task, loggers, expects_multiple_objectives, expects_fidelities)
