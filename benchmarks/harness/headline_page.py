@@ -93,9 +93,14 @@ def cells(of_method: dict[str, Array]) -> dict[float, Cell]:
 
 
 def table_of(searches: list[Kept]) -> Table:
-    """Return the mean regrets."""
+    """Return the mean regrets, of families in which two methods at least ran on all problems."""
     titles = dict.fromkeys(each.search.family for each in searches)
-    return {title: {method: cells(found) for method, found in by_method(searches, title).items()} for title in titles}
+    found = {title: by_method(searches, title) for title in titles}
+    return {
+        title: {method: cells(of_method) for method, of_method in methods.items()}
+        for title, methods in found.items()
+        if len(methods) > 1
+    }
 
 
 def behind(table: Table) -> list[str]:
@@ -143,6 +148,8 @@ def rank_table(searches: list[Kept], titles: list[str]) -> str:
         }
         for method in common
     }
+    if len(common) < 2:
+        return f"{' and '.join(titles)}: no two methods ran on all problems."
     ranks = mean_ranks(regrets)
     lines = [f"| {' and '.join(titles)}: method | mean rank at 100 % (95 % interval) |", "|---|---|"]
     return "\n".join(lines + [f"| {name} | {ranks[name]} |" for name in sorted(ranks, key=lambda name: ranks[name])])
@@ -158,6 +165,7 @@ def kinds(titles: Iterable[str]) -> list[list[str]]:
 def body(searches: list[Kept]) -> str:
     """Return the page below its head."""
     table = table_of(searches)
+    searches = [each for each in searches if each.search.family in table]
     lost = behind(table)
     cpu = sum(each.cpu for each in searches) / 60
     seeds = len({each.search.seed for each in searches})
@@ -235,8 +243,8 @@ def conclude(searches: list[Kept], *, check: bool, shown: bool) -> None:
     Raises:
         SystemExit: There is nothing to compare, or some cells differ.
     """
-    if not searches:
-        raise SystemExit("There are no finished searches.")
+    if not table_of(searches):
+        raise SystemExit("There is nothing to compare: two methods at least must have run on all problems of a family.")
     path = published.RESULTS / f"{NAME}.md"
     if check:
         found = compared(stored(path.read_text(encoding="utf-8")), table_of(searches))
@@ -257,10 +265,9 @@ def conclude(searches: list[Kept], *, check: bool, shown: bool) -> None:
 
 def by_curve(searches: list[Kept], family: str) -> dict[str, Array]:
     """Return each method's mean regret at equal parts of the budget, shape ``(n_marks,)``."""
-    curves: dict[str, dict[str, list[list[float]]]] = {}
+    methods, curves = by_method(searches, family), dict[str, dict[str, list[list[float]]]]()
     for each in searches:
-        if each.search.family == family and each.search.method in by_method(searches, family):
+        if each.search.family == family and each.search.method in methods:
             curves.setdefault(each.search.method, {}).setdefault(each.search.problem, []).append(each.regrets)
-    return {
-        method: np.mean([np.mean(runs, axis=0) for runs in each.values()], axis=0) for method, each in curves.items()
-    }
+    means = {method: [np.mean(runs, axis=0) for runs in problems.values()] for method, problems in curves.items()}
+    return {method: np.mean(of_problems, axis=0) for method, of_problems in means.items()}

@@ -82,6 +82,17 @@ def test_methods_that_lack_problems_are_left_out():
     assert set(page.by_method(found, "Small trainings")) == set(METHODS) - {"random"}
 
 
+def test_a_family_of_one_method_is_left_out():
+    alone = [
+        each._replace(search=each.search._replace(family="Real trainings"))
+        for each in searches(1, methods={"random": 0.3})
+    ]
+    assert page.table_of(alone + searches(1)).keys() == {"Small trainings"}
+    assert "Real trainings" not in page.body(alone + searches(1))
+    with pytest.raises(SystemExit, match="nothing to compare"):
+        page.conclude(alone, check=False, shown=True)
+
+
 def test_a_check_says_what_differs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(page.published, "RESULTS", tmp_path)
     page.conclude(searches(4), check=False, shown=False)
