@@ -29,7 +29,6 @@ BENCHMARKS = {
         "headline": Benchmark(
             "searches.headline", "the comparison that needs no data folder, with the other libraries"
         ),
-        "carps": Benchmark("searches.carps_subsets", "tasks of carps, with its optimisers of SMAC and Optuna"),
         "real": Benchmark("searches.multi_fidelity", "regret against time on real training runs", ("real",)),
         "lcbench": Benchmark("searches.multi_fidelity", "regret against epochs on LCBench's surrogates", ("lcbench",)),
         "taskset": Benchmark("searches.multi_fidelity", "regret against epochs on TaskSet's curves", ("taskset",)),
