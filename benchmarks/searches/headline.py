@@ -166,7 +166,7 @@ def main() -> None:
     kept.mended(path)
     finished = {each.search for each in kept.read(path)}
     searches = [each for each in plan(arguments.seeds, arguments.methods, arguments.families) if each not in finished]
-    installed = set(available())
+    installed = set(available()) if searches else set()  # other libraries take long to load
     missing = sorted({each.method for each in searches} - installed)
     for method in missing:
         print(f"Left out, since its library is not installed: {method} (see benchmarks/README.md).")
