@@ -165,11 +165,15 @@ def kinds(titles: Iterable[str]) -> list[list[str]]:
 def body(searches: list[Kept]) -> str:
     """Return the page below its head."""
     table = table_of(searches)
-    searches = [each for each in searches if each.search.family in table]
+    searches = [each for each in searches if each.search.method in table.get(each.search.family, {})]
     lost = behind(table)
     cpu = sum(each.cpu for each in searches) / 60
     seeds = len({each.search.seed for each in searches})
-    intro = f"{len(searches)} searches with up to {seeds} seeds took {cpu:.0f} CPU minutes. {LEGEND}"
+    remarks = [] if seeds > 1 else ["With one seed there are no standard errors: this is a beginning, no result."]
+    if all(title.startswith("Tables") for title in table):
+        remarks.append("No training runs are in it yet.")
+    counts = f"{len(searches)} searches, number of seeds: {seeds}, {cpu:.0f} CPU minutes."
+    intro = "\n\n".join([" ".join([counts, *remarks]), LEGEND.strip()])
     first = ["| family | part of the budget | best other library | best of this library |", "|---" * 4 + "|", *lost]
     used = {each.search.method: each.library for each in searches}
     settings = ["| method | library | called as |", "|---|---|---|"]
