@@ -27,9 +27,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "What searches find": {
         "headline": Benchmark(
-            "searches.black_box",
-            "black-box tasks that need no data folder, against the other libraries",
-            ("--tasks", "tables"),
+            "searches.headline", "the comparison that needs no data folder, with the other libraries"
         ),
         "real": Benchmark("searches.multi_fidelity", "regret against time on real training runs", ("real",)),
         "lcbench": Benchmark("searches.multi_fidelity", "regret against epochs on LCBench's surrogates", ("lcbench",)),
@@ -68,6 +66,9 @@ BENCHMARKS = {
         "suggestion-cost": Benchmark("costs.suggestion_cost", "a suggestion and a decision of the surrogate"),
         "save-cost": Benchmark("costs.save_cost", "a checkpoint, and resuming from it"),
         "view-cost": Benchmark("costs.view_cost", "the live view in a terminal"),
+        "wall-time": Benchmark(
+            "costs.wall_time", "real time to the same loss, overhead and lines, beside other libraries"
+        ),
         "page-cost": Benchmark("costs.page_cost", "the page in headless Chromium"),
         "memory": Benchmark("costs.memory", "what each trial of a long run leaves in memory"),
         "contention": Benchmark("costs.contention", "many processes on one study"),

@@ -4,8 +4,7 @@ Notation
     regret      normalised: 0 is the best known, 1 the median of random configurations
     mean        over the problems of the mean over their seeds
     +-          standard error of the mean over seeds, for these problems
-    rank        of a method's mean regret among all methods on a problem at the full budget, mean over problems
-    bootstrap   problems are drawn with replacement, then seeds within each, 1,000 times
+    rank        of a method's mean regret at the full budget; see ``ranks.py``
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from benchmarks.harness import published
+from benchmarks.harness.ranks import mean_ranks
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
@@ -34,7 +33,6 @@ OURS = ("bayesian", "hyperband", "random")
 """Prefix of the names of this library's methods."""
 ORACLE = "oracle"
 """Prefix of the names of oracles, which use information that no search has."""
-N_BOOTSTRAP = 1000
 
 
 class Run(NamedTuple):
@@ -118,7 +116,7 @@ class Results:
     def row(self, method: str) -> str:
         """Return a method's line of the table of regrets."""
         by_problem = self.at(self.by_problem(method).values())
-        errors = self.at([_error(list(self.of(method).values()))])[0]
+        errors = self.at([standard_error(list(self.of(method).values()))])[0]
         own = [run for run in self.runs if run.method == method]
         means = [f"{mean:.3f} ± {error:.3f}" for mean, error in zip(by_problem.mean(axis=0), errors, strict=True)]
         medians = " ".join(f"{value:.3f}" for value in np.median(by_problem, axis=0))
@@ -139,7 +137,7 @@ class Results:
         rival, complete = self.best_peer(), self._complete()
         if rival is None:
             return ""
-        ranks = self._ranks(complete)
+        ranks = mean_ranks({m: {p: runs[:, -1] for p, runs in self.of(m).items()} for m in complete})
         limit = min((self._final(m) for m in complete if m.startswith(ORACLE)), default=None)
         goal = self._final(rival)
         rows = []
@@ -151,9 +149,7 @@ class Results:
             budget = f"{self.marks[reached[0]] / self.marks[-1]:.0%}" if len(reached) else "more"
             closed = "" if limit is None else f"{(goal - mean[-1]) / (goal - limit):.0%}"
             record = "" if name == rival else "/".join(map(str, self._record(name, rival)))
-            low, high = np.quantile(ranks[name], (0.025, 0.975))
-            rank = f"{ranks[name].mean():.1f} ({low:.1f}-{high:.1f})"
-            rows.append(_row([name, rank, record, f"{worst} {curves[worst][-1]:.3f}", budget, closed]))
+            rows.append(_row([name, str(ranks[name]), record, f"{worst} {curves[worst][-1]:.3f}", budget, closed]))
         columns = [
             "method",
             "mean rank (95 %)",
@@ -182,16 +178,6 @@ class Results:
     def _final(self, method: str) -> float:
         return float(np.mean([curve[-1] for curve in self.by_problem(method).values()]))
 
-    def _ranks(self, methods: Sequence[str]) -> dict[str, Array]:
-        """Return bootstrapped mean ranks, shape ``(N_BOOTSTRAP,)`` each."""
-        rng, ours = np.random.default_rng(0), [self.of(name) for name in methods]
-        found = np.empty((N_BOOTSTRAP, len(methods)))
-        for k in range(N_BOOTSTRAP):
-            drawn = rng.choice(self.problems, len(self.problems))
-            finals = [[_resampled(regrets[problem][:, -1:], rng)[0] for problem in drawn] for regrets in ours]
-            found[k] = rankdata(finals, axis=0).mean(axis=1)
-        return dict(zip(methods, found.T, strict=True))
-
     def _record(self, method: str, rival: str) -> tuple[int, int, int]:
         """Return on how many problems a method is better, equal (within two standard errors), and worse."""
         wins = ties = losses = 0
@@ -211,13 +197,7 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _resampled(regrets: Array, rng: np.random.Generator) -> Array:
-    """Return the mean of seeds drawn with replacement, shape ``(marks,)``."""
-    mean: Array = regrets[rng.integers(len(regrets), size=len(regrets))].mean(axis=0)
-    return mean
-
-
-def _error(regrets: Sequence[Array]) -> Array:
+def standard_error(regrets: Sequence[Array]) -> Array:
     """Return the standard error of the mean over problems, from arrays of shape ``(seeds, marks)``."""
     variances = [r.var(axis=0, ddof=1) / len(r) if len(r) > 1 else np.full(r.shape[1], np.nan) for r in regrets]
     error: Array = np.sqrt(np.sum(variances, axis=0)) / len(regrets)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import NamedTuple
 
 from benchmarks.harness.interfaces import Problem
-from benchmarks.problems import boosting, lcbench, real_tasks, small_trainings, taskset
+from benchmarks.problems import boosting, lcbench, real_tasks, real_trainings, small_trainings, taskset
+from benchmarks.problems.recorded_runs import RecordedRuns
 
 
 class Family(NamedTuple):
@@ -27,21 +30,35 @@ class Family(NamedTuple):
 
 
 @contextlib.contextmanager
-def _real(name: str) -> Iterator[Problem]:
-    """Hold a task of real training runs, and keep what was trained."""
+def _outside(name: str) -> Iterator[Problem]:
+    """Hold a task of real training runs that is not part of this project, and keep what was trained."""
     task = real_tasks.RealTask(name)
     yield task.problem
     task.remember()
 
 
+@contextlib.contextmanager
+def _keeping(runs: RecordedRuns, make: Callable[[RecordedRuns], Problem]) -> Iterator[Problem]:
+    """Hold a problem of training runs, and keep what was trained."""
+    yield make(runs)
+    runs.save()
+
+
+def _trained(tasks: ModuleType) -> Callable[[str], contextlib.AbstractContextManager[Problem]]:
+    return lambda name: _keeping(tasks.recorded(name), functools.partial(tasks.problem, name))
+
+
+SHIPPED = Family("Real trainings", real_trainings.names, _trained(real_trainings), in_seconds=True)
+"""The real training runs that are part of this project."""
+OUTSIDE = Family("Real trainings", real_tasks.names, _outside, in_seconds=True)
+"""Those of the folder that the environment names."""
+
+
 FAMILIES = {
-    "real": Family("Real trainings", real_tasks.names, _real, in_seconds=True),
+    "shipped": SHIPPED,
+    "real": OUTSIDE if real_tasks.is_named() else SHIPPED,
     "lcbench": Family("LCBench", lambda: lcbench.DEV, lambda name: contextlib.nullcontext(lcbench.problem(name))),
     "taskset": Family("TaskSet", taskset.names, lambda name: contextlib.nullcontext(taskset.problem(name))),
     "boosting": Family("Boosting", boosting.names, lambda name: contextlib.nullcontext(boosting.problem(name))),
-    "small": Family(
-        "Small trainings",
-        small_trainings.names,
-        lambda name: contextlib.nullcontext(small_trainings.problem(name)),
-    ),
+    "small": Family("Small trainings", small_trainings.names, _trained(small_trainings)),
 }

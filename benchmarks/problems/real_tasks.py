@@ -1,13 +1,14 @@
-"""Real training runs as problems: XGBoost, networks and a GRU that are trained while a strategy searches.
+"""Further real training runs, from a folder outside: tasks like those of ``real_trainings.py``, and recorded runs.
 
-The tasks are not part of this project: ``HPO_PLUGINS_REAL_CURVES`` names the folder with ``tasks.py`` (real learning
-curves with a cost model, so that simulated time is reproducible). Training runs are kept in ``REAL_CURVES_CACHE``.
+``HPO_PLUGINS_REAL_CURVES`` names the folder with ``tasks.py`` (real learning curves with a cost model, so that
+simulated time is reproducible). Training runs are kept in ``REAL_CURVES_CACHE``.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 from types import ModuleType
 from typing import Any
 
@@ -22,13 +23,21 @@ BATCH_SIZE = 64
 """The batch size that a user of a shipped space would name."""
 
 
+VARIABLE = "HPO_PLUGINS_REAL_CURVES"
+
+
+def is_named() -> bool:
+    """Return whether the environment names the folder."""
+    return VARIABLE in os.environ
+
+
 def library() -> ModuleType:
     """Return the tasks' own module."""
-    return outside.module("tasks", "HPO_PLUGINS_REAL_CURVES")
+    return outside.module("tasks", VARIABLE)
 
 
 def names() -> tuple[str, ...]:
-    """Return the tasks for development."""
+    """Return the tasks."""
     return tuple(library().TASKS)
 
 

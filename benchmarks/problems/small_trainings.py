@@ -9,7 +9,8 @@
 
 Each has a space with wide ranges, as people write them who know little, and one with narrow ranges around usual values:
 ``residual`` and ``residual, narrow``. Values are validation losses with the sign changed, after each of 30 epochs. A
-configuration's training run is the same in every search: its random numbers depend on its values only.
+configuration's training run is the same in every search: its random numbers depend on its values only, and it is kept
+(``recorded_runs.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Curve, Problem
+from benchmarks.problems.recorded_runs import RecordedRuns, Values
 from hpo_plugins.space import Parameter, Space
 
 EPOCHS = 30
@@ -260,16 +263,17 @@ _WIDE, _NARROW = _deep((1e-5, 1.0), (1e-7, 1.0), (16, 256)), _deep((3e-4, 3e-2),
 
 
 class Kind(NamedTuple):
-    """A kind of training run: what is trained, and its wide and its narrow space."""
+    """A kind of training run: what trains it, the package of that, and its wide and its narrow space."""
 
     losses: Callable[[dict[str, Any], int], Losses]
+    package: str
     wide: dict[str, Parameter]
     narrow: dict[str, Parameter]
 
 
 KINDS = {
     "boosting": Kind(
-        boosting,
+        boosting, "lightgbm",
         {
             "learning_rate": log(1e-3, 1.0), "num_leaves": hpo.Integer(2, 256, scale="log"),
             "min_data_in_leaf": hpo.Integer(1, 500, scale="log"), "lambda_l2": log(1e-4, 1e3),
@@ -282,7 +286,7 @@ KINDS = {
         },
     ),
     "linear": Kind(
-        linear,
+        linear, "scikit-learn",
         {
             "alpha": log(1e-8, 1.0), "eta0": log(1e-5, 10.0), "power_t": hpo.Continuous(0.0, 1.0),
             "learning_rate": hpo.Categorical(["constant", "invscaling", "adaptive"]),
@@ -295,28 +299,28 @@ KINDS = {
         },
     ),
     "autoencoder": Kind(
-        autoencoder,
+        autoencoder, "torch",
         {**_WIDE, "width": hpo.Integer(8, 256, scale="log"), "code": hpo.Integer(2, 32, scale="log"),
          "dropout": hpo.Continuous(0.0, 0.8)},
         {**_NARROW, "width": hpo.Integer(64, 256, scale="log"), "code": hpo.Integer(8, 32, scale="log"),
          "dropout": hpo.Continuous(0.0, 0.3)},
     ),
     "language": Kind(
-        language,
+        language, "torch",
         {**_WIDE, "width": hpo.Integer(8, 256, scale="log"), "embedding": hpo.Integer(2, 32, scale="log"),
          "context": hpo.Integer(1, 12), "dropout": hpo.Continuous(0.0, 0.8)},
         {**_NARROW, "width": hpo.Integer(64, 256, scale="log"), "embedding": hpo.Integer(8, 32, scale="log"),
          "context": hpo.Integer(4, 10), "dropout": hpo.Continuous(0.0, 0.3)},
     ),
     "residual": Kind(
-        residual,
+        residual, "torch",
         {**_WIDE, "channels": hpo.Integer(2, 12, scale="log"), "blocks": hpo.Integer(0, 3),
          "dropout": hpo.Continuous(0.0, 0.8), "label_smoothing": hpo.Continuous(0.0, 0.5)},
         {**_NARROW, "channels": hpo.Integer(6, 12, scale="log"), "blocks": hpo.Integer(1, 2),
          "dropout": hpo.Continuous(0.0, 0.3), "label_smoothing": hpo.Continuous(0.0, 0.1)},
     ),
     "factors": Kind(
-        factors,
+        factors, "numpy",
         {"rate": log(1e-4, 1.0), "rank": hpo.Integer(1, 40, scale="log"), "penalty": log(1e-5, 10.0),
          "spread": log(1e-3, 3.0), "decay": hpo.Continuous(0.7, 1.0)},
         {"rate": log(1e-2, 0.2), "rank": hpo.Integer(4, 16, scale="log"), "penalty": log(1e-3, 0.3),
@@ -330,44 +334,34 @@ def names() -> tuple[str, ...]:
     return tuple(name for kind in KINDS for name in (kind, f"{kind}, narrow"))
 
 
-class _Training:
-    """The losses of a training run, which is trained as far as it is asked for; NaN from where it has diverged."""
-
-    def __init__(self, losses: Losses) -> None:
-        self._losses = losses
-        self._known: list[float] = []
-
-    def loss(self, index: int) -> float:
-        """Return the loss after epoch ``index + 1``."""
-        while len(self._known) <= index:
-            dead = bool(self._known) and math.isnan(self._known[-1])
-            loss = math.nan if dead else next(self._losses)
-            self._known.append(loss if math.isfinite(loss) else math.nan)
-        return self._known[index]
-
-
-class _Values:
-    """The losses of a training run with their sign changed."""
-
-    def __init__(self, training: _Training, diverged: float) -> None:
-        self._training, self._diverged = training, diverged
-
-    def __getitem__(self, index: int, /) -> float:
-        loss = self._training.loss(index)
-        return self._diverged if math.isnan(loss) else -loss
-
-
-def train(kind: str, params: dict[str, Any]) -> Curve:
-    """Return the training run of a configuration; an epoch takes a second."""
+def start(kind: str, params: dict[str, Any]) -> Losses:
+    """Begin the training run of a configuration and yield its losses with their sign changed."""
     seed = zlib.crc32(repr(sorted((name, repr(value)) for name, value in params.items())).encode())
-    training = _Training(KINDS[kind].losses(params, seed))
-    return Curve(_Values(training, -math.inf), np.arange(1.0, EPOCHS + 1), _Values(training, math.nan))
+    return (-loss for loss in KINDS[kind].losses(params, seed))
+
+
+def recorded(name: str) -> RecordedRuns:
+    """Return the runs of a task's kind."""
+    kind = name.partition(", ")[0]
+    package = KINDS[kind].package
+    return RecordedRuns(f"{kind}, {package} {metadata.version(package)}", functools.partial(start, kind))
+
+
+def train(runs: RecordedRuns, params: dict[str, Any]) -> Curve:
+    """Return the training run of a configuration; an epoch takes a second."""
+    run = runs.run(params)
+    return Curve(Values(run, -math.inf), np.arange(1.0, EPOCHS + 1), Values(run, math.nan))
+
+
+def space_of(name: str) -> dict[str, Parameter]:
+    """Return the space of a task."""
+    kind, _, width = name.partition(", ")
+    return KINDS[kind].narrow if width else KINDS[kind].wide
 
 
 def scale(name: str) -> dict[str, float]:
     """Return the best and the median value of random configurations, half of them near the best: measured once."""
-    kind, _, width = name.partition(", ")
-    space = Space(KINDS[kind].narrow if width else KINDS[kind].wide)
+    space, runs = Space(space_of(name)), recorded(name)
     rng, points, found = np.random.default_rng(0), [], []
     for number in range(2 * N_SCALE):
         point = rng.random(len(space))
@@ -375,17 +369,15 @@ def scale(name: str) -> dict[str, float]:
             leaders = np.argsort(found)[-N_SCALE // 10 :]
             point = np.clip(points[rng.choice(leaders)] + rng.normal(0, 0.08, len(space)), 0, 1)
         points.append(point)
-        curve = train(kind, space.decode(point))
+        curve = train(runs, space.decode(point))
         found.append(max(float(curve.score[epoch]) for epoch in range(EPOCHS)))
     return {"best": max(found), "median": float(np.median(found[:N_SCALE]))}
 
 
-def problem(name: str) -> Problem:
+def problem(name: str, runs: RecordedRuns) -> Problem:
     """Return a task to search."""
-    kind, _, width = name.partition(", ")
     known = json.loads(OPTIMA.read_text())[name]
-    space = KINDS[kind].narrow if width else KINDS[kind].wide
-    return Problem(space, EPOCHS, functools.partial(train, kind), known["best"], known["median"], EPOCHS)
+    return Problem(space_of(name), EPOCHS, functools.partial(train, runs), known["best"], known["median"], EPOCHS)
 
 
 def main() -> None:

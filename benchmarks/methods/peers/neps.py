@@ -1,4 +1,4 @@
-"""NePS: PriorBand, which is given the beliefs of the space, with its defaults and with the prior configuration first.
+"""NePS: Hyperband, and PriorBand, which is given beliefs: those of the shipped spaces, or the middle of each range.
 
 It has an environment of its own: ``pip install neural-pipeline-search==0.17.*``. A trial that it promotes goes on from
 where it was, and its result is the best value so far.
@@ -7,7 +7,7 @@ where it was, and its result is the best value so far.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import neps
@@ -17,6 +17,7 @@ import torch
 import hpo_plugins as hpo
 from benchmarks.harness.interfaces import Ask, Clock, Method, Problem, Searcher
 from benchmarks.problems.beliefs import believing
+from hpo_plugins._fields import evolve
 from hpo_plugins.space import Parameter
 
 FIDELITY = "neps_epoch"
@@ -63,21 +64,38 @@ class Trial:
         self._search.tell(self._trial, -float(self._value))
 
 
-def priorband(**arguments: Any) -> Searcher:
-    """Return PriorBand's trials."""
+def centred(space: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Return the space with the middle of each range as belief; categories have none."""
+    made: dict[str, Parameter] = {}
+    for name, each in space.items():
+        is_range = not isinstance(each, hpo.Categorical)
+        made[name] = evolve(each, prior=each.from_unit(0.5), confidence="medium") if is_range else each
+    return made
+
+
+def around_the_centre(search: Searcher) -> Searcher:
+    """Return a search that believes in the middle of each range."""
+    return lambda problem, seed, clock: search(problem._replace(space=centred(problem.space)), seed, clock)
+
+
+def algorithm(make: Callable[..., Any], **arguments: Any) -> Searcher:
+    """Return the trials of an algorithm."""
 
     def start(problem: Problem, seed: int, clock: Clock) -> Ask:  # noqa: ARG001
         for set_seed in (random.seed, np.random.seed, torch.manual_seed):
             set_seed(seed)
-        made = neps.algorithms.priorband(search_space(problem.space, problem.epochs), **arguments)
+        made = make(search_space(problem.space, problem.epochs), **arguments)
         search, best = neps.AskAndTell(made), dict[str, tuple[int, float]]()
         return lambda: Trial(search, search.ask(), best)
 
     return start
 
 
+PRIORBAND = neps.algorithms.priorband
 MULTI_FIDELITY: dict[str, Callable[..., Ask]] = {
-    "neps priorband, beliefs": believing(priorband()),
-    "neps priorband, mode first, beliefs": believing(priorband(sample_prior_first=True)),
+    "neps hyperband": algorithm(neps.algorithms.hyperband),
+    "neps priorband, centre": around_the_centre(algorithm(PRIORBAND)),
+    "neps priorband, beliefs": believing(algorithm(PRIORBAND)),
+    "neps priorband, mode first, beliefs": believing(algorithm(PRIORBAND, sample_prior_first=True)),
 }
 BLACK_BOX: dict[str, Method] = {}
