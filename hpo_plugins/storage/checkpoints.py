@@ -95,7 +95,7 @@ class Checkpoints:
             _sync(temporary)
             remove(final)
             temporary.replace(final)
-            _sync_folder(folder)
+            sync_folder(folder)
         except BaseException:
             remove(temporary)
             raise
@@ -212,7 +212,7 @@ def newest_of(folder: str, names: Iterable[str], attempt: int, epoch: int) -> tu
     return (max(found)[2], max(found)[0]) if found else None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until a new name in a folder is on the disk, where folders can be opened."""
     with contextlib.suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
