@@ -133,8 +133,7 @@ def plan(connection: sa.Connection) -> Plan:
     if version is None:
         raise StorageError(f"{redacted(connection.engine.url)} has no studies of hpo-plugins.")
     steps = tuple(
-        f"format {step} to {step + 1}: {STEPS[step]}"
-        for step in range(max(version, OLDEST), schema.SCHEMA_VERSION)
+        f"format {step} to {step + 1}: {STEPS[step]}" for step in range(max(version, OLDEST), schema.SCHEMA_VERSION)
     )
     path = _file_of(connection)
     return Plan(version, steps, None if path is None or not steps else _free_name(path, version))
@@ -166,7 +165,9 @@ def migrate(connection: sa.Connection) -> Plan | None:
 
 def report(done: Plan, where: str) -> None:
     """Tell in the log what a migration has done."""
-    way_back = "For the way back, restore your own backup" if done.copy is None else f"The file before it is {done.copy}"
+    way_back = (
+        "For the way back, restore your own backup" if done.copy is None else f"The file before it is {done.copy}"
+    )
     logger.warning("%s was migrated from format %d to %d. %s.", where, done.version, schema.SCHEMA_VERSION, way_back)
 
 
@@ -204,7 +205,9 @@ def _change(connection: sa.Connection) -> None:
         owner = schema.claims.c.owner.type.compile(connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {schema.claims.name} ALTER COLUMN owner TYPE {owner}")
     schema.create_tables(connection)
-    connection.execute(schema.meta.update().where(schema.meta.c.key == "schema").values(value=str(schema.SCHEMA_VERSION)))
+    connection.execute(
+        schema.meta.update().where(schema.meta.c.key == "schema").values(value=str(schema.SCHEMA_VERSION))
+    )
 
 
 def _file_of(connection: sa.Connection) -> Path | None:

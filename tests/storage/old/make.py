@@ -50,7 +50,7 @@ def searches() -> dict[str, dict]:
 def search(storage: Path, name: str, trials: int) -> None:
     """Train some trials of a search."""
     tuner = hpo.Tuner(storage=str(storage), name=name, progress="off", **searches()[name])
-    if name == "points":
+    if name == "points" and not tuner.trials:
         tuner.enqueue({"depth": 3})
     for trial in tuner:
         if name == "folds":
