@@ -96,7 +96,7 @@ def _place(connection: sa.Connection) -> str:
     """Return the schema in which the stored tables are."""
     if connection.dialect.name == "sqlite":
         return "main"
-    query = f"SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('{schema.trials.name}')"  # noqa: S608 - our own name
+    query = f"SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('{schema.trials.name}')"
     return str(connection.exec_driver_sql(query).scalar_one())
 
 
@@ -182,8 +182,8 @@ def _check_idle(connection: sa.Connection) -> None:
     for number, worker, seconds in connection.execute(query):
         if is_running(worker) is not False:
             raise StorageError(
-                f"{redacted(connection.engine.url)} has an older format and cannot be migrated while an older version of "
-                f"hpo-plugins trains trial {number} (worker {worker}). End that process and try again; without a sign "
+                f"{redacted(connection.engine.url)} has an older format and cannot be migrated while an older version "
+                f"of hpo-plugins trains trial {number} (worker {worker}). End that process and try again; without a sign "
                 f"of it, this is possible in {seconds:.0f} s."
             )
 
@@ -200,7 +200,7 @@ def _change(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {column.name} {kind}")
     if "detail" not in stored:
         split = ", ".join(f"{column} = {text}" for column, text in _split(connection, "rule").items())
-        connection.exec_driver_sql(f"UPDATE {name} SET {split} WHERE rule IS NOT NULL")  # noqa: S608 - our own names
+        connection.exec_driver_sql(f"UPDATE {name} SET {split} WHERE rule IS NOT NULL")
     if connection.dialect.name == "postgresql":  # SQLite ignores lengths
         owner = schema.claims.c.owner.type.compile(connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {schema.claims.name} ALTER COLUMN owner TYPE {owner}")
@@ -232,7 +232,7 @@ def _suffixes() -> Iterator[str]:
 
 
 def _copy(connection: sa.Connection, target: Path) -> None:
-    """Copy a SQLite file that nobody else may write to: under another name first, so that a copy is never half of one."""
+    """Copy a SQLite file that nobody else may write to; a copy has its name once it is complete."""
     part = Path(f"{target}.part")
     part.unlink(missing_ok=True)
     with (
