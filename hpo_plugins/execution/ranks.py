@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from hpo_plugins.coordination.trial_lease import TrialLease
 from hpo_plugins.errors import WorkerError
 from hpo_plugins.storage import StudyStore
+from hpo_plugins.storage.places import replace
 from hpo_plugins.storage.proxy import Address, connect, serve
 from hpo_plugins.trial import Trial
 
@@ -212,7 +213,7 @@ def _announce() -> None:
     path = _meeting_point()
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps([os.getpid(), socket, key.hex(), index]))
-    part.replace(path)
+    replace(part, path)
     atexit.register(_withdraw, path, os.getpid())
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
 from hpo_plugins.storage import migration, retry, sqlite
+from hpo_plugins.storage.places import is_url
 from hpo_plugins.storage.redact import entrust, entrusted, redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
 
@@ -57,7 +58,7 @@ class Database:
         """Create the engine; it connects when it is first used."""
         self.url = url_of(target)
         self.path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
-        is_path = "://" not in os.fspath(target)  # which may contain characters with a meaning in a URL
+        is_path = not is_url(os.fspath(target))  # which may contain characters with a meaning in a URL
         self._target = str(self.path) if is_path else self.url.render_as_string(hide_password=False)
         self._files = None if self.path is None or str(self.path).startswith("file:") else sqlite.Files(self.path)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, UnicodeError)
@@ -283,7 +284,7 @@ class Database:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
         target = self._target
-        return (_reopen, entrust(target)) if "://" in target else (Database, (target,))
+        return (_reopen, entrust(target)) if is_url(target) else (Database, (target,))
 
 
 def _reopen(shown: str, variable: str) -> Database:
@@ -336,7 +337,7 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         raise StorageError(f"storage must be a path or a URL, but got {redacted(text)!r}, which contains NUL.")
     if text == ":memory:":
         raise StorageError("storage must be a file, but got ':memory:'. Omit storage to keep the study in memory.")
-    if "://" not in text:
+    if not is_url(text):
         return sa.URL.create("sqlite", database=os.path.realpath(os.path.expanduser(text)))  # noqa: PTH111 - as a string
     try:
         url = sa.make_url(text)

@@ -1,8 +1,8 @@
 """Databases of older formats: read without a change, and migrated before the first write.
 
-A transaction that reads an older database begins with temporary views, which have the names of today's tables and hide
-the stored ones, and ends with a rollback, which removes the views. A migration is one transaction, so that a kill leaves
-the old database or the new one; a SQLite file is copied first, while no other process may write.
+A transaction that reads an older database begins with temporary views, which have the names of today's tables and
+hide the stored ones, and ends with a rollback, which removes the views. A migration is one transaction, so that a kill
+leaves the old database or the new one; a SQLite file is copied first, while no other process may write.
 
 The formats (docs/decisions/0042): 5 had no enqueued configurations and no checkpoint of the best epoch; 6 is that of
 version 0.2.0; 7 splits the reason of an end into a rule and its detail.
@@ -23,6 +23,7 @@ from hpo_plugins.errors import StorageError
 from hpo_plugins.records import TrialState
 from hpo_plugins.storage import schema
 from hpo_plugins.storage.checkpoints import sync_folder
+from hpo_plugins.storage.places import replace
 from hpo_plugins.storage.processes import is_running
 from hpo_plugins.storage.redact import redacted
 
@@ -183,8 +184,8 @@ def _check_idle(connection: sa.Connection) -> None:
         if is_running(worker) is not False:
             raise StorageError(
                 f"{redacted(connection.engine.url)} has an older format and cannot be migrated while an older version "
-                f"of hpo-plugins trains trial {number} (worker {worker}). End that process and try again; without a sign "
-                f"of it, this is possible in {seconds:.0f} s."
+                f"of hpo-plugins trains trial {number} (worker {worker}). End that process and try again. Without a "
+                f"sign of life, it counts as dead in {seconds:.0f} s."
             )
 
 
@@ -240,5 +241,5 @@ def _copy(connection: sa.Connection, target: Path) -> None:
         contextlib.closing(sqlite3.connect(part)) as copy,
     ):
         source.backup(copy)
-    part.replace(target)
+    replace(part, target)
     sync_folder(target.parent)
