@@ -83,7 +83,7 @@ def build(session: nox.Session) -> None:
     """Build the wheel and the sdist into dist/."""
     session.install("build", "twine")
     session.run("python", "-m", "build")
-    session.run("twine", "check", "--strict", *(str(path) for path in sorted(Path("dist").glob("hpo_plugins-*"))))
+    session.run("twine", "check", "--strict", *map(str, sorted(Path("dist").glob("hpo_plugins-*"))))
 
 
 @nox.session
@@ -183,6 +183,4 @@ def release(session: nox.Session) -> None:
         session.error(f"There is a tag v{version} already.")
     for name in ("lint", "types", "docs", "package", "oldest", "workflows"):
         session.notify(name)
-    session.log(
-        f"If all of these pass: git tag v{version} && git push origin v{version}. The workflow release.yml publishes it."
-    )
+    session.log(f"If all of these pass: git tag v{version} && git push origin v{version}; release.yml publishes it.")

@@ -193,8 +193,7 @@ class Database:
             is_older = migration.is_older(connection)
         if not is_older or mode == "read":
             return is_older
-        with self.engine.connect() as connection:
-            connection = connection.execution_options(hpo_write=lock_timeout, hpo_durable=True)
+        with self.engine.connect().execution_options(hpo_write=lock_timeout, hpo_durable=True) as connection:
             with connection.begin():
                 done = migration.migrate(connection)
         if done is not None:
