@@ -1,3 +1,6 @@
+# /// script
+# dependencies = ["nox>=2025.2"]
+# ///
 """What CI runs, each by its name: nox -s tests lint types package."""
 
 import sys
@@ -5,6 +8,7 @@ from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -184,3 +188,7 @@ def release(session: nox.Session) -> None:
     for name in ("lint", "types", "docs", "package", "oldest", "workflows"):
         session.notify(name)
     session.log(f"If all of these pass: git tag v{version} && git push origin v{version}; release.yml publishes it.")
+
+
+if __name__ == "__main__":
+    nox.main()

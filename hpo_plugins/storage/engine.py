@@ -193,9 +193,9 @@ class Database:
             is_older = migration.is_older(connection)
         if not is_older or mode == "read":
             return is_older
-        with self.engine.connect().execution_options(hpo_write=lock_timeout, hpo_durable=True) as connection:
-            with connection.begin():
-                done = migration.migrate(connection)
+        options = {"hpo_write": lock_timeout, "hpo_durable": True}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            done = migration.migrate(connection)
         if done is not None:
             migration.report(done, str(self))
         return False
