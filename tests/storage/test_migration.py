@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 import hpo_plugins as hpo
@@ -335,3 +336,61 @@ def test_pickled_database_knows_its_format(tmp_path):
     assert len(store.changes(0).trials) == len(expected["paused"])
     store.log("note", None, {})
     assert version_in(path) == schema.SCHEMA_VERSION
+
+
+def moved_to(url, path):
+    """Write the tables of a SQLite file, as they are, to a server."""
+    source, target, tables = sa.create_engine(f"sqlite:///{path}"), sa.create_engine(url), sa.MetaData()
+    tables.reflect(source)
+    tables.create_all(target)
+    with source.connect() as reading, target.begin() as writing:
+        for table in tables.sorted_tables:
+            if rows := [dict(row._mapping) for row in reading.execute(sa.select(table))]:
+                writing.execute(table.insert(), rows)
+    source.dispose()
+    target.dispose()
+
+
+def columns_of(url):
+    engine = sa.create_engine(url)
+    try:
+        return {column["name"] for column in sa.inspect(engine).get_columns("hpo_trials")}
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_postgresql_is_read_unchanged_and_migrated_in_one_transaction(version, postgres_url, tmp_path, monkeypatch):
+    pytest.importorskip("psycopg")
+    path, expected = unpack(version, tmp_path)
+    moved_to(postgres_url, path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("finished", "paused", "killed"):
+        found = hpo.Tuner.load(postgres_url, name).trials
+        assert [trial.stop_reason for trial in found] == [trial["stop_reason"] for trial in expected[name]]
+        assert [trial.value for trial in found] == [trial["value"] for trial in expected[name]]
+    assert "stop_reason" in columns_of(postgres_url)
+    plan = CliRunner().invoke(main, ["migrate", "--dry-run", postgres_url])
+    assert "make a backup of the database first" in plan.output, plan.output
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "create_tables", fail)  # after the columns were changed
+        with pytest.raises(KeyboardInterrupt):
+            hpo.Tuner.load(postgres_url, "finished").annotate(note="a write")
+    assert "stop_reason" in columns_of(postgres_url)
+    reader = hpo.Tuner.load(postgres_url, "finished")
+    before = reader.trials
+    writers = [
+        threading.Thread(target=lambda: hpo.Tuner.load(postgres_url, "finished").annotate(note="a write"))
+        for _ in range(3)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {"rule", "detail"} <= columns_of(postgres_url)
+    assert reader.trials == before
+    assert len(reader.actions) == 3
