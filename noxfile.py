@@ -22,7 +22,7 @@ FLOOR = 85
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests with coverage, against the real frameworks; a part of them, if files are named, without the floor."""
+    """Run the tests with coverage, against the real frameworks; only those that are named, if any are."""
     session.install("-e", ".[test]")
     floor = [] if session.posargs else [f"--cov-fail-under={FLOOR}"]
     session.run("pytest", "-n", "auto", *COVERAGE, *floor, *session.posargs)
