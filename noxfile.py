@@ -16,8 +16,8 @@ KERAS = ["tests/integrations/test_keras.py", "tests/integrations/test_keras_phas
 
 
 COVERAGE = ["--cov=hpo_plugins", "--cov=integrations"]  # folders: to find a subpackage, coverage imports numpy twice
-FLOOR = 85
-"""Percent of lines and branches that the tests must execute; what they start in other processes is not counted."""
+FLOOR = 75
+"""Percent of lines and branches that the tests must execute, a careful guess until a whole run is measured."""
 
 
 @nox.session
