@@ -1,18 +1,44 @@
+# /// script
+# dependencies = ["nox>=2025.2"]
+# ///
 """What CI runs, each by its name: nox -s tests lint types package."""
+
+import sys
+from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 KERAS = ["tests/integrations/test_keras.py", "tests/integrations/test_keras_phases.py"]
 
 
+COVERAGE = ["--cov=hpo_plugins", "--cov=integrations"]  # folders: to find a subpackage, coverage imports numpy twice
+FLOOR = 75
+"""Percent of lines and branches that the tests must execute, a careful guess until a whole run is measured."""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests with coverage, against the real frameworks."""
+    """Run the tests with coverage, against the real frameworks; only those that are named, if any are."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-n", "auto", "--cov=hpo_plugins", "--cov=hpo_plugins.integrations", *session.posargs)
+    floor = [] if session.posargs else [f"--cov-fail-under={FLOOR}"]
+    session.run("pytest", "-n", "auto", *COVERAGE, *floor, *session.posargs)
+
+
+CORE = [
+    *(f"tests/{name}" for name in ("space", "spaces", "history", "surrogate", "strategies", "storage", "study")),
+    *("tests/coordination/test_points.py", "tests/tuner/test_tuner.py", "tests/integrations/test_xgboost.py"),
+]
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Run the tests of the core and of one callback, which need few packages, on any operating system."""
+    session.install("-e", ".[cli,serve,dataframe,xgboost,sklearn,testing]", "hypothesis>=6", "pytest-xdist>=3.6")
+    session.run("pytest", "-n", "auto", "-m", "not full and not server and not browser", *(session.posargs or CORE))
 
 
 @nox.session
@@ -49,6 +75,38 @@ def types(session: nox.Session) -> None:
     """Check types."""
     session.install("-e", ".[testing,serve]", "mypy>=1.15", "types-cachetools")
     session.run("mypy")
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """Check the workflows of GitHub: their form, and that no step has more rights than it needs."""
+    session.install("check-jsonschema>=0.33", "zizmor>=1.9")
+    files = [str(path) for path in sorted(Path(".github/workflows").glob("*.yml"))]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
+    session.run("zizmor", "--offline", ".github")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel and the sdist into dist/."""
+    session.install("build", "twine")
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, sorted(Path("dist").glob("hpo_plugins-*"))))
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """Write build/sbom.json: what an installation without extras consists of, in CycloneDX's form."""
+    session.install("cyclonedx-bom>=6")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    session.run(str(python), "-m", "pip", "install", "--quiet", ".", external=True)
+    Path("build").mkdir(exist_ok=True)
+    project = ["--pyproject", "pyproject.toml", "--output-file", "build/sbom.json"]
+    session.run("cyclonedx-py", "environment", str(python), *project)
 
 
 @nox.session
@@ -93,7 +151,6 @@ def sagemaker(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """Build wheel and sdist; install the wheel with the source out of sight, and run the sdist's tests on it."""
     import tarfile
-    from pathlib import Path
 
     session.install("build", "twine")
     folder = Path(session.create_tmp())
@@ -120,7 +177,6 @@ def package(session: nox.Session) -> None:
 def release(session: nox.Session) -> None:
     """Check that everything is ready for a version, and say which commands publish it: nox -s release."""
     import re
-    from pathlib import Path
 
     version = re.search(r'^version = "(.*)"', Path("pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
     wanted = {
@@ -135,8 +191,10 @@ def release(session: nox.Session) -> None:
         session.error("There are changes that are not committed.")
     if f"v{version}" in session.run("git", "tag", external=True, silent=True).split():
         session.error(f"There is a tag v{version} already.")
-    for name in ("lint", "types", "docs", "package", "oldest"):
+    for name in ("lint", "types", "docs", "package", "oldest", "workflows"):
         session.notify(name)
-    session.log(
-        f"If all of these pass: git tag v{version} && git push --tags && python -m build && twine upload dist/*"
-    )
+    session.log(f"If all of these pass: git tag v{version} && git push origin v{version}; release.yml publishes it.")
+
+
+if __name__ == "__main__":
+    nox.main()

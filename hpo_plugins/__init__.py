@@ -32,7 +32,7 @@ from hpo_plugins import sagemaker, spaces  # isort: skip - they are made of the 
 
 logging.getLogger("hpo_plugins").addFilter(PrintableRecords())  # all messages of the package pass through it
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "AtLeast",

@@ -11,6 +11,7 @@ import hpo_plugins as hpo
 from hpo_plugins._text import printable
 from hpo_plugins.cli.common import FORCE, NAME, STORAGE, say, view_of
 from hpo_plugins.cli.packages import packages
+from hpo_plugins.coordination.opening import existing_storage
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.tuner.studies import Study
 from hpo_plugins.view import words
@@ -82,6 +83,37 @@ def delete(storage: str, name: str, *, yes: bool, force: bool) -> None:
     say(f"Deleted {name!r}.")
 
 
+@click.command(epilog="Example: hpo-plugins migrate --dry-run tuning.db")
+@STORAGE
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def migrate(storage: str, *, dry_run: bool) -> None:
+    """Bring a storage of an older version to the current format.
+
+    The first write to a storage does the same. A SQLite file is copied before; make a backup of a server's database.
+    """
+    from hpo_plugins.storage import migration  # imported here: SQLAlchemy is slow to import
+    from hpo_plugins.storage.sql import SqlStorage
+
+    found, shown = existing_storage(storage), redacted(storage)
+    if not isinstance(found, SqlStorage):
+        raise hpo.InvalidArgument(f"{shown} is no file or database: run this where the server runs, with its storage.")
+    plan = found.database.read(migration.plan)
+    if not plan.steps:
+        say(f"{shown} has format {plan.version}, the current one: there is nothing to do.")
+        return
+    say(f"{shown} has format {plan.version}.")
+    for step in plan.steps:
+        say(f"  {step}")
+    if plan.copy is None:
+        say("  All in one transaction. No copy is made: make a backup of the database first, such as with pg_dump.")
+    else:
+        say(f"  Before that, the file is copied to {plan.copy}.")
+    if dry_run:
+        return
+    found.database.write(lambda _: None)
+    say("Done.")
+
+
 @click.command(epilog="Example: hpo-plugins doctor tuning.db")
 @click.argument("storage", required=False)
 def doctor(storage: str | None) -> None:
@@ -112,4 +144,4 @@ def doctor(storage: str | None) -> None:
                 say(f"  {shown}: the checkpoint of trial {trial.number} is missing: {trial.checkpoint}")
 
 
-COMMANDS = (list_, copy, rename, delete, doctor)
+COMMANDS = (list_, copy, rename, delete, migrate, doctor)

@@ -16,6 +16,7 @@ from hpo_plugins.errors import InvalidArgument, StudyNotFound
 from hpo_plugins.space.valid import Function, Valid
 from hpo_plugins.storage import Storage, StudyStore, open_storage
 from hpo_plugins.storage.checkpoints import CheckpointPolicy, Checkpoints, folder_name
+from hpo_plugins.storage.places import is_url
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.storage.remote import RemoteCheckpoints, RemoteFiles
 from hpo_plugins.study.config import LIMITS, StudyConfig, check_match
@@ -132,7 +133,7 @@ def existing_storage(target: Target) -> Storage:
         StudyNotFound: There is no such file.
         StorageError: It cannot be opened.
     """
-    if isinstance(target, str | os.PathLike) and "://" not in os.fspath(target):
+    if isinstance(target, str | os.PathLike) and not is_url(os.fspath(target)):
         path = Path(path_like("storage", target))
         if not path.exists():
             raise StudyNotFound(
@@ -151,7 +152,7 @@ def _root(storage: Storage, name: str, checkpoint_dir: str | os.PathLike[str] | 
 
 
 def _is_url(checkpoint_dir: str | os.PathLike[str] | None) -> bool:
-    return isinstance(checkpoint_dir, str) and "://" in checkpoint_dir
+    return isinstance(checkpoint_dir, str) and is_url(checkpoint_dir)
 
 
 def _object_files(name: str, checkpoint_dir: str | os.PathLike[str] | None) -> RemoteFiles | None:
@@ -160,7 +161,7 @@ def _object_files(name: str, checkpoint_dir: str | os.PathLike[str] | None) -> R
         return None
     from hpo_plugins.storage.objects import ObjectFiles
 
-    return ObjectFiles(f"{str(checkpoint_dir).rstrip('/')}/{folder_name(name)}")
+    return ObjectFiles(f"{str(checkpoint_dir).rstrip('/')}/{folder_name(name, is_local=False)}")
 
 
 def _files_of(store: StudyStore, checkpoint_dir: str | os.PathLike[str] | None) -> RemoteFiles | None:

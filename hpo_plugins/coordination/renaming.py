@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from hpo_plugins._validation import non_empty_string
 from hpo_plugins.errors import StorageError
 from hpo_plugins.storage import ManagedStorage
 from hpo_plugins.storage.checkpoints import copy_files
+from hpo_plugins.storage.places import link_or_copy
 from hpo_plugins.storage.redact import redacted
 from hpo_plugins.study.confirmation import confirmations_of
 
@@ -32,7 +32,7 @@ def rename_study(storage: ManagedStorage, name: str, new_name: str) -> None:
     if non_empty_string("name", new_name) in names:
         raise StorageError(f"{redacted(storage)} has a study {new_name!r} already.")
     source, target = Path(storage.checkpoint_root(name)), Path(storage.checkpoint_root(new_name))
-    copy_files(source, target, os.link)
+    copy_files(source, target, link_or_copy)
     storage.rename(name, new_name)  # before it, the study has the old files; after it, the new ones
     shutil.rmtree(source, ignore_errors=True)
     for other in confirmations_of(name, names):

@@ -30,6 +30,7 @@ from hpo_plugins.execution.rank_link import Link, Place, listen
 from hpo_plugins.execution.remote_ranks import Desk
 from hpo_plugins.execution.rendezvous import Rendezvous, job_digest, own_address, rendezvous_for
 from hpo_plugins.storage import StudyStore
+from hpo_plugins.storage.places import replace
 from hpo_plugins.storage.proxy import Address, connect, serve
 from hpo_plugins.trial import Trial
 
@@ -252,7 +253,7 @@ def _announce(store: StudyStore) -> None:
     path = _meeting_point()
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps([os.getpid(), socket, key.hex(), index]))
-    part.replace(path)
+    replace(part, path)
     atexit.register(_withdraw, path, os.getpid())
 
 

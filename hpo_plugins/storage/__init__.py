@@ -46,7 +46,7 @@ def _of_another_package(url: str) -> Storage | None:
     Raises:
         StorageError: Several packages declare it, or the package cannot be imported.
     """
-    scheme = re.match(r"([A-Za-z][\w+.-]*)://", url)
+    scheme = re.match(r"([A-Za-z][\w+.-]+)://", url)
     found = importlib.metadata.entry_points(group=SCHEMES, name=scheme[1].lower()) if scheme else ()
     if not scheme or not found:
         return None

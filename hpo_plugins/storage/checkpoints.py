@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from typing import Literal, get_args
 from hpo_plugins._validation import choice
 from hpo_plugins.errors import CheckpointError
 from hpo_plugins.storage import temporary
+from hpo_plugins.storage.places import replace
 
 Write = Callable[[Path], object]
 """Writes a checkpoint to a path that does not exist yet."""
@@ -94,8 +96,8 @@ class Checkpoints:
             write(temporary)
             _sync(temporary)
             remove(final)
-            temporary.replace(final)
-            _sync_folder(folder)
+            replace(temporary, final)
+            sync_folder(folder)
         except BaseException:
             remove(temporary)
             raise
@@ -212,7 +214,7 @@ def newest_of(folder: str, names: Iterable[str], attempt: int, epoch: int) -> tu
     return (max(found)[2], max(found)[0]) if found else None
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until a new name in a folder is on the disk, where folders can be opened."""
     with contextlib.suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
@@ -222,10 +224,25 @@ def _sync_folder(folder: Path) -> None:
             os.close(opened)
 
 
-def folder_name(study: str) -> str:
-    """Return a name for a study's folder: readable, safe as a path, and different for different studies."""
+_IGNORES_CASE = sys.platform in ("win32", "darwin")
+"""Whether names that differ in case only are usually one file here."""
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""Names that Windows keeps for itself."""
+
+
+def folder_name(study: str, *, is_local: bool = True) -> str:
+    """Return a name for a study's folder: readable, safe as a path, and different for different studies.
+
+    Args:
+        study: The study.
+        is_local: Whether it is a path on this machine, whose file system may ignore case, rather than part of a URL.
+    """
     safe = re.sub(r"[^\w.-]", "_", study)[:80]
-    return safe if safe == study and safe.strip(".") else f"{safe}-{sha256(study.encode()).hexdigest()[:8]}"
+    is_safe = safe == study and bool(safe.strip("."))
+    if is_local and _IGNORES_CASE:
+        is_safe = is_safe and safe == safe.casefold() and not safe.endswith(".") and not _DEVICE.match(safe)
+        safe = f"_{safe}" if _DEVICE.match(safe) else safe
+    return safe if is_safe else f"{safe}-{sha256(study.encode()).hexdigest()[:8]}"
 
 
 def remove(path: Path) -> None:

@@ -26,7 +26,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoResultFound, SQLAlchemyError
 
 from hpo_plugins.errors import MissingDependency, StorageError, StudyNotFound
-from hpo_plugins.storage import retry, sqlite
+from hpo_plugins.storage import migration, retry, sqlite
+from hpo_plugins.storage.places import is_url
 from hpo_plugins.storage.redact import entrust, entrusted, redacted
 from hpo_plugins.storage.retry import Outage, Unreachable
 
@@ -57,7 +58,7 @@ class Database:
         """Create the engine; it connects when it is first used."""
         self.url = url_of(target)
         self.path = Path(self.url.database) if self.url.get_backend_name() == "sqlite" and self.url.database else None
-        is_path = "://" not in os.fspath(target)  # which may contain characters with a meaning in a URL
+        is_path = not is_url(os.fspath(target))  # which may contain characters with a meaning in a URL
         self._target = str(self.path) if is_path else self.url.render_as_string(hide_password=False)
         self._files = None if self.path is None or str(self.path).startswith("file:") else sqlite.Files(self.path)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, UnicodeError)
@@ -69,6 +70,7 @@ class Database:
         self._held: list[sa.Connection] = []  # the connection that short transactions share, if it is open
         self._at_once: list[sa.Connection] = []  # one whose statements are transactions of their own
         self._is_open = False  # whether it has answered
+        self._is_older: bool | None = None  # whether it has an older format; None before that is known
         weakref.finalize(self, _dispose, self.engine, (self._held, self._at_once), os.getpid())
         _databases.add(self)
 
@@ -159,6 +161,8 @@ class Database:
             try:
                 with self.translate_errors("opened" if not self._is_open else "read" if mode == "read" else "written"):
                     self._check_files()
+                    if self._is_older is not False:
+                        self._is_older = self._check_format(mode, lock_timeout)
                     if mode == "at once":
                         if not self._at_once:
                             connection = self.engine.connect()
@@ -168,8 +172,12 @@ class Database:
                         self._held.append(self.engine.connect())
                     timeout = None if mode == "read" else lock_timeout
                     connection = self._held[0].execution_options(hpo_write=timeout, hpo_durable=mode == "durable write")
-                    with connection.begin():
+                    with connection.begin() as transaction:
+                        if self._is_older:
+                            migration.show_as_current(connection)
                         result = work(connection, *arguments)
+                        if self._is_older:
+                            transaction.rollback()
                     self._is_open = True
                     if self._files is not None:
                         self._files.note()
@@ -178,6 +186,19 @@ class Database:
                 _close(self._held)
                 _close(self._at_once)
                 raise
+
+    def _check_format(self, mode: Mode, lock_timeout: float) -> bool:
+        """Return whether the database has an older format, which it has no longer if it is to be written."""
+        with self.engine.connect() as connection, connection.begin():
+            is_older = migration.is_older(connection)
+        if not is_older or mode == "read":
+            return is_older
+        options = {"hpo_write": lock_timeout, "hpo_durable": True}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            done = migration.migrate(connection)
+        if done is not None:
+            migration.report(done, str(self))
+        return False
 
     def _check_files(self) -> None:
         """Raise StorageError if the SQLite files are no longer those that were opened: they would be written in vain.
@@ -222,8 +243,16 @@ class Database:
     @contextmanager
     def stream(self) -> Iterator[sa.Connection]:
         """Open a transaction with a connection of its own, which may read for long."""
-        with self.translate_errors("read"), self.engine.connect() as connection, connection.begin():
+        with (
+            self.translate_errors("read"),
+            self.engine.connect() as connection,
+            connection.begin() as transaction,
+        ):
+            if self._is_older is not False:
+                migration.show_as_current(connection)
             yield connection
+            if self._is_older is not False:
+                transaction.rollback()
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -254,7 +283,7 @@ class Database:
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same database in the process that unpickles it."""
         target = self._target
-        return (_reopen, entrust(target)) if "://" in target else (Database, (target,))
+        return (_reopen, entrust(target)) if is_url(target) else (Database, (target,))
 
 
 def _reopen(shown: str, variable: str) -> Database:
@@ -307,7 +336,7 @@ def url_of(target: str | os.PathLike[str]) -> sa.URL:
         raise StorageError(f"storage must be a path or a URL, but got {redacted(text)!r}, which contains NUL.")
     if text == ":memory:":
         raise StorageError("storage must be a file, but got ':memory:'. Omit storage to keep the study in memory.")
-    if "://" not in text:
+    if not is_url(text):
         return sa.URL.create("sqlite", database=os.path.realpath(os.path.expanduser(text)))  # noqa: PTH111 - as a string
     try:
         url = sa.make_url(text)

@@ -30,7 +30,7 @@ def is_running(name: str) -> bool | None:
 def _started_at(pid: int) -> str:
     """Return when a process was started, in the system's ticks since its boot, "" if the system does not tell."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 

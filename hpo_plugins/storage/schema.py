@@ -100,8 +100,8 @@ actions = sa.Table(  # what people did; databases that were made before it have 
 )
 OF_STUDIES = (trials, reports, claims, points, actions)
 """The tables whose rows belong to a study."""
-_LOCK = 0x68706F
-"""The number of the advisory lock under which PostgreSQL's tables are created."""
+LOCK = 0x68706F
+"""The number of the advisory lock under which PostgreSQL's tables are created and changed."""
 VERSION = sa.select(meta.c.value).where(meta.c.key == "schema")
 PROGRESS = tuple(field.name for field in fields(Progress))
 """The columns of a trial's progress."""
@@ -114,7 +114,7 @@ REPORT_COLUMNS = [reports.c[name] for name in ReportRow._fields]
 def create_tables(connection: sa.Connection) -> None:
     """Create the tables that are missing."""
     if connection.dialect.name == "postgresql":  # otherwise several first processes create the same tables
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     metadata.create_all(connection)
     if connection.execute(VERSION).first() is None:
         connection.execute(meta.insert().values(key="schema", value=str(SCHEMA_VERSION)))

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from hpo_plugins.errors import StorageError, StudyNotFound
-from hpo_plugins.storage import schema
+from hpo_plugins.storage import migration, schema
 from hpo_plugins.storage.checkpoints import folder_name
 from hpo_plugins.storage.damage import damaged
 from hpo_plugins.storage.engine import Database
@@ -59,7 +59,7 @@ class SqlStorage:
             )
 
     def _check_version(self, version: int) -> None:
-        if version < schema.SCHEMA_VERSION:
+        if version < schema.SCHEMA_VERSION and not migration.is_supported(version, self.database.engine.dialect.name):
             raise StorageError(
                 f"{self.database} was written by an older version of hpo-plugins (format {version}; this one reads "
                 f"{schema.SCHEMA_VERSION}). Finish its studies with that version, or give another path or database."

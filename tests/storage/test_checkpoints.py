@@ -178,6 +178,7 @@ trial.save(half)
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_kill_during_the_write_leaves_the_old_checkpoint(tmp_path):
     ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a.db", Path(__file__).parent], check=False)
     assert ended.returncode == -signal.SIGKILL
@@ -332,6 +333,7 @@ def test_checkpoints_of_a_deleted_study_are_not_taken_for_those_of_a_new_one(tmp
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 @pytest.mark.parametrize("path", ["../../secret", "/etc/passwd", "trial-00000/link"])
 def test_path_outside_the_studys_folder_is_not_opened(path, paused):
     (paused / "secret").write_text("secret")

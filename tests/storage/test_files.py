@@ -18,6 +18,7 @@ from support import history_of, release, session_of
 import hpo_plugins as hpo
 from hpo_plugins.storage import sql_study, sqlite, temporary
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes, links and kills otherwise")
 X = {"x": hpo.Continuous(0, 1)}
 
 
