@@ -17,7 +17,7 @@ Reference:
 Differs from the papers in:
     1. Hyperband hedges against early ranks that mislead by brackets, of which all but one judge later. Here the data
        decide instead: the first rung judges if that finds more of the best at the second rung per epoch
-       (``first_rung_pays``, docs/decisions/0045).
+       (``first_rung_pays``, docs/decisions/0044).
     2. Without ``pause``, the first trial at a rung would continue for being the first, since a stopped one is lost for
        good. If enough trials are to come, none continues from a rung below the last one before it is compared with
        ``eta - 1`` others. (Those of the user, and of a search with earlier studies, do not wait: they are likely to be

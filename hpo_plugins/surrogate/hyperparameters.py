@@ -61,7 +61,7 @@ class Hyperpriors(NamedTuple):
 
 
 HYPERPRIORS = Hyperpriors()
-"""Those of all searches. What empirical Bayes over families of curves says instead is in docs/decisions/0046."""
+"""Those of all searches. What empirical Bayes over families of curves says instead is in docs/decisions/0045."""
 
 
 @dataclass(frozen=True)
