@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers of pytest share the cores, also with what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports Keras
 
 import hpo_plugins as hpo
 
