@@ -288,7 +288,7 @@ def test_write_brings_what_others_have_written(url, monkeypatch):
     known = study.changes(0).revision
     other.enqueue({"x": 1})
     monkeypatch.setattr(
-        Connection, "exchange", lambda self, verb, path, *a: (asked.append(path), exchange(self, verb, path, *a))[1]
+        Connection, "exchange", lambda self, path, *a: (asked.append(path), exchange(self, path, *a))[1]
     )
     revision = study.report(report(0, 1))
     changes = study.changes(known)
