@@ -44,18 +44,18 @@ def place(kind, tmp_path, request):
 
 
 def test_studies_have_names_and_states(tmp_path):
-    half_done(tmp_path / "a.db")
+    started = len(half_done(tmp_path / "a.db").trials)
     tuner_of(tmp_path / "a.db", "<second>")
     found = hpo.studies(tmp_path / "a.db")
     assert list(found) == ["first", "<second>"]
     assert "first" in found
-    assert found["first"].n_trials == 3
-    assert sum(found["first"].counts.values()) == 3
+    assert found["first"].n_trials == started
+    assert sum(found["first"].counts.values()) == started
     assert found["first"].counts["paused"] >= 1
     assert found["<second>"].counts == {}
     assert found["first"].running == ()
     assert found["first"].load().name == "first"
-    assert "Study('first': 3 trials: " in repr(found)
+    assert f"Study('first': {started} trials: " in repr(found)
     html = found._repr_html_()
     assert "&lt;second&gt;" in html
     assert "<second>" not in html
@@ -135,10 +135,10 @@ def test_copy_to_a_name_that_exists_is_refused(tmp_path):
 
 
 def test_renamed_study_goes_on(tmp_path):
-    half_done(tmp_path / "a.db")
+    started = len(half_done(tmp_path / "a.db").trials)
     renamed = hpo.studies(tmp_path / "a.db")["first"].rename("b/c")
     assert list(hpo.studies(tmp_path / "a.db")) == ["b/c"]
-    assert renamed.n_trials == 3
+    assert renamed.n_trials == started
     tuner = tuner_of(tmp_path / "a.db", "b/c", points_to_evaluate=[{"x": 0.5}])
     tuner.run(train)
     assert len(tuner.trials) == 6
