@@ -37,7 +37,7 @@ def kills() -> str:
 
 def cost_beside_optuna(storage: str) -> str:
     """Return the range of what a report adds to a round, in parts of what Optuna's callback adds."""
-    ratios = [float(row[5]) for row in rows("report_cost") if row[0] == storage]
+    ratios = [float(row[5]) for row in rows("report_cost") if row[0] == storage and len(row) > 5]
     return f"{min(ratios):.0%} to {max(ratios):.0%}"
 
 
