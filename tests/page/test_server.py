@@ -47,7 +47,7 @@ def served(tmp_path):
 
 def raw(served, request):
     """Send bytes; return all that the server answers."""
-    with socket.create_connection(served.address, timeout=60) as client:
+    with socket.create_connection(served.address, timeout=600) as client:  # an idle one stays open for a while
         with contextlib.suppress(ConnectionError):  # it may answer before it has read all
             client.sendall(request)
         return answer_of(client)
@@ -294,11 +294,12 @@ def test_ipv6_address_has_brackets(tmp_path):
     served.end()
 
 
-def test_missing_package_is_named(monkeypatch):
+def test_missing_package_is_named(monkeypatch, tmp_path):
+    new_tuner(tmp_path)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "hpo_plugins.page.server")
     with pytest.raises(hpo.MissingDependency, match=r"uvicorn is not installed.*'hpo-plugins\[dashboard\]'"):
-        page_server("a.db")
+        page_server(tmp_path / "a.db")
 
 
 def test_command_prints_its_url_and_ends_with_ctrl_c(tmp_path):
