@@ -298,6 +298,7 @@ def test_missing_package_is_named(monkeypatch, tmp_path):
     new_tuner(tmp_path)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "hpo_plugins.page.server")
+    monkeypatch.delitem(sys.modules, "hpo_plugins.serve.server")
     with pytest.raises(hpo.MissingDependency, match=r"uvicorn is not installed.*'hpo-plugins\[dashboard\]'"):
         page_server(tmp_path / "a.db")
 
