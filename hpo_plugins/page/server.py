@@ -12,6 +12,8 @@ from hpo_plugins.page.answers import plotly_packed
 from hpo_plugins.page.app import create_app
 from hpo_plugins.serve.server import bound, new_server
 
+IDLE_SECONDS = 5
+"""Seconds for which a browser's idle connection stays open."""
 START_SECONDS = 30.0
 """Seconds to wait for the thread of a server."""
 BACKLOG = 128
@@ -71,7 +73,7 @@ class PageServer:
         app.state.page.warm()  # and a study that cannot be read
         self._socket = bound(host, port, backlog=BACKLOG)
         self._is_up = threading.Event()
-        self._server = new_server(app, listening=self._is_up.set)
+        self._server = new_server(app, listening=self._is_up.set, idle_seconds=IDLE_SECONDS)
         host_and_port = self._socket.getsockname()[:2]
         self.address = str(host_and_port[0]), int(host_and_port[1])
         self._thread: threading.Thread | None = None

@@ -195,8 +195,9 @@ def new_server(
     keyfile: Path | None = None,
     listening: Callable[[], object] = lambda: None,
     ending: threading.Event | None = None,
+    idle_seconds: int = _IDLE_SECONDS,
 ) -> uvicorn.Server:
-    """Return a server; see ``run``."""
+    """Return a server; see ``run``. An idle connection stays open for ``idle_seconds``."""
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -207,7 +208,7 @@ def new_server(
         log_level="critical",  # addresses contain the token
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_keep_alive=idle_seconds,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=MAX_HEAD,
         ssl_certfile=certfile,

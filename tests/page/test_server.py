@@ -47,7 +47,7 @@ def served(tmp_path):
 
 def raw(served, request):
     """Send bytes; return all that the server answers."""
-    with socket.create_connection(served.address, timeout=600) as client:  # an idle one stays open for a while
+    with socket.create_connection(served.address, timeout=60) as client:
         with contextlib.suppress(ConnectionError):  # it may answer before it has read all
             client.sendall(request)
         return answer_of(client)
