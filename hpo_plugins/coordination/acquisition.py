@@ -68,6 +68,7 @@ class Acquisition:
                 if isinstance(found, int):
                     return self._lease(found)
             if found is None:
+                end_if_told()  # a signal that came meanwhile, and that Python has dropped
                 return None
             # Another process has acquired a trial in the meantime. Decide again, after a random delay.
             refused += 1

@@ -212,6 +212,11 @@ def _exit_late() -> None:
     os._exit(128 + (_end.number or 0))
 
 
+def _exit_if_dropped() -> None:
+    if _end.is_dropped:
+        _exit_late()
+
+
 def _watch_dropped() -> None:
     """Raise the exception again if Python drops it."""
     before = sys.unraisablehook
@@ -219,6 +224,7 @@ def _watch_dropped() -> None:
     def on_unraisable(dropped: Any) -> None:
         if isinstance(dropped.exc_value, Terminated) and is_terminating():
             _end.is_dropped = True
+            atexit.register(_exit_if_dropped)  # the script may end before the exception is raised again
             _thread.start_new_thread(_raise_again, ())  # threading's own locks may be held where the signal came
         else:
             before(dropped)

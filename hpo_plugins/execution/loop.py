@@ -12,6 +12,7 @@ from typing import Any
 from hpo_plugins.coordination.acquisition import Acquisition
 from hpo_plugins.coordination.enqueued import enqueue
 from hpo_plugins.coordination.out_of_memory import is_out_of_memory, release_frames
+from hpo_plugins.coordination.process import end_if_told
 from hpo_plugins.coordination.session import StudySession
 from hpo_plugins.coordination.silence import SilenceWatch
 from hpo_plugins.coordination.trial_lease import TrialLease
@@ -209,8 +210,11 @@ class TrialLoop:
         while True:
             self.look()
             lease = self._acquisition.acquire()
-            if lease is not None or self.is_done:
+            if lease is not None:
                 return lease
+            if self.is_done:
+                end_if_told()  # a loop that ended here would look complete
+                return None
             self._pause()
 
     def _pause(self) -> None:

@@ -75,6 +75,42 @@ def test_sigterm_that_python_drops_is_raised_again(place, in_epoch, tmp_path):
     assert history_of(tuner)[1].row.lease_until is None
 
 
+ASKS = """
+import signal, sys, hpo_plugins as hpo
+from hpo_plugins.coordination.session import StudySession
+
+class Destroyed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        for _ in range(100):
+            pass
+
+def is_full(session, original=StudySession.is_full):
+    if sys.argv[2] != "at the end" and len(session.history) == 2:
+        Destroyed()
+    return original(session)
+
+StudySession.is_full = is_full
+tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=3, storage=sys.argv[1], seed=0)
+if sys.argv[2] == "ask":
+    while (trial := tuner.ask()) is not None:
+        trial.report(1, {"loss": 1.0})
+        trial.end()
+else:
+    for trial in tuner:
+        trial.report(1, {"loss": 1.0})
+print("searched on")
+Destroyed()
+"""
+
+
+@pytest.mark.parametrize(("place", "printed"), [("loop", ""), ("ask", ""), ("at the end", "searched on\n")])
+def test_dropped_sigterm_never_looks_like_the_end_of_a_search(place, printed, tmp_path):
+    ended = run(ASKS, tmp_path / "a.db", place)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, printed, "")
+    assert not hpo.studies(tmp_path / "a.db")["default"].running
+
+
 def test_sigterm_ends_a_search_in_memory():
     ended = run(DROPPED, "in_destructor", "", "")
     assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")

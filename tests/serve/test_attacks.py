@@ -61,7 +61,7 @@ def identity(study):
 
 MALFORMED = [
     b"", b"\xc1", b"\xff" * 100, b"{}", b"null", b"\x91" * 5_000, b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff",
-    b"\xc6\xff\xff\xff\xff", os.urandom(300), [], ["x"] * 3, {"a": 1}, [1, 2, 3, 4, 5], "text", 2**63, None,
+    b"\xc6\xff\xff\xff\xff", os.urandom(300), [], ["x"] * 6, {"a": 1}, [1, 2, 3, 4, 5], "text", 2**63, None,
 ]  # fmt: skip
 
 
