@@ -1,6 +1,7 @@
 """Fixtures of several test files: both storages, and a search that is cheap to run."""
 
 import functools
+import gc
 import logging
 import math
 import os
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items):
             "test_browser.py",
         ):
             item.add_marker("browser")
+
+
+def pytest_collection_finish():
+    """Let the garbage collector skip what the imports have made: frameworks collect after every training run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpo_plugins.coordination.trial_lease import TrialLease
-from hpo_plugins.errors import WorkerError
+from hpo_plugins.errors import StorageError, WorkerError
 from hpo_plugins.execution.rank_link import Link, Place, listen
 from hpo_plugins.execution.remote_ranks import Desk
 from hpo_plugins.execution.rendezvous import Rendezvous, job_digest, own_address, rendezvous_for
@@ -127,10 +127,10 @@ class RankZero:
         """Return the store of a study.
 
         Raises:
-            WorkerError: Its tuner was deleted.
+            StorageError: Its tuner was deleted; the rank that asks has read everything when its loop ended.
         """
         if (published := self._studies.get(study)) is None:
-            raise WorkerError(f"Rank 0 has no tuner for {study!r} any more.")
+            raise StorageError(f"Rank 0 has no tuner for {study!r} any more.")
         return published.store
 
     def trial(self, study: str, index: int) -> Trial | None:

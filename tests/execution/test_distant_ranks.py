@@ -17,6 +17,8 @@ from rank_script import PLAIN
 import hpo_plugins as hpo
 from hpo_plugins.execution import rank_link
 from hpo_plugins.execution.rank_link import Link, Place, listen
+from hpo_plugins.execution.ranks import RankZero
+from hpo_plugins.execution.remote_ranks import Desk, RemoteStudy
 
 
 def answer(method, arguments):
@@ -97,6 +99,13 @@ def test_replayed_handshake_is_refused(place, monkeypatch):
         stranger.recv(32)
         stranger.sendall(proof)
         assert stranger.recv(1024) == b""
+
+
+def test_study_of_a_deleted_tuner_counts_as_ended():
+    """Rank 0 may be through with its script first: the others then keep what they have read."""
+    port, key = listen(Desk(RankZero()), "127.0.0.1")
+    with pytest.raises(hpo.StorageError, match="no tuner for 's' any more"):
+        RemoteStudy({}, Link(Place(["127.0.0.1"], port, key)), "s").changes(0)
 
 
 DISTANT = "import os; os.environ.pop('MASTER_ADDR', None)\n" + textwrap.dedent(PLAIN)
