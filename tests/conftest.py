@@ -55,7 +55,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker("browser")
 
 
-def pytest_collection_finish():
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: many tests wait for processes that they have started."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imports_are_no_garbage():
     """Let the garbage collector skip what the imports have made: frameworks collect after every training run."""
     gc.collect()
     gc.freeze()

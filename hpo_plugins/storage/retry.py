@@ -41,7 +41,8 @@ class Outage:
     @property
     def seconds(self) -> float:
         """Its duration in seconds so far, 0 without an outage."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
 
     def wait(self, error: Unreachable, began: float, patience: float) -> bool:
         """Pause and return True, or return False if the outage has lasted for as long as the caller waits.
@@ -51,12 +52,13 @@ class Outage:
             began: When the call began, by ``time.monotonic()``: an outage that it finds began then.
             patience: Maximum seconds of an outage that the caller waits.
         """
-        now = time.monotonic()
-        if self._since is None:
-            self._since, self._pause = began, _MIN_PAUSE
+        now, since = time.monotonic(), self._since  # which another thread may set, or clear, at any time
+        if since is None:
+            since = self._since = began
+            self._pause = _MIN_PAUSE
             if patience:
                 logger.warning("waiting for up to %.0f s; Ctrl-C ends the wait: %s", patience, error)
-        if now - self._since >= patience:
+        if now - since >= patience:
             return False
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, _MAX_PAUSE)
@@ -64,7 +66,7 @@ class Outage:
 
     def end(self) -> None:
         """Record that the database answered."""
-        if self._since is not None:
+        since, self._since = self._since, None
+        if since is not None:
             self.ended = time.monotonic()
-            logger.warning("%s is back after %.1f s", self._database, self.ended - self._since)
-            self._since = None
+            logger.warning("%s is back after %.1f s", self._database, self.ended - since)

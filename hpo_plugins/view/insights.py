@@ -17,6 +17,8 @@ NEAR_BOUND = 0.03
 """Of a parameter's range on its scale."""
 NO_EFFECT = 0.02
 MIN_AGREEMENT = 0.3
+MAX_RATIO = 100
+"""Larger multiples of the noise are shown as more than this: such a curve is almost without noise."""
 
 
 def all_of(view: StudyView) -> list[str]:
@@ -99,7 +101,8 @@ def lead(view: StudyView) -> str | None:
     source = f"the best trial's {'curve' if first.std is None else 'folds'}"
     if ahead < 2 * noise:
         return f"{text}: within the noise of {source}."
-    return f"{text}: {ahead / noise:.1f} times the noise of {source}."
+    ratio = f"{ahead / noise:.1f}" if ahead < MAX_RATIO * noise else f"more than {MAX_RATIO}"
+    return f"{text}: {ratio} times the noise of {source}."
 
 
 def _tie(view: StudyView, first: TrialRecord) -> str:

@@ -140,9 +140,9 @@ def one_loop(tuner):
 @pytest.mark.parametrize("train", [one_turn, one_loop])
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 def test_after_any_interrupt_the_same_process_and_the_next_go_on(storage, train, tmp_path):
-    """Each 37th of 900 to 5,600 instants; with 1 instead of 37, all of them."""
+    """Each 67th of 900 to 5,600 instants; with 1 instead of 67, all of them."""
     whole = finish(make_tuner())
-    for instant in itertools.count(1, 37):
+    for instant in itertools.count(1, 67):
         path = None if storage == "memory" else tmp_path / f"{instant}.db"
         tuner, interrupt = make_tuner(storage=path), Interrupt(instant)
         try:

@@ -121,7 +121,8 @@ def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     assert sum(len(e["val_loss"]) for e in ranks[0]) == sum(len(t["curve"]) for t in trials)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""
     ended = subprocess.run(

@@ -307,6 +307,7 @@ def test_folds_are_averaged(tmp_path):
 SCRIPT = Path(__file__).parent / "scripts" / "transformers_ddp.py"
 
 
+@pytest.mark.full
 def test_ranks_of_torchrun_share_trials_and_stop_together(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ended = subprocess.run(

@@ -35,7 +35,7 @@ def is_whole(trials):
 
 
 @given(steps=STEPS)
-@settings(fuzzed, max_examples=700)
+@settings(fuzzed, max_examples=400)
 def test_any_calls_leave_a_whole_study(steps):
     tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=50, seed=0)
     trial, epoch = tuner.ask(), 0
@@ -71,7 +71,7 @@ WRITES = st.lists(
 
 
 @given(writes=WRITES)
-@settings(fuzzed, max_examples=300)
+@settings(fuzzed, max_examples=150)
 def test_storages_agree_on_any_writes(writes, tmp_path_factory):
     """The two implementations are each other's slow twin."""
     stores = [open_storage(target).open("s", {}) for target in (None, tmp_path_factory.mktemp("fuzz") / "a.db")]

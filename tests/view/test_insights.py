@@ -109,6 +109,11 @@ def test_equal_best_values_are_a_tie(values, text):
     assert led(values) == text
 
 
+def test_lead_over_a_curve_almost_without_noise_has_no_large_number():
+    text = led([lambda epoch: 0.5, lambda epoch: 0.8 + 1e-9 * (epoch % 2)], epochs=10)
+    assert text.endswith(": more than 100 times the noise of the best trial's curve.")
+
+
 def test_lead_beyond_noise_has_a_ratio():
     text = led([lambda epoch: 0.5, lambda epoch: 0.8 + 0.01 * (epoch % 2)], epochs=10)
     found = re.fullmatch(r"trial 0 is second with 0.5, 0.31 behind: (\d+\.\d) times the noise of .* curve\.", text)
