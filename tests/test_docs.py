@@ -50,8 +50,9 @@ def snippet_groups():
         else:
             together.setdefault(page.parent.name, []).append(page)
     for folder, pages in together.items():
+        marks = [pytest.mark.full] * (folder == "start")  # a page for each framework
         for first in range(0, len(pages), 8):  # workers of pytest share them
-            yield pytest.param(pages[first : first + 8], id=f"{folder}-{first}")
+            yield pytest.param(pages[first : first + 8], marks=marks, id=f"{folder}-{first}")
 
 
 EACH = """

@@ -28,6 +28,7 @@ def run(arguments, folder):
 
 LONG = {"keras_fine_tuning", "keras_folds", "lightning_ddp", "lightning_digits", "trackers"}
 LONG |= {"transformers_lora", "transformers_text", "torch_mixed_precision", "flax_loop"}
+LONG |= {"keras_digits", "workers_xgboost", "two_processes"}
 
 
 def need(script):

@@ -190,7 +190,7 @@ def test_damaged_row_is_refused_with_file_study_and_row(table, column, value, me
 def test_crafted_and_damaged_files_load_or_are_refused():
     """A few of the files that ``tests/stress/strangers.py`` makes; it exits with 1 after any other outcome."""
     script = Path(__file__).parent / "stress" / "strangers.py"
-    ended = subprocess.run([sys.executable, script, "--files", "90"], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, script, "--files", "45"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -144,6 +144,7 @@ def test_database_of_something_else_is_named(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.framework
+@pytest.mark.full
 def test_project_of_keras_tuner_is_imported(tmp_path):
     keras_tuner = pytest.importorskip("keras_tuner", exc_type=ImportError)
     import keras

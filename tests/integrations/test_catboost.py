@@ -398,7 +398,7 @@ SCRIPT = """
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGKILL", *(pytest.param(n, marks=pytest.mark.full) for n in ("SIGTERM", "SIGINT"))])
 def test_killed_script_resumes_and_repeats_no_round(name, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT), encoding="utf-8")

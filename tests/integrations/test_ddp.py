@@ -56,7 +56,8 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
         assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
 
 
-@pytest.mark.parametrize("storage", [pytest.param("memory", marks=pytest.mark.full), "sqlite"])
+@pytest.mark.full
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
 def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
     """All ranks are started at once, from outside: rank 1 finds rank 0, and trains its trials."""
     result = tmp_path / "result.json"
@@ -95,6 +96,7 @@ pl.Trainer(
 """
 
 
+@pytest.mark.full
 def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(RANKS.format(place=str(tmp_path / "a.db"), result=str(tmp_path / "result")))
@@ -104,7 +106,8 @@ def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
     ended = subprocess.run(

@@ -229,6 +229,7 @@ def test_keyboard_interrupt_gives_the_trial_back(pl, data):
     assert tuner.ask().number == 0
 
 
+@pytest.mark.full
 def test_either_package_alone_will_do():
     """The class is made for the packages in use, and none is imported that is not."""
     for used, other in (("pytorch_lightning", "lightning.pytorch"), ("lightning.pytorch", None)):

@@ -104,6 +104,7 @@ def count(tab):
     ],
     ids=["desktop", "phone"],
 )
+@pytest.mark.full
 def test_page_renders_and_is_accessible(browser, tmp_path, options):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     searched(tmp_path / "a.db")

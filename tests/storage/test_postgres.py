@@ -51,6 +51,7 @@ def tuner_for(url, tmp_path, **arguments):
     return hpo.Tuner(X, hpo.Minimize("loss"), storage=url, **arguments)
 
 
+@pytest.mark.full
 def test_32_processes_start_exactly_the_budget(postgres_url, tmp_path):
     """100 configurations, 100 trials: each number once, each configuration once, and no error on any screen."""
     command = [sys.executable, "-c", WORKERS, postgres_url, tmp_path]

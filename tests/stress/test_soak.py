@@ -22,6 +22,7 @@ def test_nothing_is_lost_and_nothing_counted_twice(pause):
     assert int(re.match(r"\d+", ended.stdout).group()) > 1
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_searches_that_are_told_to_end_can_be_continued():
     command = [sys.executable, SOAK.with_name("signals.py"), "--only", "loop,xgboost", "--instants", "8"]

@@ -37,6 +37,7 @@ def browse(url, *arguments, script=None):
 
 @in_a_browser
 @pytest.mark.parametrize("window", ["1280,900", "390,844"], ids=["desktop", "phone"])
+@pytest.mark.full
 def test_report_renders_without_an_error(demo, tmp_path, window):
     demo.to_html(tmp_path / "report.html")
     dom, console = browse(f"file://{tmp_path / 'report.html'}", f"--window-size={window}")
@@ -50,6 +51,7 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
 
 @in_a_browser
 @pytest.mark.parametrize(("scheme", "background"), [("0", "rgb(18, 22, 31)"), ("1", "rgb(255, 255, 255)")])
+@pytest.mark.full
 def test_report_follows_the_reader_s_colours(demo, tmp_path, scheme, background):
     demo.to_html(tmp_path / "report.html")
     action = "document.body.dataset.seen = getComputedStyle(document.body).backgroundColor;"

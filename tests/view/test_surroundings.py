@@ -66,6 +66,7 @@ def in_tmux(script, folder, columns):
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.full
 @pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize(("framework", "script"), [("keras", KERAS), ("lightning", LIGHTNING)])
 def test_frameworks_bars_and_the_view_tear_nothing(framework, script, columns, tmp_path):
