@@ -2,12 +2,14 @@
 
 import re
 import runpy
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import hpo_plugins
+from hpo_plugins import cli
 from hpo_plugins.cli.packages import packages
 
 ROOT = Path(__file__).parent.parent
@@ -63,3 +65,10 @@ def test_missing_framework_is_named_with_its_extra():
 def test_broken_framework_keeps_its_own_cause():
     broken = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     assert hpo_plugins.MissingDependency.of(broken, "keras", "keras") is broken
+
+
+def test_command_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "click", None)
+    monkeypatch.delitem(sys.modules, "hpo_plugins.cli.main", raising=False)
+    with pytest.raises(SystemExit, match=re.escape("The command line needs click. Install it with: pip install")):
+        cli.start()

@@ -14,6 +14,9 @@ from hpo_plugins.strategies import Decision
 logger = logging.getLogger("hpo_plugins")
 
 MAX_SILENT_TRIALS = 5
+"""Trials without a report after which a search is aborted, if they take no time, such as skipped configurations."""
+SILENT_SECONDS = 10.0
+"""A trial that has taken longer has probably trained."""
 """Number of first trials that must all end without a report before the search aborts with an error."""
 
 
@@ -169,11 +172,11 @@ class SilenceGuard:
         """Note how a trial ended.
 
         Raises:
-            NothingReported: The first ``MAX_SILENT_TRIALS`` trials all ended without a report.
+            NothingReported: The first ``MAX_SILENT_TRIALS`` trials all ended without a report, or one that took long.
         """
         trial = session.history[number]
         if not trial.has_reports and not trial.recorded:
-            self._count()
+            self._count((trial.row.ended_at or 0.0) - trial.row.started_at)
             return
         if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):
             error = _never_reported(session, number)
@@ -184,15 +187,16 @@ class SilenceGuard:
             self._has_completed = True
         self.disarm()
 
-    def _count(self) -> None:
+    def _count(self, seconds: float) -> None:
         if self._silent_trials is None:
             return
         self._silent_trials += 1
-        if self._silent_trials == MAX_SILENT_TRIALS:
+        if self._silent_trials == MAX_SILENT_TRIALS or seconds > SILENT_SECONDS:
+            first = f"The first {self._silent_trials} trials" if self._silent_trials > 1 else "The first trial"
             raise NothingReported(
-                f"The first {MAX_SILENT_TRIALS} trials ended without reporting anything. Pass TrialCallback(trial) to "
-                "the training, or call trial.report(epoch, metrics). To skip a configuration on purpose, call "
-                "trial.fail(reason)."
+                f"{first} ended without reporting anything. Pass TrialCallback(trial) to the training, or call "
+                "trial.report(epoch, metrics); a value that is returned does not count. To skip a configuration on "
+                "purpose, call trial.fail(reason)."
             )
 
     def raise_error(self) -> None:

@@ -38,6 +38,7 @@ class Training:
         stopped_at: The epoch whose report was answered with stop, None if none was.
         answered: The last epoch whose report was answered in this process.
         may_have_been_left: Whether the user's code has asked whether to stop after a phase ended.
+        has_shown_checkpoint: Whether the user's code has read from which checkpoint to resume.
         state_of_phases: Data of callbacks for later checkpoints, by phase number.
     """
 
@@ -58,6 +59,8 @@ class Training:
         self.epoch = start_epoch
         self.stopped_at: int | None = None
         self.answered = 0
+        self.has_shown_checkpoint = False
+        self._has_saved = False
         self.state_of_phases: dict[int, Any] = {}
         self._phases = Phases(0 if is_done else start_epoch, phases)
         self._is_checked = False  # whether its kind, fold or not, was checked against the trial
@@ -201,6 +204,7 @@ class Training:
             try:
                 if not self._is_checked:
                     lease.check_fold(is_fold=self.is_fold)
+                    self._warn_of_unread_checkpoint()
                     self._is_checked = True
                 values, left_out = plain_metrics(metrics, metric)
                 for name, reason in left_out.items():
@@ -215,6 +219,12 @@ class Training:
                 raise
             if not self.answered:
                 self._check_unit(number)
+            if self.stopped_at is not None and number > self.stopped_at and not self._phases.begins:
+                session.warn_once(
+                    "report after stop",
+                    f"{self.name} was told to stop at epoch {self.stopped_at} and reports epoch {number}: end the loop "
+                    "when trial.report() returns True.",
+                )
             self._has_objective |= value is not None
             self.epoch = number
             now = session.clock()
@@ -240,6 +250,26 @@ class Training:
                 raise InvalidReport(next(iter(left_out.values())))
             lease.journal.record(values)
             return self.must_stop
+
+    def _warn_of_unread_checkpoint(self) -> None:
+        """Warn once if a loop of the user's own may begin anew in a trial that is resumed."""
+        if self.is_resuming and not self._phases.begins and not self.has_shown_checkpoint:
+            self.lease.session.warn_once(
+                "checkpoint not read",
+                f"{self.name} resumes after epoch {self.start_epoch}, but this training run has not read "
+                "trial.resume_from, the path of its checkpoint: if it begins anew, its curve is wrong. Load what you "
+                "have saved from there if it is not None, and count epochs from trial.start_epoch + 1.",
+            )
+
+    def warn_if_paused_without_checkpoint(self) -> None:
+        """Warn once if a loop of the user's own is paused and has saved nothing."""
+        if not (self._has_saved or self._phases.begins):
+            self.lease.session.warn_once(
+                "pause without checkpoint",
+                f"{self.name} is paused after epoch {self.epoch}, and trial.save() was not called although "
+                "trial.save_is_due was true: when it continues, trial.resume_from is None. Save after each report for "
+                "which trial.save_is_due is true, or use pause=False.",
+            )
 
     def _check_unit(self, number: int) -> None:
         """Warn if the first report is beyond the last epoch; the run probably counts in another unit."""
@@ -293,6 +323,7 @@ class Training:
             raise refusal("suffix", suffix, "the end of a file name, such as '.npz'")
         lease = self.lease
         with lease.session.lock:
+            self._has_saved = True
             if self._saver is None or not lease.check_held("checkpoint"):
                 return False
             self._catch_up()

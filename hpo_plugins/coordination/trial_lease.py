@@ -102,6 +102,8 @@ class TrialLease(Attempt):
             decision = final_decision(self.session, self.number, reason, is_complete=training.is_complete)
             finish(self.session, row, decision)
             self.close()
+            if decision.state is TrialState.PAUSED:
+                training.warn_if_paused_without_checkpoint()
             if self._silence is not None:
                 self._silence.check(self.session, self.number)
 

@@ -18,6 +18,7 @@ from hpo_plugins.exchange.foreign import ForeignStudy
 from hpo_plugins.exchange.spaces import guessed, is_number, with_conditions
 from hpo_plugins.objective import Objective
 from hpo_plugins.records import TrialState
+from hpo_plugins.view.tables import pandas
 
 PREFIXES = ("params_", "param_", "params.", "config.", "config/")
 """What the names of parameters begin with in exports of this package, Optuna, scikit-learn, MLflow and W&B."""
@@ -169,9 +170,7 @@ def rows_of(source: Any) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> Any:
     if path.suffix == ".parquet":
-        import pandas as pd
-
-        return pd.read_parquet(path).to_dict("records")
+        return pandas().read_parquet(path).to_dict("records")
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".json":
         return json.loads(text)

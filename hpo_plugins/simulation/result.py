@@ -14,6 +14,7 @@ from hpo_plugins.simulation.search import Run
 from hpo_plugins.space import FloatArray
 from hpo_plugins.strategies import Strategy, argument_names
 from hpo_plugins.view import words
+from hpo_plugins.view.tables import pandas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,9 +122,7 @@ class Simulation:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per scenario; pandas must be installed."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        return pandas().DataFrame(self.rows())
 
     def plot(self) -> Any:
         """Return a figure of the best value against time, with the spread over tasks.

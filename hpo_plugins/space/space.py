@@ -57,7 +57,12 @@ class Space(Mapping[str, Parameter]):
             if not isinstance(parameter, PARAMETERS):
                 raise InvalidArgument(
                     f"space[{name!r}] must be Continuous, Integer, Ordinal or Categorical, but got {parameter!r}. "
-                    "A value that is not tuned stays in your own code."
+                    + (
+                        "Write hpo.Categorical([...]) to choose among values, hpo.Ordinal([...]) if they have an "
+                        "order, or hpo.Continuous(low, high) for a range."
+                        if isinstance(parameter, list | tuple)
+                        else "A value that is not tuned stays in your own code."
+                    )
                 )
         self._parameters = dict(parameters)
         self.conditions = Conditions(self._parameters)

@@ -42,7 +42,10 @@ class TrainingHandle(ABC):
 
     def __getitem__(self, name: str) -> Value:
         """Return the value of one parameter."""
-        return self.params[name]
+        try:
+            return self.params[name]
+        except KeyError:
+            raise KeyError(f"There is no parameter {name!r} here, only {', '.join(map(repr, self.params))}.") from None
 
     @property
     def attempt(self) -> int:
@@ -60,6 +63,7 @@ class TrainingHandle(ABC):
 
         With several phases, it is None in phases that ended before the interruption.
         """
+        self._training.has_shown_checkpoint = True
         return self._training.resume_from
 
     @property

@@ -86,12 +86,13 @@ def _repeats(found: Confirmed) -> str:
 
 def lead(view: StudyView) -> str | None:
     """Return how far the best trial is ahead of the second, in words; None if there are fewer than two."""
-    if len(view.feasible) < 2 or view.front:
+    if view.front or not view.feasible:
         return None
-    first, second = view.feasible[:2]
-    if first.value is None or second.value is None:
+    first = view.feasible[0]
+    second = next((trial for trial in view.feasible[1:] if len(trial.folds) == len(first.folds)), None)
+    if second is None or first.value is None or second.value is None:
         return None
-    if (first.value, len(first.folds)) == (second.value, len(second.folds)):
+    if first.value == second.value:
         return _tie(view, first)
     ahead = abs(second.value - first.value)
     text = f"trial {second.number} is second with {second.value:.6g}, {ahead:.3g} behind"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hpo_plugins._text import printable
+from hpo_plugins.errors import MissingDependency
 from hpo_plugins.objective import Goals
 from hpo_plugins.records import TrialRecord
 from hpo_plugins.view.study_view import StudyView
@@ -67,15 +69,27 @@ def _csv_cell(value: Any) -> Any:
     return printable(f"'{value}" if value.startswith(FORMULA) else value, lines=True)
 
 
+def pandas() -> ModuleType:
+    """Return pandas.
+
+    Raises:
+        MissingDependency: It is not installed.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error, "pandas", "dataframe") from None
+    module: ModuleType = pd
+    return module
+
+
 def trials_dataframe(view: StudyView) -> pd.DataFrame:
     """Return one row per trial."""
-    import pandas as pd
-
-    return pd.DataFrame(trial_rows(view))
+    return pandas().DataFrame(trial_rows(view))
 
 
 def curves_dataframe(view: StudyView) -> pd.DataFrame:
     """Return one row per trial, fold and epoch."""
-    import pandas as pd
-
-    return pd.DataFrame(curve_rows(view), columns=None if view.history else ["number", "fold", "epoch", "seconds"])
+    return pandas().DataFrame(
+        curve_rows(view), columns=None if view.history else ["number", "fold", "epoch", "seconds"]
+    )

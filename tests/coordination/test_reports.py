@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpo_plugins as hpo
+from hpo_plugins.coordination import completion
 
 
 def new_tuner(storage=None, **arguments):
@@ -242,3 +243,59 @@ def test_any_reports_leave_a_consistent_record(reports):
     assert record.curve == finite
     assert record.state.is_final
     assert not refused or record.state is hpo.TrialState.FAILED
+
+
+def paused_tuner(**arguments):
+    strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
+    return hpo.Tuner(
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy, max_trials=6, seed=0, **arguments
+    )
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_loop_that_ignores_its_checkpoint_is_warned_of_once(reads, storage, caplog):
+    """It would train from the start, and count its epochs from the pause on."""
+    for trial in paused_tuner(storage=storage):
+        assert not reads or trial.start_epoch == 0 or trial.resume_from
+        for epoch in range(trial.start_epoch + 1, 10):
+            stop = trial.report(epoch, {"loss": trial["x"] + 1 / epoch})
+            if trial.save_is_due:
+                trial.save(lambda path: path.write_text("state"))
+            if stop:
+                break
+    found = [record.getMessage() for record in caplog.records if "has not read" in record.getMessage()]
+    assert len(found) == (not reads)
+
+
+def test_pause_without_checkpoint_is_warned_of_once(caplog):
+    for trial in paused_tuner():
+        for epoch in range(trial.start_epoch + 1, 10):
+            if trial.report(epoch, {"loss": trial["x"] + 1 / epoch}):
+                break
+    found = [record.getMessage() for record in caplog.records if "trial.save() was not called" in record.getMessage()]
+    assert len(found) == 1
+    assert "is paused after epoch" in found[0]
+
+
+def test_reports_after_a_stop_are_warned_of_once(caplog):
+    strategy = hpo.Hyperband(max_resource=9, search="random")
+    space = {"x": hpo.Continuous(0, 1)}
+    for trial in hpo.Tuner(space, hpo.Minimize("loss"), strategy=strategy, max_trials=5, seed=0):
+        for epoch in range(1, 10):
+            trial.report(epoch, {"loss": trial["x"] + 1 / epoch})
+    found = [record.getMessage() for record in caplog.records if "was told to stop" in record.getMessage()]
+    assert len(found) == 1
+    assert found[0].endswith("end the loop when trial.report() returns True.")
+
+
+def test_first_trial_that_took_long_without_a_report_ends_the_search(monkeypatch):
+    monkeypatch.setattr(completion, "SILENT_SECONDS", -1.0)
+    with pytest.raises(hpo.NothingReported, match="The first trial ended without reporting anything"):
+        for _ in hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), max_trials=9, seed=0):
+            pass
+
+
+def test_unknown_parameter_is_named_with_the_known():
+    trial = hpo.Tuner({"eta": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0).ask()
+    with pytest.raises(KeyError, match="no parameter 'etta' here, only 'eta'"):
+        trial["etta"]

@@ -132,3 +132,13 @@ def test_every_study_has_some_advice_or_none(edge):
     assert isinstance(insights.advice(view), list)
     lead = insights.lead(view)
     assert lead is None or "is second with" in lead or " tie at " in lead
+
+
+def test_lead_compares_trials_with_the_same_folds():
+    tuner = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Maximize("score"), max_trials=3, seed=0)
+    for trial in tuner:
+        for fold in trial.folds(2):
+            fold.report(1, {"score": [0.7, 0.9, 0.6][trial.number]})
+            if trial.number == 1:
+                break
+    assert insights.lead(tuner._view()).startswith("trial 2 is second with 0.6, 0.1 behind")
