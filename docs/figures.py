@@ -49,8 +49,8 @@ def block(results: str) -> str:
         f" [regret]({results}real_trainings.md) of the best other library."
         f" On [tasks kept apart from development]({results}kept_apart.md), it is equal or worse.",
         f"- **{kills()} kills** of eight processes lost [no trial and no stored report]({results}stress.md).",
-        f"- A [report]({results}report_cost.md) takes **{cost_beside_optuna('SQLite')}** of the time of Optuna's callback"
-        f" with SQLite, and {cost_beside_optuna('memory')} in memory.",
+        f"- A [report]({results}report_cost.md) takes **{cost_beside_optuna('SQLite')}** of the time of Optuna's"
+        f" callback with SQLite, and {cost_beside_optuna('memory')} in memory.",
     )
     return "".join(
         textwrap.fill(sentence, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) + "\n"
