@@ -25,6 +25,7 @@ def tuner_for(**arguments):
 
 def train(trial):
     (HERE / f"worker-{os.getpid()}").touch()
+    assert (trial.resume_from is None) == (trial.start_epoch == 0)
     for epoch in range(trial.start_epoch + 1, 10):
         stop = trial.report(epoch, {"loss": trial["x"] + 1 / epoch})
         if trial.save_is_due:
