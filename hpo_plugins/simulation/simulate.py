@@ -216,8 +216,8 @@ def _new_search(config: StudyConfig, strategy: Strategy, limit: int, resource: i
     epochs = strategy.max_resource
     if epochs is not None and epochs > (resource or 1):
         raise InvalidArgument(
-            f"max_resource must be at most {resource or 1}, the epochs of full trainings here, since nothing is known "
-            f"of later ones; but got {strategy!r}."
+            f"max_resource must be at most {resource or 1}, the epochs of full training runs here, since nothing is "
+            f"known of later ones; but got {strategy!r}."
         )
     return evolve(
         config,

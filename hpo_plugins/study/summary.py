@@ -78,8 +78,9 @@ def _cost(study: StudyConfig, history: History) -> list[str]:
         return []
     folds, of_folds = history.n_folds or 1, f" in {history.n_folds} folds each" if history.n_folds else ""
     whole = full * len(history) * folds
+    runs = f"{len(history)} full training run{'s' * (len(history) != 1)}"
     return [
-        f"Epochs: {trained:,} were trained; {len(history)} full trainings of {full}{of_folds} would have been "
+        f"Epochs: {trained:,} were trained; {runs} of {full}{of_folds} would have been "
         f"{whole:,} ({trained / whole:.0%})."
     ]
 

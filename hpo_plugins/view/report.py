@@ -161,7 +161,7 @@ def tiles(view: StudyView, *, is_exact: bool = True) -> list[tuple[str, str]]:
     tiles.append(("epochs trained", f"{view.epochs:,}"))
     whole = view.epochs_of_full_trainings
     if whole and whole > view.epochs:
-        tiles.append(("of the epochs of full trainings", f"{view.epochs / whole:.0%}"))
+        tiles.append(("of the epochs of full training runs", f"{view.epochs / whole:.0%}"))
     return [*tiles, ("worked on for", words.duration(view.runtime))]
 
 

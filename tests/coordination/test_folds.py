@@ -42,7 +42,7 @@ def test_value_is_the_mean_over_folds_with_its_deviation(storage):
         {"loss": 3.0, "loss-std": record.std, "acc": 1.0, "acc-std": (2 / 3) ** 0.5}
     )
     assert "+- 1.6 over 3 folds at epoch 2" in tuner.summary()
-    assert "8 were trained; 1 full trainings of 3 in 3 folds each would have been 9" in tuner.summary()
+    assert "8 were trained; 1 full training run of 3 in 3 folds each would have been 9" in tuner.summary()
     if storage is not None:
         assert hpo.Tuner.load(storage).trials == tuner.trials
 

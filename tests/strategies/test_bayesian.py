@@ -177,7 +177,7 @@ def test_stop_reasons_give_the_forecast(pause):
         assert " at epoch 27, best is " in trial.stop_reason
         assert "expected " in trial.stop_reason
         assert "probability to win " in trial.stop_reason
-    # Over six seeds, 0.58 to 0.74 of the epochs of full trainings with either.
+    # Over six seeds, 0.58 to 0.74 of the epochs of full training runs with either.
     assert sum(t.epochs for t in tuner.trials) < 0.75 * 20 * 27
     assert tuner.best_trial.value < 0.1
     assert all(t.attempts == 1 for t in tuner.trials) is not pause

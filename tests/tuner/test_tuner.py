@@ -183,7 +183,7 @@ def test_summary_tells_what_was_found_and_what_it_cost(space, train, caplog):
     epochs = sum(train(trial) for trial in tuner)
     summary = tuner.summary()
     assert f"Best: trial {tuner.best_trial.number}, loss = {tuner.best_trial.value:.6g} at epoch 27" in summary
-    assert f"Epochs: {epochs} were trained; 20 full trainings of 27 would have been 540" in summary
+    assert f"Epochs: {epochs} were trained; 20 full training runs of 27 would have been 540" in summary
     assert "completed: reached max_resource=27" in summary
     assert "stopped: not among the best at rung 1" in summary
     assert sum("trial" in message for message in caplog.messages) == 20
