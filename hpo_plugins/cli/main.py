@@ -152,8 +152,7 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
     "--format",
     "form",
     type=click.Choice(["csv", "json", "parquet", "sagemaker", "optuna"]),
-    default="csv",
-    show_default=True,
+    help="By default the ending of --output, if it is .json or .parquet, otherwise csv.",
 )
 @click.option("--curves", is_flag=True, help="Write one row per epoch instead of one per trial.")
 @click.option(
@@ -163,8 +162,10 @@ def trials(storage: str, name: str | None, top: int | None, state: str | None) -
     default="-",
     help="The file to write; standard output by default.",
 )
-def export(storage: str, name: str | None, form: str, output: str, *, curves: bool) -> None:
+def export(storage: str, name: str | None, form: str | None, output: str, *, curves: bool) -> None:
     """Export trials or curves as a table, the study as a SageMaker request, or both as an Optuna study."""
+    ending = Path(output).suffix.removeprefix(".")
+    form = form or (ending if ending in ("json", "parquet") else "csv")
     tuner = hpo.Tuner.load(storage, name)
     view = tuner._view()  # noqa: SLF001 - as above
     rows = curve_rows(view) if curves else trial_rows(view)

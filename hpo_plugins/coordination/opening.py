@@ -108,7 +108,8 @@ def load_study(
         names = [name for name in every if not is_confirmation(name, every)]
         if len(names) != 1:
             raise StudyNotFound(
-                f"name must say which study to load; {redacted(target)} holds {', '.join(map(repr, names)) or 'none'}."
+                f"name must say which study to load; {redacted(target)} holds {', '.join(map(repr, names)) or 'none'}. "
+                "On the command line, write --name NAME."
             )
         (name,) = names
     store = storage.open(name, None)

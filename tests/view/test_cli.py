@@ -81,6 +81,8 @@ def test_exports_are_tables(stored, tmp_path):
     assert "needs --output" in run("export", stored, "-n", "one", "--format", "parquet", code=2)
     run("export", stored, "-n", "one", "-o", str(tmp_path / "trials.csv"))
     assert (tmp_path / "trials.csv").read_text().count("\n") == 13
+    run("export", stored, "-n", "one", "-o", str(tmp_path / "trials.json"))
+    assert len(json.loads((tmp_path / "trials.json").read_text())) == 12
 
 
 @pytest.mark.parametrize("kind", KINDS)
