@@ -30,7 +30,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--root-path", default="", help="The path under which a proxy shows the server, such as /tuning.")
 @click.option("--allowed-host", "hosts", multiple=True, help="Another name of this server. Repeat it for each.")
 @click.option(
-    "--max-rate", type=click.FloatRange(1), default=1_000.0, show_default=True, help="Requests a second of an address."
+    "--max-rate", type=click.FloatRange(1), default=5_000.0, show_default=True, help="Requests a second of an address."
 )
 @click.option("--allow-actions", is_flag=True, help="Let people who open the page change studies.")
 def serve(

@@ -38,7 +38,7 @@ SEND_SECONDS = 20.0
 MAX_FAILURES = 20
 """Requests without the token that an address may send in ``FAILURE_SECONDS``."""
 FAILURE_SECONDS = 60.0
-MAX_RATE = 1_000.0
+MAX_RATE = 5_000.0
 """Requests a second that an address may send with the token; more than workers on one machine need."""
 BURST_SECONDS = 2.0
 """Seconds' worth of requests that an address may send at once."""
