@@ -28,7 +28,14 @@ def run(arguments, folder):
 
 LONG = {"keras_fine_tuning", "keras_folds", "lightning_ddp", "lightning_digits", "trackers"}
 LONG |= {"transformers_lora", "transformers_text", "torch_mixed_precision", "flax_loop"}
-LONG |= {"keras_digits", "workers_xgboost", "two_processes"}
+LONG |= {
+    "keras_digits",
+    "workers_xgboost",
+    "two_processes",
+    "sklearn_pipeline",
+    "sagemaker_request",
+    "xgboost_sklearn_grid",
+}
 
 
 def need(script):

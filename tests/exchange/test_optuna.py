@@ -87,7 +87,7 @@ def test_value_that_is_no_intermediate_one_is_a_further_epoch(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["last", "best", "other"])
-@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_export_of_an_import_is_the_original(at, first, tmp_path):
     study = study_in(tmp_path / "optuna.db", at=at, first=first)
     tuner = import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")[0].tuner

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lightning")
+pytestmark = pytest.mark.full  # each process imports Lightning; tests/execution/test_ranks.py has loops of one's own
 
 SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
 
@@ -15,12 +16,12 @@ SCRIPT = Path(__file__).parent / "scripts" / "ddp.py"
 @pytest.mark.parametrize(
     ("strategy", "storage"),
     [
-        ("ddp_fork", "memory"),  # imports Lightning once; the others are the second command's
-        pytest.param("ddp", "memory", marks=pytest.mark.full),
-        pytest.param("ddp", "sqlite", marks=pytest.mark.full),
-        pytest.param("ddp_fork", "sqlite", marks=pytest.mark.full),
-        pytest.param("ddp_spawn", "memory", marks=pytest.mark.full),
-        pytest.param("ddp_spawn", "sqlite", marks=pytest.mark.full),
+        ("ddp", "memory"),
+        ("ddp", "sqlite"),
+        ("ddp_fork", "memory"),
+        ("ddp_fork", "sqlite"),
+        ("ddp_spawn", "memory"),
+        ("ddp_spawn", "sqlite"),
     ],
 )
 def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
@@ -56,7 +57,6 @@ def test_ranks_share_trials_and_stop_together(strategy, storage, tmp_path):
         assert json.loads(Path(f"{result}.follower").read_text()) == [t["params"] for t in trials]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("storage", ["memory", "sqlite"])
 def test_ranks_of_torchrun_share_trials_and_stop_together(storage, tmp_path):
     """All ranks are started at once, from outside: rank 1 finds rank 0, and trains its trials."""
@@ -96,7 +96,6 @@ pl.Trainer(
 """
 
 
-@pytest.mark.full
 def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(RANKS.format(place=str(tmp_path / "a.db"), result=str(tmp_path / "result")))
@@ -106,7 +105,6 @@ def test_ranks_with_different_trials_all_end_with_one_sentence(tmp_path):
     assert "The ranks of one training must train one trial, but this is rank" in ended.stderr
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     result = tmp_path / "result.json"
@@ -124,7 +122,6 @@ def test_paused_trial_resumes_on_every_rank(strategy, tmp_path):
     assert sum(len(e["val_loss"]) for e in ranks[0]) == sum(len(t["curve"]) for t in trials)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_missing_metric_ends_every_rank(strategy, tmp_path):
     """No rank is left waiting for one that raised."""

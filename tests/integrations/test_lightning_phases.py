@@ -310,7 +310,7 @@ class Counting(EpochCounts, pl.Callback):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-@pytest.mark.parametrize("lengths", [(4, 5), (3, 6), (2, 2, 2, 2, 1)], ids=str)
+@pytest.mark.parametrize("lengths", [(4, 5), (3, 6), pytest.param((2, 2, 2, 2, 1), marks=pytest.mark.full)], ids=str)
 def test_epochs_of_each_phase_are_all_trained_over_pauses(data, lengths, folded):
     strategy = hpo.Hyperband(max_resource=9, pause=True, search="random")
     tuner = hpo.Tuner(SPACE, hpo.Minimize("val_loss"), strategy=strategy, max_trials=12, seed=1)

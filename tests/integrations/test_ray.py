@@ -64,6 +64,7 @@ def test_study_is_in_the_drivers_storage_and_checkpoints_too(storage):
         assert hpo.Tuner.load(storage).trials == tuner.trials
 
 
+@pytest.mark.full
 def test_killed_worker_is_replaced_and_its_trial_resumed(tmp_path):
     def killed(trial):
         if trial.number == 1 and trial.start_epoch == 0:

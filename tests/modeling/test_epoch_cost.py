@@ -53,10 +53,11 @@ def test_costs_of_new_configurations_are_predicted():
 @pytest.mark.parametrize(
     "strategy",
     [
-        lambda cost: hpo.Bayesian(max_resource=27, pause=True, cost=cost),
-        lambda cost: hpo.Hyperband(max_resource=27, cost=cost),
+        pytest.param(
+            lambda cost: hpo.Bayesian(max_resource=27, pause=True, cost=cost), id="bayesian", marks=pytest.mark.full
+        ),
+        pytest.param(lambda cost: hpo.Hyperband(max_resource=27, cost=cost), id="hyperband"),
     ],
-    ids=["bayesian", "hyperband"],
 )
 def test_slow_epochs_are_avoided_when_seconds_count(strategy):
     """Two kinds of training runs, equally good, one ten times slower: most epochs go to the fast one."""

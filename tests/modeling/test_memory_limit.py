@@ -42,7 +42,7 @@ class Allocator:
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("strategy", [hpo.Bayesian(), hpo.Hyperband(max_resource=9)], ids=["bayesian", "hyperband"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_two_trials_show_where_the_limit_is(space, strategy, seed):
     """Also if the largest configurations would be the best, so that the search leads to the limit."""
     allocator = Allocator(SPACES[space])

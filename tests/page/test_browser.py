@@ -345,7 +345,9 @@ def test_studies_are_compared_in_one_picture(browser, tmp_path):
         assert "study=two" in tab.url
 
 
-@pytest.mark.parametrize("what", ["report", "trials", "curves", "actions"])
+@pytest.mark.parametrize(
+    "what", ["trials", *(pytest.param(name, marks=pytest.mark.full) for name in ("report", "curves", "actions"))]
+)
 def test_files_are_downloaded(what, browser, tmp_path):
     searched(tmp_path / "a.db", trials=3)
     with opened(browser, tmp_path / "a.db") as tab:

@@ -1,7 +1,7 @@
 """Workers on several hosts and one server, all of which are killed again and again: nothing may be lost.
 
 Usage, as root: python tests/stress/serve_cluster.py [--hosts 8] [--workers 64] [--seconds 600] [--kill-every 10]
-[--kill-server-every 60]
+[--kill-server-every 60] [--epochs 8] [--whole]
 
 Each host is a network namespace with process IDs and a host name of its own, so that no host can see whether another
 one's processes live. Each worker logs what was acknowledged before its next step. At the end, the logs are compared
@@ -30,7 +30,7 @@ from hosts import Hosts, why_impossible
 
 import hpo_plugins as hpo
 
-TOKEN, PORT, EPOCHS = "a-token-for-the-stress-test", 7777, 8
+TOKEN, PORT = "a-token-for-the-stress-test", 7777
 SERVER = "10.77.0.1"
 RUN = "import sys; from hpo_plugins.cli.main import main; sys.argv[1:] = {arguments!r}; main()"
 
@@ -41,10 +41,11 @@ def next_state(state: float, number: int, epoch: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def work(log: Path, epoch_seconds: float) -> None:
+def work(log: Path, epochs: int, epoch_seconds: float, *, whole: bool) -> None:
     """Train trials until the search is over, and log what was acknowledged."""
+    strategy = hpo.Random() if whole else hpo.Hyperband(max_resource=epochs, search="random")
     tuner = hpo.Tuner(
-        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=hpo.Hyperband(max_resource=EPOCHS, search="random"),
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=strategy,
         max_trials=None, max_runtime=10**6, storage=f"http://{SERVER}:{PORT}", name="s", seed=0, retries=100,
     )  # fmt: skip
     with log.open("a") as out:
@@ -55,15 +56,15 @@ def work(log: Path, epoch_seconds: float) -> None:
 
         say("start")
         for trial in tuner:
-            train(trial, say, epoch_seconds)
+            train(trial, say, epochs, epoch_seconds)
 
 
-def train(trial: hpo.Trial, say: object, epoch_seconds: float) -> None:
+def train(trial: hpo.Trial, say: object, epochs: int, epoch_seconds: float) -> None:
     """Train a trial, save every fourth epoch, and log each step."""
     state = float(Path(trial.resume_from).read_text()) if trial.resume_from else 0.0
     attempt = trial._lease.attempt
     say("begin", trial.number, attempt, trial.start_epoch)
-    for epoch in range(trial.start_epoch + 1, EPOCHS + 1):
+    for epoch in range(trial.start_epoch + 1, epochs + 1):
         time.sleep(epoch_seconds)
         state = next_state(state, trial.number, epoch)
         say("trained", trial.number, attempt, epoch, epoch_seconds)
@@ -103,7 +104,8 @@ def run(given: argparse.Namespace, folder: Path) -> None:
 
     def start_worker(place: int) -> subprocess.Popen[bytes]:
         log = folder / f"log-{next(numbers):04d}"
-        command = (sys.executable, __file__, "--worker", log, "--epoch-seconds", given.epoch_seconds)
+        command = [sys.executable, __file__, "--worker", log, "--epoch-seconds", given.epoch_seconds]
+        command += ["--epochs", given.epochs, *["--whole"] * given.whole]
         return start_on(hosts, place % given.hosts, folder, *command)
 
     try:
@@ -177,12 +179,14 @@ def main() -> int:
     parser.add_argument("--epoch-seconds", type=float, default=0.2)
     parser.add_argument("--kill-every", type=float, default=10.0)
     parser.add_argument("--kill-server-every", type=float, default=60.0)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--whole", action="store_true", help="stop no trial")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--worker", type=Path)
     given = parser.parse_args()
     os.environ["HPO_PLUGINS_TOKEN"] = TOKEN
     if given.worker is not None:
-        work(given.worker, given.epoch_seconds)
+        work(given.worker, given.epochs, given.epoch_seconds, whole=given.whole)
         return 0
     if reason := why_impossible():
         print(reason)

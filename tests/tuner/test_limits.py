@@ -63,6 +63,7 @@ def test_best_trial_is_the_best_that_meets_the_limits(name, tmp_path):
     assert hpo.Tuner.load(storage, tuner.name).best_trial.number == best.number
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
 def test_surrogate_finds_the_border(name):
     tuner = search(STRATEGIES[name](), trials=32)

@@ -60,6 +60,7 @@ def test_best_trials_are_those_that_no_other_one_dominates(name, tmp_path):
     assert loaded.objectives == (LOSS, LATENCY)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
 def test_surrogates_and_rungs_gain_over_random(name):
     reference = {"loss": 2, "latency_ms": 55}
