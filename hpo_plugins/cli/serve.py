@@ -10,6 +10,7 @@ import click
 
 from hpo_plugins.cli.common import STORAGE, say
 from hpo_plugins.errors import MissingDependency
+from hpo_plugins.serve.wire import MAX_RATE
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -30,7 +31,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--root-path", default="", help="The path under which a proxy shows the server, such as /tuning.")
 @click.option("--allowed-host", "hosts", multiple=True, help="Another name of this server. Repeat it for each.")
 @click.option(
-    "--max-rate", type=click.FloatRange(1), default=5_000.0, show_default=True, help="Requests a second of an address."
+    "--max-rate", type=click.FloatRange(1), default=MAX_RATE, show_default=True, help="Requests a second of an address."
 )
 @click.option("--allow-actions", is_flag=True, help="Let people who open the page change studies.")
 def serve(

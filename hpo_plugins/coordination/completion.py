@@ -17,7 +17,6 @@ MAX_SILENT_TRIALS = 5
 """Trials without a report after which a search is aborted, if they take no time, such as skipped configurations."""
 SILENT_SECONDS = 10.0
 """A trial that has taken longer has probably trained."""
-"""Number of first trials that must all end without a report before the search aborts with an error."""
 
 
 def final_decision(

@@ -26,7 +26,7 @@ from hpo_plugins import __version__
 from hpo_plugins.errors import HpoError, InvalidArgument, StorageError, StudyNotFound
 from hpo_plugins.serve import uploads, wire
 from hpo_plugins.serve.entry import Prefixed
-from hpo_plugins.serve.guard import MAX_RATE, Guard
+from hpo_plugins.serve.guard import Guard
 from hpo_plugins.serve.registry import Registry, Served
 from hpo_plugins.serve.writer import checked, revision_of
 from hpo_plugins.storage import ManagedStorage, Storage
@@ -57,7 +57,7 @@ def create_app(
     routes: Callable[[Acted], Sequence[BaseRoute]] = lambda _: (),
     hosts: Iterable[str] = (),
     root_path: str = "",
-    max_rate: float = MAX_RATE,
+    max_rate: float = wire.MAX_RATE,
 ) -> ASGIApp:
     """Return the application that serves a storage.
 

@@ -29,6 +29,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hpo_plugins.serve.wire import MAX_RATE
+
 MAX_BODY = 16 << 20
 """Maximum bytes of a request's body."""
 BODY_SECONDS = 20.0
@@ -38,8 +40,6 @@ SEND_SECONDS = 20.0
 MAX_FAILURES = 20
 """Requests without the token that an address may send in ``FAILURE_SECONDS``."""
 FAILURE_SECONDS = 60.0
-MAX_RATE = 5_000.0
-"""Requests a second that an address may send with the token; more than workers on one machine need."""
 BURST_SECONDS = 2.0
 """Seconds' worth of requests that an address may send at once."""
 _MAX_ADDRESSES = 10_000

@@ -15,9 +15,9 @@ from starlette.routing import BaseRoute
 
 from hpo_plugins.errors import InvalidArgument
 from hpo_plugins.serve.app import Acted, create_app
-from hpo_plugins.serve.guard import MAX_RATE
 from hpo_plugins.serve.server import address_of, bound, only_server, run
 from hpo_plugins.serve.tokens import VARIABLE, default_file, find_token, make_token
+from hpo_plugins.serve.wire import MAX_RATE
 from hpo_plugins.storage import open_storage
 from hpo_plugins.storage.sql import SqlStorage
 

@@ -34,6 +34,8 @@ STORAGE_METHODS = ("names", "counts")
 """The methods of a storage that are called as they are; the others have messages of their own."""
 MAX_CALLS = 16
 """Maximum number of calls in a request."""
+MAX_RATE = 5_000.0
+"""Requests a second that an address may send with the token; more than workers on one machine need."""
 
 
 class WriteRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -78,7 +78,7 @@ def pandas() -> ModuleType:
     try:
         import pandas as pd
     except ModuleNotFoundError as error:
-        raise MissingDependency.of(error, "pandas", "dataframe") from None
+        raise MissingDependency.of(error, "pandas", "dataframe") from error
     module: ModuleType = pd
     return module
 
