@@ -7,9 +7,10 @@ SIGTERM releases trials, as Ctrl-C does. Slurm, Kubernetes and spot machines sen
 terminal sends SIGHUP when it closes. By default Python ends at once and skips its exit handlers. Unless something else
 handles these signals, this module makes them raise SystemExit in the main thread. The loop that this exception leaves
 releases its trial, and the exit handlers release all others. Python drops an exception that is raised in a destructor
-or in a callback of the garbage collector, of a weak reference or of ctypes. The handler then raises it again. If a
-library replaces the exception by an error of its own, the process still ends with the signal's code. In other threads,
-training runs stop at their next report, and their trials are released.
+or in a callback of the garbage collector, of a weak reference or of ctypes. The handler then raises it again; so does
+Python's own handler of Ctrl-C, which this module makes it call. If a library replaces the exception by an error of its
+own, the process still ends with the signal's code. In other threads, training runs stop at their next report, and their
+trials are released.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def exit_on_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_signal)
+    _watch_dropped()
 
 
 def is_terminating() -> bool:
@@ -181,7 +183,6 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         if _has_main_ended(frame):  # no code of the main thread is left to unwind: Python waits for other threads
             atexit.register(_exit_late)
             return
-        _watch_dropped()
         _watch_uncaught()
     elif _end.number != number:  # a service manager may send both
         return
@@ -218,16 +219,17 @@ def _exit_if_dropped() -> None:
 
 
 def _watch_dropped() -> None:
-    """Raise the exception again if Python drops it."""
+    """Raise the exception of a signal, or of Ctrl-C, again if Python drops it."""
     before = sys.unraisablehook
 
     def on_unraisable(dropped: Any) -> None:
         if isinstance(dropped.exc_value, Terminated) and is_terminating():
             _end.is_dropped = True
             atexit.register(_exit_if_dropped)  # the script may end before the exception is raised again
-            _thread.start_new_thread(_raise_again, ())  # threading's own locks may be held where the signal came
-        else:
+        elif not isinstance(dropped.exc_value, KeyboardInterrupt):
             before(dropped)
+            return
+        _thread.start_new_thread(_raise_again, ())  # threading's own locks may be held where the signal came
 
     sys.unraisablehook = on_unraisable
 
@@ -246,6 +248,8 @@ def _watch_uncaught() -> None:
 
 def _raise_again() -> None:
     time.sleep(_AGAIN_SECONDS)  # until the main thread has left the code that drops exceptions
-    if _end.number is not None and _end.is_dropped:
+    if _end.number is None:
+        _thread.interrupt_main(signal.SIGINT)
+    elif _end.is_dropped:
         _end.is_told_again = True
         _thread.interrupt_main(signal.Signals(_end.number))

@@ -75,6 +75,16 @@ def test_sigterm_that_python_drops_is_raised_again(place, in_epoch, tmp_path):
     assert history_of(tuner)[1].row.lease_until is None
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_interrupt_that_python_drops_is_raised_again(place, tmp_path):
+    ended = run(DROPPED.replace("SIGTERM", "SIGINT"), place, tmp_path / "a.db", "long")
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr.endswith("\nKeyboardInterrupt\n")
+    tuner = hpo.Tuner.load(tmp_path / "a.db")
+    assert [trial.state.value for trial in tuner.trials] == ["completed", "running"]
+    assert history_of(tuner)[1].row.lease_until is None
+
+
 ASKS = """
 import signal, sys, hpo_plugins as hpo
 from hpo_plugins.coordination.session import StudySession

@@ -1,11 +1,11 @@
-"""Send SIGTERM to a search at random instants, in each framework, and check that it ends and can be continued.
+"""Send a signal to a search at random instants, in each framework, and check that it ends and can be continued.
 
-Usage: python tests/stress/signals.py [--instants 200] [--only xgboost,keras] [--seed 0]
+Usage: python tests/stress/signals.py [--signal SIGTERM] [--instants 200] [--only xgboost,keras] [--seed 0]
 
 A process loads the framework once; each search runs in a fork of it. The signal comes at a random instant between the
 start of the search and its end. Afterwards:
 
-* the process has ended with code 143, unless the search was over before;
+* the process has ended with the signal's code (143, or 130 for SIGINT), unless the search was over before;
 * no trial is held, and none is FAILED;
 * the next fork continues the study; at its end each trial has all its epochs, each once.
 
@@ -89,6 +89,8 @@ def forked(work: Callable[[], None]) -> int:
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
         except Exception as error:  # noqa: BLE001 - shown, as the interpreter would
             try:
                 sys.excepthook(type(error), error, error.__traceback__)
@@ -113,9 +115,9 @@ def ended(child: int) -> int | None:
     return None
 
 
-def faults(path: Path, code: int | None) -> list[str]:
-    """Return what is wrong with a study after its process was told to end."""
-    if code not in (0, 143):
+def faults(path: Path, number: int, code: int | None) -> list[str]:
+    """Return what is wrong with a study after its process was told to end by a signal."""
+    if code not in (0, 128 + number):
         return [f"code {code}"]
     if not path.exists():
         return []
@@ -128,7 +130,7 @@ def faults(path: Path, code: int | None) -> list[str]:
     return found + [f"trial {number} is held" for number in running]
 
 
-def run(framework: Any, instants: int, draw: random.Random) -> tuple[Counter[str], list[str]]:
+def run(framework: Any, sent: signal.Signals, instants: int, draw: random.Random) -> tuple[Counter[str], list[str]]:
     """Interrupt searches at random instants; return how the processes ended, and what is wrong."""
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
@@ -146,10 +148,10 @@ def run(framework: Any, instants: int, draw: random.Random) -> tuple[Counter[str
         os.close(receive)
         os.close(send)
         time.sleep(draw.uniform(0, whole))
-        os.kill(child, signal.SIGTERM)
+        os.kill(child, sent)
         code = ended(child)
         outcomes["over" if code == 0 else str(code)] += 1
-        wrong += faults(path, code)
+        wrong += faults(path, sent, code)
         if code == 0:
             tuner = hpo.Tuner.load(path)
             curves = [list(trial.curve) for trial in tuner.trials]
@@ -164,6 +166,7 @@ def run(framework: Any, instants: int, draw: random.Random) -> tuple[Counter[str
 def main() -> None:
     """Print a row for each framework."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--signal", default="SIGTERM", choices=["SIGTERM", "SIGHUP", "SIGINT"])
     parser.add_argument("--instants", type=int, default=200)
     parser.add_argument("--only", default="loop,xgboost,lightgbm,keras,lightning,transformers")
     parser.add_argument("--seed", type=int, default=0)
@@ -171,12 +174,13 @@ def main() -> None:
     import frameworks
 
     known = {"loop": Loop} | {cls.__name__.lower(): cls for cls in frameworks.FRAMEWORKS.values()}
-    print("| framework | instants | ended with 143 | was over before | other | wrong |")
+    sent = signal.Signals[arguments.signal]
+    print(f"| framework | instants | ended with {128 + sent} | was over before | other | wrong |")
     print("|---|---|---|---|---|---|")
     all_wrong = []
     for name in arguments.only.split(","):
-        outcomes, wrong = run(known[name](), arguments.instants, random.Random(arguments.seed))  # noqa: S311
-        total, told, over = sum(outcomes.values()), outcomes["143"], outcomes["over"]
+        outcomes, wrong = run(known[name](), sent, arguments.instants, random.Random(arguments.seed))  # noqa: S311
+        total, told, over = sum(outcomes.values()), outcomes[str(128 + sent)], outcomes["over"]
         print(f"| {name} | {total} | {told} | {over} | {total - told - over} | {len(wrong)} |", flush=True)
         all_wrong += [f"{name}: {each}" for each in wrong]
     print("\n".join(sorted(set(all_wrong))))
