@@ -127,7 +127,7 @@ def doctor(storage: str | None) -> None:
     if storage is None:
         return
     names = hpo.studies(storage)
-    say(f"{redacted(storage)}: {len(names)} studies")
+    say(f"{redacted(storage)}: {len(names)} {'study' if len(names) == 1 else 'studies'}")
     for name in names:
         shown = printable(name)
         try:

@@ -175,6 +175,8 @@ class SilenceGuard:
         """
         trial = session.history[number]
         if not trial.has_reports and not trial.recorded:
+            if self._silent_trials is not None and any(each.has_reports for each in session.history):
+                self.disarm()  # it was reported before this process, or by another one
             self._count((trial.row.ended_at or 0.0) - trial.row.started_at)
             return
         if trial.state is TrialState.FAILED and not any(len(each.curve) for each in session.history):

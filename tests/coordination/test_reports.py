@@ -295,6 +295,17 @@ def test_first_trial_that_took_long_without_a_report_ends_the_search(monkeypatch
             pass
 
 
+def test_silent_trial_of_a_study_that_has_reports_ends_no_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(completion, "SILENT_SECONDS", -1.0)
+    arguments = {"max_trials": 9, "storage": tmp_path / "a.db", "seed": 0}
+    trial = hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), **arguments).ask()
+    trial.report(1, {"loss": 1.0})
+    trial.end()
+    for _ in (later := hpo.Tuner({"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), **arguments)):
+        pass
+    assert len(later.trials) == 9
+
+
 def test_unknown_parameter_is_named_with_the_known():
     trial = hpo.Tuner({"eta": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), seed=0).ask()
     with pytest.raises(KeyError, match="no parameter 'etta' here, only 'eta'"):
