@@ -39,6 +39,7 @@ BENCHMARKS = {
         "small": Benchmark("searches.multi_fidelity", "regret on small training runs that need no data", ("small",)),
         "families": Benchmark("harness.families", "compare stored runs of two states of this library in all families"),
         "black-box": Benchmark("searches.black_box", "regret against evaluations where a trial has one value"),
+        "carps": Benchmark("searches.carps", "tasks of CARP-S, beside its SMAC and Optuna, by an optimiser of ours"),
         "goals": Benchmark("searches.goals", "hypervolume of two objectives, and the best value under a limit"),
         "robustness": Benchmark("searches.robustness", "noise, crossing curves, divergence, unequal costs"),
         "edges": Benchmark("searches.edges", "studies in which a surrogate has nothing to learn, or too much"),
