@@ -46,6 +46,9 @@ MAX_CONDITION = 400
 """Maximum number of observations that the process is conditioned on."""
 MAX_ITER = 30
 """Iterations of the search for hyperparameters."""
+REFIT_BITS = 4
+"""Hyperparameters are learned again when the number of trials has changed in its leading bits: after each of the first
+15 trials, later whenever there are an eighth to a sixteenth more (docs/decisions/0046)."""
 
 
 class Fit(NamedTuple):
@@ -291,8 +294,32 @@ def _fit_key(
     return _data_key(history, last, observed, points), scale_of
 
 
+def _settled(history: History, observed: Observations) -> Observations:
+    """Return the observations that hyperparameters are learned from: those of the first trials, and of parents."""
+    count = len(history)
+    count -= count % 2 ** max(0, count.bit_length() - REFIT_BITS)
+    settled = observed.select((observed.trial < count) | (observed.trial >= len(history)))
+    return settled if np.isfinite(settled.loss).sum() >= 2 else observed
+
+
 @cached(LRUCache(maxsize=32), key=_fit_key, lock=threading.Lock())
 def _fit(
+    history: History,
+    last: int | None,
+    observed: Observations,
+    points: FloatArray,
+    encoder: InputEncoder,
+    scale_of: Callable[[FloatArray], Scale] = LogScale.of,
+) -> Fit:
+    """Return the scale and the prior mean of all final observations, and the hyperparameters of the settled ones."""
+    learned = _learn(history, last, _settled(history, observed), points, encoder, scale_of)
+    scale = scale_of(observed.loss)
+    mean = learn_prior_mean(history, observed, scale(observed.loss), points, encoder)
+    return learned._replace(scale=scale, mean=mean)
+
+
+@cached(LRUCache(maxsize=32), key=_fit_key, lock=threading.Lock())
+def _learn(
     history: History,
     last: int | None,
     observed: Observations,
