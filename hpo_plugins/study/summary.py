@@ -25,7 +25,7 @@ def summarize(
         completion_reason: Why the search is over, None while it is not.
     """
     limit = study.trial_limit
-    of = f" of {limit}" if limit is not None else ""
+    of = f" of {limit}" if limit is not None and limit >= len(history) else ""  # the limit may have been lowered
     status = f"complete ({printable(completion_reason)})" if completion_reason is not None else "not complete"
     lines = [f"Study {name!r} is {status}: {len(history)}{of} trials were started."]
     lines += _front(study, history) if study.further_objectives else _best(study, history, best)
