@@ -29,7 +29,8 @@ from hpo_plugins.modeling.epoch_cost import Cost
 from hpo_plugins.modeling.feasibility import feasibility, probably_feasible
 from hpo_plugins.modeling.model import Model
 from hpo_plugins.modeling.observations import epoch_grid
-from hpo_plugins.modeling.proposals import propose
+from hpo_plugins.modeling.proposals import N_CAUTIOUS_TRIALS, propose
+from hpo_plugins.modeling.turns import draws_before
 from hpo_plugins.space import FloatArray
 from hpo_plugins.surrogate.acquisition import (
     knowledge_gradient,
@@ -97,14 +98,18 @@ def _resumable(model: Model) -> list[int]:
 def _candidates(model: Model, own: int | None) -> FloatArray:
     """Return new configurations to consider, shape ``(k, d)``: the best ones, and a spread of others.
 
+    On a turn of the draws, they are the best of a few draws: one that the surrogate, which will judge it, holds for bad
+    would be stopped after its first epochs (docs/decisions/0047).
+
     While a training run is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
+    cautious = draws_before(model.history, model.last or 1, N_CAUTIOUS_TRIALS) is not None
     if own is None:
-        found = propose(model, model.running(), model.points).points
+        found = propose(model, model.running(), model.points, cautious=cautious).points
     else:
         is_new = model.history[own].row.progress.start_epoch == 0
         excluded = np.delete(model.points, own, axis=0) if is_new else model.points
-        found = propose(model.without_running(), model.running(but=own), excluded).points
+        found = propose(model.without_running(), model.running(but=own), excluded, cautious=cautious).points
         own_key = model.encoder.keys(model.points[[own]])
         found = found[np.array([[key] != own_key for key in model.encoder.keys(found)], dtype=bool)]
     half = N_CANDIDATES // 2

@@ -203,28 +203,29 @@ def is_out_of_memory(trial: Any) -> bool:
     return trial.state is TrialState.FAILED and trial.row.rule == OUT_OF_MEMORY
 
 
-def fitting_draw(history: History, seed: int, drawn: Space | None = None) -> Params:
-    """Return the first random draw, from the trial's own on, that no trial has and that fits into memory.
+def fitting_draw(history: History, seed: int, drawn: Space | None = None, first: int | None = None) -> Params:
+    """Return the first random draw, from the trial's own or ``first`` on, that no trial has and that fits into memory.
 
     Args:
         history: The study; a finite space must have an untried configuration.
         seed: Its seed.
         drawn: What to draw from: the space of the study, by default, or the same one without the belief.
+        first: The number of the first draw; by default, the number of trials.
     """
     drawn = history.space if drawn is None else drawn
-    first = untried_draw(history, seed, drawn)
+    params = untried_draw(history, seed, drawn, first)
     limit = memory_limit(history)
     if limit is None:
-        return first
-    space, size, index = history.space, history.space.size, len(history)
+        return params
+    space, size, index = history.space, history.space.size, len(history) if first is None else first
     indices = dict.fromkeys(index + n if size is None else (index + n) % size for n in range(N_DRAWS))
     others = (draw(drawn, seed, each) for each in indices)
-    candidates = [first, *(params for params in others if not history.has_configuration(params))]
+    candidates = [params, *(each for each in others if not history.has_configuration(each))]
     risks = limit.risk(np.array([space.encode(params) for params in candidates]))
     fits = np.flatnonzero(risks <= limit.max_risk)
     if len(fits):
         return candidates[int(fits[0])]
-    return _moved_towards_fitting(history, limit, first) or candidates[int(np.argmin(risks))]
+    return _moved_towards_fitting(history, limit, params) or candidates[int(np.argmin(risks))]
 
 
 def _moved_towards_fitting(history: History, limit: MemoryLimit, params: Params) -> Params | None:

@@ -1,6 +1,6 @@
 """Propose new configurations by their expected improvement.
 
-If curves are modelled, draws at random keep their turns in this, as many as they have earned (``turns``).
+If curves are modelled, random draws keep their turns, as many as they have earned (``turns``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hpo_plugins.modeling.feasibility import choices_key, feasibility, probably_
 from hpo_plugins.modeling.guides import believed_space
 from hpo_plugins.modeling.memory_limit import fitting_draw, memory_limit
 from hpo_plugins.modeling.model import Model, fit_model
-from hpo_plugins.modeling.turns import is_draws_turn
+from hpo_plugins.modeling.turns import drawn_configuration
 from hpo_plugins.space import FloatArray, Params
 from hpo_plugins.surrogate.optimize import AcquisitionOptimizer, Proposals
 from hpo_plugins.surrogate.threads import single_threaded
@@ -54,7 +54,11 @@ def proposed_configuration(
     model = fit_model(history, last)
     if model is None or model.knows_nothing or (len(model.points) < n_initial and not model.has_prior_mean):
         return None
-    found = propose(model, model.running(), model.points, max(n_initial, N_CAUTIOUS_TRIALS))
+    if last is not None and len(model.points) >= N_CAUTIOUS_TRIALS:
+        drawn = drawn_configuration(model.history, seed, last, max(n_initial, N_CAUTIOUS_TRIALS))
+        if drawn is not None:
+            return drawn
+    found = propose(model, model.running(), model.points)
     points, value = _apart_from_stopped(model, found) if avoid_stopped else found
     if not len(points):
         return fitting_draw(history, seed, believed_space(history, last))
@@ -64,19 +68,19 @@ def proposed_configuration(
     return history.space.decode(points[int(np.argmax(value))])
 
 
-def _key(model: Model, running: tuple[int, ...], excluded: FloatArray, since: int = N_CAUTIOUS_TRIALS) -> Hashable:
-    return model.data_key, running, excluded.tobytes(), memory_limit(model.history), choices_key(model), since
+def _key(model: Model, running: tuple[int, ...], excluded: FloatArray, *, cautious: bool = False) -> Hashable:
+    return model.data_key, running, excluded.tobytes(), memory_limit(model.history), choices_key(model), cautious
 
 
 @cached(LRUCache(maxsize=8), key=_key, lock=threading.Lock())
-def propose(model: Model, running: tuple[int, ...], excluded: FloatArray, since: int = N_CAUTIOUS_TRIALS) -> Proposals:
+def propose(model: Model, running: tuple[int, ...], excluded: FloatArray, *, cautious: bool = False) -> Proposals:
     """Return new configurations in descending order of expected improvement.
 
     Args:
         model: The surrogate.
         running: Trials whose results are still to come: they count with their predicted losses.
         excluded: Configurations not to return, shape ``(n, d)``.
-        since: If curves are modelled, the first trial for which configurations are sought everywhere.
+        cautious: Whether to seek them among a few random draws only, as for the first trials if curves are modelled.
     """
     last = model.last or 1
     competitors = np.array(running, dtype=np.intp)
@@ -88,9 +92,7 @@ def propose(model: Model, running: tuple[int, ...], excluded: FloatArray, since:
     best = float(np.min([model.best, *means]))
     rng = np.random.default_rng(len(model.observed.loss))
     fidelity = None if model.last is None else 1.0
-    cautious = model.last is not None and (
-        len(model.points) < N_CAUTIOUS_TRIALS or is_draws_turn(model.history, model.last, since)
-    )
+    cautious = cautious or (model.last is not None and len(model.points) < N_CAUTIOUS_TRIALS)
     optimizer = AcquisitionOptimizer(
         model.encoder,
         posterior,

@@ -1,10 +1,13 @@
-"""Two ways to choose a new configuration take turns, in proportion to how often each has brought a new best one.
+"""Two ways to choose a new configuration take turns, by how often each has brought a new best one.
 
 Notation
     search    the maximiser of the expected improvement over the whole space: exploits what the surrogate has learned
-    draws     the best of a few random draws: keeps exploring where the surrogate has learned the wrong thing
+    draws     random draws: keep exploring where the surrogate has learned the wrong thing
     r, e      the new best losses that trials of one way have brought, and the epochs that they were trained
-    share     of the search: its rate (1 + r) / (R + e) over the sum of both rates; at first it is a half
+    R         the epochs of a full training run
+
+Each way has turns in proportion to its new bests per epoch, ``(1 + r) / (R + e)``: as if it had trained one run in full
+and found one new best before.
 
 Where the surrogate predicts well, nearly every new best comes from the search, which soon has nearly all turns. Where
 most configurations learn nothing, or many are the same, it exploits a plateau: its trials are trained longer and bring
@@ -17,41 +20,73 @@ Reference:
     functions take turns according to their past gains).
 
 Differs from it in: gains are the new bests observed per epoch of training rather than predicted means, and turns are
-evenly spaced rather than drawn. See docs/decisions/0036.
+evenly spaced rather than drawn. See docs/decisions/0036 and 0047.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hpo_plugins.history import History
+from hpo_plugins.modeling.guides import believed_space
+from hpo_plugins.modeling.memory_limit import fitting_draw
 from hpo_plugins.records import TrialState
+from hpo_plugins.space import Params
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it are evenly spread over the unit interval, modulo 1 (van der Corput)."""
 
 
-def is_draws_turn(history: History, last: int, since: int) -> bool:
-    """Return whether the next trial is the best of a few random draws, instead of the search's choice.
+@dataclass
+class _Way:
+    """What one way has brought, with the full run before it."""
+
+    epochs: int
+    bests: int = 1
+
+    @property
+    def rate(self) -> float:
+        return self.bests / self.epochs
+
+
+def drawn_configuration(history: History, seed: int, last: int, since: int) -> Params | None:
+    """Return the draw whose turn it is to be the next trial, None on the search's turn.
+
+    Draws continue the sequence of the initial design: a sequence that is used in part is spread badly.
+
+    Args:
+        history: The study.
+        seed: Its seed.
+        last: R.
+        since: The first trial that either of them chose.
+    """
+    drawn = draws_before(history, last, since)
+    return None if drawn is None else fitting_draw(history, seed, believed_space(history, last), since + drawn)
+
+
+def draws_before(history: History, last: int, since: int) -> int | None:
+    """Return how many draws have had their turn if the next trial is a draw, None if it is the search's.
 
     Args:
         history: The study.
         last: R.
         since: The first trial that either of them chose.
     """
-    bests, epochs = {True: 1.0, False: 1.0}, {True: float(last), False: float(last)}
+    search, draws, before = _Way(last), _Way(last), 0
 
     def is_draw(number: int) -> bool:
-        rates = {way: bests[way] / epochs[way] for way in (True, False)}
-        return number * GOLDEN % 1 >= rates[False] / (rates[True] + rates[False])
+        return number * GOLDEN % 1 >= search.rate / (search.rate + draws.rate)
 
     for number, (is_best, trained) in enumerate(_outcomes(history)):
         if number >= since:
-            way = is_draw(number)
-            bests[way] += is_best
-            epochs[way] += trained
-    return is_draw(len(history))
+            chosen_by_draw = is_draw(number)
+            way = draws if chosen_by_draw else search
+            way.epochs += trained
+            way.bests += is_best
+            before += chosen_by_draw
+    return before if is_draw(len(history)) else None
 
 
 def _outcomes(history: History) -> Iterator[tuple[bool, int]]:

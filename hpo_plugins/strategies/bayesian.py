@@ -23,8 +23,8 @@ Differs from the papers in:
        (``STOP_MARGIN``).
     4. With ``pause=False``, the first trials are compared with each other instead (successive halving, see
        ``N_COMPARED``): with few curves the surrogate predicts final values poorly, and a stopped training run is lost.
-    5. With R, new configurations come in turns from a search of the whole space and from a few random draws, by the new
-       bests that each brings (``modeling.turns``).
+    5. With R, new configurations come in turns from a search of the whole space and from the best of a few draws, by
+       the new bests that each brings (``modeling.turns``).
     6. A trial with folds competes for epochs in its first fold only. After it, whole folds are the resource
     (``halving``).
 """

@@ -28,8 +28,8 @@ Differs from the papers in:
     4. New configurations come from a surrogate of all curves (as in Klein, Tiao, Lienart, Archambeau, Seeger,
        "Model-based Asynchronous Hyperparameter and Neural Architecture Search", arXiv 2003.10865, 2020) unless
        ``search="random"``: the centre of the space or the mode of its belief, ``eta ** 3`` draws, or a fifth of
-       ``max_trials`` if that is fewer (docs/decisions/0011), then in turns the largest expected improvement and the
-       best of a few draws (``modeling.turns``). Nothing is proposed beside a stopped training run, whose rung would
+       ``max_trials`` if that is fewer (docs/decisions/0011), then in turns the largest expected improvement and
+       further draws (``modeling.turns``). Nothing is proposed beside a stopped training run, whose rung would
        stop the neighbour, too (docs/decisions/0029). Where epochs' times differ, the improvement is per second.
     5. A trial that ended by itself before a rung counts there with its last result, and a rung that passes before the
        first validation is judged at the first value after it.

@@ -240,12 +240,12 @@ def test_surrogate_chooses_after_random_draws(limit, n_random):
     random = hpo.Tuner(
         {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), strategy=hpo.Random(), seed=0, max_trials=limit
     )
-    losses_to(tuner, *[float(n) for n in range(n_random + 1)])
-    losses_to(random, *[float(n) for n in range(n_random + 1)])
+    losses_to(tuner, *[float(n) for n in range(n_random + 4)])
+    losses_to(random, *[float(n) for n in range(n_random + 4)])
     same = [ours.params == theirs.params for ours, theirs in zip(tuner.trials, random.trials, strict=True)]
     assert tuner.trials[0].params == {"x": 0.5}  # the centre comes first
     assert same[1:n_random] == [True] * (n_random - 1)
-    assert not same[n_random]
+    assert not all(same[n_random:])  # draws have their turns among them
 
 
 def test_surrogate_learns_from_trials_that_ended_after_one_epoch():
