@@ -103,11 +103,12 @@ def _candidates(model: Model, own: int | None) -> FloatArray:
 
     While a training run is judged, they are the candidates from before it ran, so that no epoch costs a new search.
     """
-    cautious = draws_before(model.history, model.last or 1, N_CAUTIOUS_TRIALS) is not None
+    is_new = own is not None and model.history[own].row.progress.start_epoch == 0
+    turn = draws_before(model.history, model.last or 1, N_CAUTIOUS_TRIALS, own if is_new else None)
+    cautious = turn is not None
     if own is None:
         found = propose(model, model.running(), model.points, cautious=cautious).points
     else:
-        is_new = model.history[own].row.progress.start_epoch == 0
         excluded = np.delete(model.points, own, axis=0) if is_new else model.points
         found = propose(model.without_running(), model.running(but=own), excluded, cautious=cautious).points
         own_key = model.encoder.keys(model.points[[own]])

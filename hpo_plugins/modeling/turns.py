@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from hpo_plugins.history import History
 from hpo_plugins.modeling.guides import believed_space
@@ -66,27 +67,29 @@ def drawn_configuration(history: History, seed: int, last: int, since: int) -> P
     return None if drawn is None else fitting_draw(history, seed, believed_space(history, last), since + drawn)
 
 
-def draws_before(history: History, last: int, since: int) -> int | None:
-    """Return how many draws have had their turn if the next trial is a draw, None if it is the search's.
+def draws_before(history: History, last: int, since: int, trial: int | None = None) -> int | None:
+    """Return how many draws had their turn before a trial if it is a draw, None if it is the search's.
 
     Args:
         history: The study.
         last: R.
         since: The first trial that either of them chose.
+        trial: The trial; by default, the next one.
     """
+    trial = len(history) if trial is None else trial
     search, draws, before = _Way(last), _Way(last), 0
 
     def is_draw(number: int) -> bool:
         return number * GOLDEN % 1 >= search.rate / (search.rate + draws.rate)
 
-    for number, (is_best, trained) in enumerate(_outcomes(history)):
+    for number, (is_best, trained) in enumerate(islice(_outcomes(history), trial)):
         if number >= since:
             chosen_by_draw = is_draw(number)
             way = draws if chosen_by_draw else search
             way.epochs += trained
             way.bests += is_best
             before += chosen_by_draw
-    return before if is_draw(len(history)) else None
+    return before if is_draw(trial) else None
 
 
 def _outcomes(history: History) -> Iterator[tuple[bool, int]]:
