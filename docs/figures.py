@@ -48,10 +48,9 @@ def cost_beside_optuna(storage: str) -> str:
 def block(results: str) -> str:
     """Return the figures as a list in Markdown, whose links to pages of results begin as said."""
     sentences = (
-        f"- On four real tasks, `Bayesian(max_resource)` ends with **{regret_of_best_peer('bayesian, stop')}** of the"
-        f" regret of the best other library, `Hyperband` with {regret_of_best_peer('hyperband')}: [anyone can repeat"
-        f" it]({results}headline.md)."
-        f" On [tasks kept apart from development]({results}kept_apart.md), it is equal or worse.",
+        f"- On four real tasks, `Bayesian` ends with **{regret_of_best_peer('bayesian, stop')}** and `Hyperband` with"
+        f" {regret_of_best_peer('hyperband')} of the [regret]({results}headline.md) of the best other library; on"
+        f" [tasks kept apart]({results}kept_apart.md), they are equal or worse.",
         f"- **{kills()} kills** of eight processes lost [no trial and no stored report]({results}stress.md).",
         f"- A [report]({results}report_cost.md) takes **{cost_beside_optuna('SQLite')}** of the time of Optuna's"
         f" callback with SQLite, and {cost_beside_optuna('memory')} in memory.",
