@@ -48,7 +48,7 @@ def cost_beside_optuna(storage: str) -> str:
 def block(results: str) -> str:
     """Return the figures as a list in Markdown, whose links to pages of results begin as said."""
     sentences = (
-        f"- On four real tasks, `Bayesian` ends with **{regret_of_best_peer('bayesian, stop')}** and `Hyperband` with"
+        f"- On real tasks, `Bayesian` ends with **{regret_of_best_peer('bayesian, stop')}** and `Hyperband` with"
         f" {regret_of_best_peer('hyperband')} of the [regret]({results}headline.md) of the best other library; on"
         f" [tasks kept apart]({results}kept_apart.md), they are equal or worse.",
         f"- **{kills()} kills** of eight processes lost [no trial and no stored report]({results}stress.md).",
