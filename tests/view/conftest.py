@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("plotly")
 
 
-def searched(storage=None, name="demo", trials=40, epochs=27):
+def searched(storage=None, name="demo", trials=50, epochs=27):
     """A Hyperband search in which eta matters most, depth a little, and noise not at all."""
     space = {
         "eta": hpo.Continuous(1e-3, 0.5, scale="log", prior=0.1),
