@@ -298,6 +298,8 @@ def _settled(history: History, observed: Observations) -> Observations:
     """Return the observations that hyperparameters are learned from: those of the first trials, and of parents."""
     count = len(history)
     count -= count % 2 ** max(0, count.bit_length() - REFIT_BITS)
+    if count == len(history):
+        return observed
     settled = observed.select((observed.trial < count) | (observed.trial >= len(history)))
     return settled if np.isfinite(settled.loss).sum() >= 2 else observed
 
@@ -312,7 +314,10 @@ def _fit(
     scale_of: Callable[[FloatArray], Scale] = LogScale.of,
 ) -> Fit:
     """Return the scale and the prior mean of all final observations, and the hyperparameters of the settled ones."""
-    learned = _learn(history, last, _settled(history, observed), points, encoder, scale_of)
+    settled = _settled(history, observed)
+    learned = _learn(history, last, settled, points, encoder, scale_of)
+    if settled is observed:
+        return learned
     scale = scale_of(observed.loss)
     mean = learn_prior_mean(history, observed, scale(observed.loss), points, encoder)
     return learned._replace(scale=scale, mean=mean)

@@ -2,7 +2,7 @@
 
 Notation
     search    the maximiser of the expected improvement over the whole space: exploits what the surrogate has learned
-    draws     random draws: keep exploring where the surrogate has learned the wrong thing
+    draws     random draws, or the best of a few: keep exploring where the surrogate has learned the wrong thing
     r, e      the new best losses that trials of one way have brought, and the epochs that they were trained
     R         the epochs of a full training run
 
