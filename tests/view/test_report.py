@@ -45,8 +45,8 @@ def test_report_renders_without_an_error(demo, tmp_path, window):
     assert 'data-ready="true"' in dom
     assert dom.count("<h3>") == 7
     assert dom.count("main-svg") >= 5
-    assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 40
-    assert "40 of 40 trials" in dom
+    assert len(re.findall(r"<tr>", dom.partition('id="rows"')[2])) == 50
+    assert "50 of 50 trials" in dom
 
 
 @in_a_browser

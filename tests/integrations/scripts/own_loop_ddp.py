@@ -14,7 +14,7 @@ def main(storage, result):
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
     tuner = hpo.Tuner(
-        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=storage, max_trials=6, progress="off",
+        {"x": hpo.Continuous(0, 1)}, hpo.Minimize("loss"), storage=storage, max_trials=8, seed=0, progress="off",
         strategy=hpo.Hyperband(max_resource=8, reduction_factor=2, pause=True, search="random"),
     )  # fmt: skip
     entries = []
