@@ -25,6 +25,7 @@ from hpo_plugins.modeling import epoch_cost
 from hpo_plugins.modeling.guides import learn_prior_mean
 from hpo_plugins.modeling.observations import (
     Observations,
+    curves_of_some,
     known_points,
     log_fidelity,
     most_informative,
@@ -41,7 +42,8 @@ from hpo_plugins.surrogate.prior_mean import PriorMean
 
 D = TypeVar("D")
 MAX_FIT = 100
-"""Maximum number of observations for fitting; more make every iteration expensive and change little."""
+"""Maximum number of observations that hyperparameters are learned from; more make every iteration expensive, and which
+ones they are matters more (docs/decisions/0048)."""
 MAX_CONDITION = 400
 """Maximum number of observations that the process is conditioned on."""
 MAX_ITER = 30
@@ -334,7 +336,7 @@ def _learn(
 ) -> Fit:
     scale = scale_of(observed.loss)
     y = scale(observed.loss)
-    kept = most_informative(observed, y, MAX_FIT)
+    kept = curves_of_some(observed, MAX_FIT)
     layout = encoder.layout(curves=last is not None)
     fidelities = None if last is None else log_fidelity(observed.epoch[kept], last)
     x = encoder.inputs(points[observed.trial[kept]], fidelities)

@@ -26,6 +26,8 @@ FIRST_EPOCH = 2
 """
 GRID_FACTOR = 1.6
 """The ratio of neighbouring epochs of the grid."""
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it are evenly spread over the unit interval, modulo 1 (van der Corput)."""
 PART = 64
 """Number of trials per part; observations of unchanged parts are kept (docs/decisions/0016)."""
 
@@ -188,6 +190,15 @@ def most_informative(observed: Observations, y: FloatArray, count: int) -> NDArr
     candidates = np.flatnonzero(newest) if newest.sum() >= count else np.arange(len(y))
     rank = np.lexsort((y[candidates], -observed.epoch[candidates], ~best[candidates], ~newest[candidates]))
     return np.sort(candidates[rank[:count]])
+
+
+def curves_of_some(observed: Observations, count: int) -> NDArray[np.intp]:
+    """Return the indices of at most ``count`` observations, ascending: whole curves, whatever their losses.
+
+    They are of trials that are spread evenly over the study.
+    """
+    order = np.argsort(observed.trial * GOLDEN % 1, kind="stable")
+    return np.sort(order[:count])
 
 
 def _parent_curve(

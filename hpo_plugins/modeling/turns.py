@@ -33,11 +33,9 @@ from itertools import islice
 from hpo_plugins.history import History
 from hpo_plugins.modeling.guides import believed_space
 from hpo_plugins.modeling.memory_limit import fitting_draw
+from hpo_plugins.modeling.observations import GOLDEN
 from hpo_plugins.records import TrialState
 from hpo_plugins.space import Params
-
-GOLDEN = (math.sqrt(5) - 1) / 2
-"""Multiples of it are evenly spread over the unit interval, modulo 1 (van der Corput)."""
 
 
 @dataclass

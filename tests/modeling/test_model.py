@@ -1,9 +1,13 @@
-"""When the hyperparameters of the surrogate are learned again."""
+"""When the hyperparameters of the surrogate are learned again, and from what."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hpo_plugins as hpo
 from hpo_plugins.modeling import model
+from hpo_plugins.modeling.observations import Observations, curves_of_some
 
 SPACE = {"x": hpo.Continuous(0, 1), "y": hpo.Continuous(0, 1)}
 
@@ -44,3 +48,18 @@ def test_what_is_kept_changes_no_choice(fits):
     model._learn.cache.clear()
     assert searched(hpo.Bayesian(), 30, seed=18) == whole
     assert len(fits) % 2 == 0
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=300), st.integers(6, 200))
+def test_they_come_from_whole_curves_of_all_parts_of_a_study_whatever_its_losses(lengths, count):
+    """Learned from the best trials alone, they would fit the best trials alone."""
+    trial = np.repeat(np.arange(len(lengths)), lengths)
+    epoch = np.concatenate([np.arange(1, length + 1) for length in lengths])
+    observed = Observations(trial, epoch, np.full(len(trial), np.nan), np.ones(len(trial), dtype=bool))
+    kept = curves_of_some(observed, count)
+    assert len(kept) == min(count, len(trial))
+    assert (np.diff(kept) > 0).all()
+    chosen, n_kept = np.unique(trial[kept], return_counts=True)
+    assert (n_kept < np.array(lengths)[chosen]).sum() <= 1
+    gaps = np.diff(chosen, prepend=-1, append=len(lengths))
+    assert gaps.max() <= 3 * (len(lengths) + 1) / len(chosen) + 1
