@@ -26,7 +26,8 @@ Differs from the papers in:
     5. With R, new configurations come in turns from a search of the whole space and from the best of a few draws, by
        the new bests that each brings (``modeling.turns``).
     6. A trial with folds competes for epochs in its first fold only. After it, whole folds are the resource
-    (``halving``).
+       (``halving``).
+    7. With ``pause=True``, a training run that repeats an earlier one exactly is stopped (``repeats``).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from hpo_plugins.records import MAX_EPOCH, Decision, TrialState
 from hpo_plugins.space import Params
 from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, results_at
+from hpo_plugins.strategies.repeats import stop_of_repeat
 from hpo_plugins.surrogate.threads import single_threaded
 
 if TYPE_CHECKING:
@@ -139,6 +141,8 @@ class Bayesian(Strategy):
             return None
         if epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+        if self.pause and (repeat := stop_of_repeat(history, number)) is not None:
+            return repeat
         if (
             self.pause
             and number < modeling.suggestion.N_INITIAL_CURVES

@@ -33,7 +33,8 @@ Differs from the papers in:
        stop the neighbour, too (docs/decisions/0029). Where epochs' times differ, the improvement is per second.
     5. A trial that ended by itself before a rung counts there with its last result, and a rung that passes before the
        first validation is judged at the first value after it.
-    6. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
+    6. A training run that repeats an earlier one exactly is stopped (``repeats``).
+    7. A trial with folds passes its rungs in the first fold; after it, whole folds are the resource (``halving``).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from hpo_plugins.records import MAX_EPOCH, Decision, TrialState
 from hpo_plugins.space import Params, Space
 from hpo_plugins.strategies.base import Resume, Start, Strategy
 from hpo_plugins.strategies.halving import compare, judge_fold, loss_at, results_at
+from hpo_plugins.strategies.repeats import stop_of_repeat
 
 RANDOM_SHARE = 5
 """The first 1/n of the trials are random draws, if there is a limit of trials."""
@@ -152,6 +154,8 @@ class Hyperband(Strategy):
         """Compare the trial with all others that have reached the rung that it has just passed, if any."""
         if self.max_resource is not None and epoch >= self.max_resource:
             return Decision(TrialState.COMPLETED, f"reached max_resource={self.max_resource}")
+        if (repeat := stop_of_repeat(history, number)) is not None:
+            return repeat
         rung = history[number].curve.milestone_passed(epoch, self.rungs)
         if rung is None or (rung == self.min_resource and not self._first_rung_judges(history, number)):
             return None

@@ -1,0 +1,126 @@
+"""A training run that repeats an earlier one exactly is stopped; one that is equal by accident is not."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpo_plugins as hpo
+from hpo_plugins.history import History
+from hpo_plugins.records import ReportRow, TrialRow
+from hpo_plugins.space import Space
+from hpo_plugins.strategies.repeats import MOST_VALUES, stop_of_repeat
+
+SPACE = {"x": hpo.Continuous(0, 1)}
+LOSS = hpo.Minimize("loss")
+STRATEGIES = [
+    hpo.Hyperband(max_resource=27),
+    hpo.Hyperband(max_resource=27, search="random"),
+    hpo.Hyperband(max_resource=27, pause=True),
+    hpo.Bayesian(max_resource=27, pause=True),
+]
+
+
+def search(strategy, losses_of, objective=LOSS, max_trials=30, **goals):
+    """Train every trial on ``losses_of(params)``, one value per epoch; return the trials."""
+    tuner = hpo.Tuner(SPACE, objective, strategy=strategy, seed=0, max_trials=max_trials, **goals)
+    for trial in tuner:
+        for epoch, loss in list(enumerate(losses_of(trial.params), 1))[trial.start_epoch :]:
+            if trial.report(epoch, {"loss": loss, "size": trial.params["x"]}):
+                break
+    return tuner.trials
+
+
+def repeats(trials):
+    return [trial for trial in trials if (trial.stop_reason or "").startswith("repeats an earlier trial")]
+
+
+def flat_below(params):
+    return [max(params["x"], 0.2) + 1 / epoch for epoch in range(1, 28)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_where_a_parameter_changes_nothing_one_training_run_is_paid(strategy):
+    points = [{"x": 1 - 0.05 * n} for n in range(10)]
+    trials = search(strategy, flat_below, points_to_evaluate=points, max_trials=40)
+    flat = [trial for trial in trials if trial.params["x"] <= 0.2]
+    assert len(flat) > 2
+    assert sum(trial.epochs > 2 for trial in flat) <= 1
+    assert repeats(trials) == [trial for trial in flat[1:] if trial.epochs == 2]
+
+
+def test_the_reason_names_the_earlier_trial():
+    history = history_of([*([float(n), 0.5] for n in range(10)), [4.0, 0.5]])
+    assert stop_of_repeat(history, 10).reason == "repeats an earlier trial: its 2 values are exactly those of trial 4"
+
+
+def test_if_no_parameter_reaches_the_training_nothing_is_stopped():
+    """All curves are the same then, and nothing tells how likely that is."""
+    assert not repeats(search(hpo.Hyperband(max_resource=27), lambda _: [1 / epoch for epoch in range(1, 28)]))
+
+
+@pytest.mark.parametrize(
+    "goals",
+    [
+        {"objective": [hpo.Minimize("loss"), hpo.Minimize("size")]},
+        {"objective": hpo.Minimize("loss"), "constraints": [hpo.AtMost("size", 0.9)]},
+    ],
+    ids=["two objectives", "limit"],
+)
+def test_other_metrics_of_an_equal_curve_may_differ(goals):
+    assert not repeats(search(hpo.Hyperband(max_resource=27), flat_below, **goals))
+
+
+def history_of(curves):
+    history = History(Space(SPACE), LOSS)
+    for number, losses in enumerate(curves):
+        params = {"x": number / len(curves)}
+        history.put_trial(TrialRow(number, params, hpo.TrialState.RUNNING, 1, 0, "worker", None, 0.0))
+        for epoch, loss in enumerate(losses, 1):
+            history.put_report(ReportRow(number, 1, epoch, loss, {"loss": loss}, 0.0))
+    return history
+
+
+def shared(one, other):
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=1, max_size=MOST_VALUES + 2), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, MOST_VALUES + 2)), min_size=2, max_size=14),
+)
+def test_it_is_stopped_if_so_many_equal_values_can_hardly_be_an_accident(templates, lengths):
+    curves = [templates[index % len(templates)][:length] for index, length in lengths]
+    history = history_of(curves)
+    seen = [curve[:MOST_VALUES] for curve in curves]
+    pairs = [(shared(one, other), one, other) for one, other in itertools.combinations(seen, 2)]
+    accident = max((n for n, one, other in pairs if n < min(len(one), len(other))), default=0)
+    different = len({curve[0] for curve in curves if curve})
+    for number, own in enumerate(curves):
+        expected = (
+            max(2, 2 * accident + 1) <= len(own) <= MOST_VALUES
+            and different ** len(own) >= 100
+            and len(set(own)) > 1
+            and any(earlier[: len(own)] == own for earlier in curves[:number])
+        )
+        assert (stop_of_repeat(history, number) is not None) == expected
+
+
+MANY = [[float(n)] for n in range(2, 12)]
+"""Different first values."""
+
+
+def test_of_two_that_run_side_by_side_the_first_goes_on():
+    history = history_of([[], [1.0, 0.5], *MANY])
+    assert stop_of_repeat(history, 1) is None
+    for epoch, loss in enumerate([1.0, 0.5], 1):
+        history.put_report(ReportRow(0, 1, epoch, loss, {"loss": loss}, 0.0))
+    assert stop_of_repeat(history, 0) is None
+    assert stop_of_repeat(history, 1) is not None
+
+
+def test_the_curve_of_a_failed_trial_is_trained_again():
+    history = history_of([[1.0, 0.5], [1.0, 0.5], *MANY])
+    history.put_trial(TrialRow(0, {"x": 0.0}, hpo.TrialState.FAILED, 1, 0, "worker", None, 0.0))
+    assert stop_of_repeat(history, 1) is None
