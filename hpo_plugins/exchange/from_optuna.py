@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from hpo_plugins.coordination.adding import FinishedTrial
 from hpo_plugins.errors import InvalidArgument, MissingDependency
 from hpo_plugins.exchange.foreign import ForeignStudy
-from hpo_plugins.exchange.spaces import stepped, with_conditions
+from hpo_plugins.exchange.spaces import Values, stepped, with_conditions
 from hpo_plugins.objective import AtMost, Maximize, Minimize
 from hpo_plugins.records import WHOLE_TRIAL, TrialState
 from hpo_plugins.space import Categorical, Continuous, Integer, Parameter
@@ -72,11 +73,10 @@ def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
         raise InvalidArgument(f"the steps of {study.study_name!r} begin at {1 - offset}, which are no epochs.")
     if running := sum(trial.state.name == "RUNNING" for trial in trials):
         remarks.append(f"{running} trials were running; they are failed trials here.")
-    whole = [trial.params for trial in complete or finished]
-    chosen = {name: parameter for name, parameter in space.items() if any(name in params for params in whole)}
+    judged = [trial.params for trial in finished if trial.state.name in ("COMPLETE", "PRUNED")]
     return ForeignStudy(
         study.study_name,
-        with_conditions(chosen, whole),
+        _conditioned(space, judged, [trial.params for trial in complete or finished]),
         kinds[0](names[0], at=at),
         [_trial(trial, offset, names, adds_end=not ends) for trial in finished],
         [trial.system_attrs["fixed_params"] for trial in trials if trial.system_attrs.get("fixed_params")
@@ -86,6 +86,26 @@ def _read(optuna: Any, study: Any, metric: str | None) -> ForeignStudy:
         [kind(name, at=at) for kind, name in zip(kinds[1:], names[1:], strict=True)],
         [AtMost(name, 0) for name in limits],
     )  # fmt: skip
+
+
+def _conditioned(space: Mapping[str, Parameter], judged: Values, whole: Values) -> dict[str, Parameter]:
+    """Return the parameters that trials have, with their conditions.
+
+    Args:
+        space: All parameters.
+        judged: The configurations of all trials with a result: one that was pruned may have been so before it had
+            chosen all its parameters.
+        whole: Those that had chosen all of them, which alone count if no condition explains the others.
+    """
+
+    def of(trials: Values) -> dict[str, Parameter]:
+        present = {name: each for name, each in space.items() if any(name in params for params in trials)}
+        return with_conditions(present, trials)
+
+    try:
+        return of(judged or whole)
+    except InvalidArgument:
+        return of(whole)
 
 
 def _constraints(trial: Any) -> dict[str, float]:

@@ -86,6 +86,35 @@ def test_value_that_is_no_intermediate_one_is_a_further_epoch(tmp_path):
             assert list(ours.curve.values()) == [*theirs.intermediate_values.values(), theirs.value]
 
 
+def pruned_and_complete(path, *, chooses_last):
+    """A study in which every configuration with a ``drop`` was pruned, before or after it had chosen its ``rate``."""
+
+    def objective(trial):
+        booster = trial.suggest_categorical("booster", ["tree", "dart"])
+        if booster == "dart":
+            trial.suggest_float("drop", 0, 1)
+        if booster == "tree" or chooses_last:
+            trial.suggest_float("rate", 0, 1)
+        trial.report(1.0, 1)
+        if booster == "dart":
+            raise optuna.TrialPruned
+        return 1.0
+
+    study = optuna.create_study(storage=f"sqlite:///{path}", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=6)
+    return len(study.trials)
+
+
+@pytest.mark.parametrize("chooses_last", [True, False])
+def test_parameters_of_pruned_trials_alone_are_kept(chooses_last, tmp_path):
+    count = pruned_and_complete(tmp_path / "optuna.db", chooses_last=chooses_last)
+    (found,) = import_studies(tmp_path / "optuna.db", tmp_path / "tuning.db")
+    assert found.remarks == ()
+    assert len(found.tuner.trials) == count
+    assert dict(found.tuner.space["drop"].when) == {"booster": ("dart",)}
+    assert (found.tuner.space["rate"].when is None) == chooses_last
+
+
 @pytest.mark.parametrize("at", ["last", "best", "other"])
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_export_of_an_import_is_the_original(at, first, tmp_path):
