@@ -11,7 +11,7 @@ Notation
 Equal first values prove nothing by themselves. They may be an accident: an accuracy on 100 samples has 101 values, and
 k of them agree with a chance of about ``D ** -k``. They may differ later: a penalty that no split comes near in the
 first rounds of boosting matters in later ones. Therefore the study must tell: some trials have gone on to repeat an
-earlier one for ``N_COMPARED`` values, and no two have shared half as many as k and differed then.
+earlier one for ``N_COMPARED`` values and all later ones, and no two have shared half as many as k and differed then.
 
 ``Bayesian`` without pauses has no such rule: it stops training runs for good by a forecast, and one that repeats a run
 stopped too early is the second chance to train it (docs/decisions/0049).
@@ -72,7 +72,8 @@ class _FirstValues:
     Attributes:
         n_different: D.
         longest_shared: The largest number of first values that two trials have shared before they differed.
-        proved: The trials whose first ``N_COMPARED`` values are those of another one, and not all the same.
+        proved: The trials that have ``N_COMPARED`` values, not all the same, and are equal to an earlier one as far as
+            both are trained.
     """
 
     def __init__(self, history: History) -> None:
@@ -92,7 +93,7 @@ class _FirstValues:
                 earlier = self._trials[known] = min(number, self._trials.get(known, number))
                 if count == N_COMPARED and earlier != number and not _stands_still(known):
                     self._compare_whole(earlier, number)
-                if self._next.setdefault(values[: count - 1], value) != value:
+                if self._next.setdefault(known[:-1], value) != value:
                     self.longest_shared = max(self.longest_shared, count - 1)
 
     def _compare_whole(self, earlier: int, number: int) -> None:
